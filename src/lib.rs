@@ -1,0 +1,1 @@
+//! mysnap: LVM snapshot backups of MySQL and MariaDB.

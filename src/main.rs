@@ -1,0 +1,2 @@
+//! The `mysnap` command.
+fn main() {}
