@@ -1,1 +1,5 @@
 //! mysnap: LVM snapshot backups of MySQL and MariaDB.
+
+pub mod fault;
+pub mod id;
+pub mod sys;

@@ -1,0 +1,91 @@
+//! The identifier of a run, which is also that of the backup that it publishes.
+
+use std::fmt;
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
+use std::str::FromStr;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::sys::clock;
+
+/// `20261121T092233Z-4f2a`: when the run began, in UTC, and four random hexadecimal digits.
+/// Sorting by text sorts by time. Safe in file names, volume names and LVM tags.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct RunId(String);
+
+impl RunId {
+    /// A new identifier for a run that begins at `begin`.
+    pub fn new(begin: Timestamp) -> Self {
+        // RandomState is seeded from the operating system: no dependency for two random bytes.
+        let random = RandomState::new().build_hasher().finish() & 0xffff;
+        Self(format!("{}-{random:04x}", clock::compact(begin)))
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// When the run began, to the second.
+    pub fn begin(&self) -> Option<Timestamp> {
+        let civil = jiff::civil::DateTime::strptime("%Y%m%dT%H%M%SZ", self.0.get(..16)?).ok()?;
+        civil.to_zoned(jiff::tz::TimeZone::UTC).ok().map(|z| z.timestamp())
+    }
+}
+
+impl fmt::Display for RunId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl From<RunId> for String {
+    fn from(id: RunId) -> Self {
+        id.0
+    }
+}
+
+impl TryFrom<String> for RunId {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+impl FromStr for RunId {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let id = Self(text.to_owned());
+        let random = text.get(16..).and_then(|t| t.strip_prefix('-')).unwrap_or_default();
+        let hexadecimal = random.len() == 4 && random.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+        if hexadecimal && id.begin().is_some() {
+            return Ok(id);
+        }
+        Err(format!("{text:?} is not a backup id; it looks like \"20261121T092233Z-4f2a\""))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_identifier_is_read_back_with_its_time() {
+        let begin: Timestamp = "2026-11-21T09:22:33Z".parse().unwrap();
+        let id = RunId::new(begin);
+        assert_eq!(id.as_str().parse(), Ok(id.clone()));
+        assert_eq!(id.begin(), Some(begin));
+    }
+
+    #[test]
+    fn paths_and_other_text_are_refused() {
+        for text in ["", "../../etc", "20261121T092233Z-4F2A", "20261321T092233Z-4f2a", "20261121T092233Z-4f2a/x", "é"]
+        {
+            assert!(text.parse::<RunId>().is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! One flag that ends every wait.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, Ordering};
+use std::time::{Duration, Instant};
+
+use crate::fault::{Fault, Kind};
+
+/// How often a wait looks at the flag.
+pub const POLL: Duration = Duration::from_millis(20);
+
+/// Set once by a signal, seen by every wait; teardown ignores it and has deadlines of its own.
+#[derive(Debug, Clone, Default)]
+pub struct Cancel {
+    signal: Arc<AtomicI32>,
+}
+
+impl Cancel {
+    /// A flag that nobody has set.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Asks every wait to end because of `signal`. The first signal stays.
+    pub fn set(&self, signal: i32) {
+        // A second signal changes nothing: the exit status names the one that ended the run.
+        if self.signal.compare_exchange(0, signal, Ordering::SeqCst, Ordering::SeqCst).is_err() {
+            tracing::debug!(signal, "already ending");
+        }
+    }
+
+    /// The signal that was received, if any.
+    pub fn signal(&self) -> Option<i32> {
+        match self.signal.load(Ordering::SeqCst) {
+            0 => None,
+            signal => Some(signal),
+        }
+    }
+
+    /// An error once the flag is set.
+    pub fn check(&self) -> anyhow::Result<()> {
+        match self.signal() {
+            None => Ok(()),
+            Some(signal) => Err(Fault::new(Kind::Cancelled, format!("ended by signal {signal}")).into()),
+        }
+    }
+
+    /// Sleeps for `duration`, or fails as soon as the flag is set.
+    pub fn sleep(&self, duration: Duration) -> anyhow::Result<()> {
+        let end = Instant::now() + duration;
+        loop {
+            self.check()?;
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(());
+            }
+            std::thread::sleep(left.min(POLL));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sleep_ends_when_the_flag_is_set() {
+        let cancel = Cancel::new();
+        let other = cancel.clone();
+        let waiter = std::thread::spawn(move || other.sleep(Duration::from_secs(60)));
+        cancel.set(15);
+        cancel.set(2);
+        assert!(waiter.join().unwrap().is_err());
+        assert_eq!(cancel.signal(), Some(15));
+    }
+}

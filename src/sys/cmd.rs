@@ -1,0 +1,449 @@
+//! The one place where external programs are started.
+//!
+//! An argument vector, never a shell; a fixed environment (`LC_ALL=C`, a fixed `PATH`); a process
+//! group of its own, so that a terminal's Ctrl-C reaches us and not the child; a deadline; and
+//! standard error in the error. At the deadline or on cancellation an ordinary child gets SIGTERM,
+//! two seconds of grace, SIGKILL. A *spared* one (LVM) is never killed: SIGKILL during
+//! `lvcreate -s` leaves the origin suspended. We let go of it and say so.
+
+use std::ffi::{OsStr, OsString};
+use std::io::{Read, Write as _};
+use std::os::unix::process::CommandExt as _;
+use std::process::{Child, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
+
+use super::cancel::{Cancel, POLL};
+
+/// The deadline of a call that names none.
+pub const DEFAULT_DEADLINE: Duration = Duration::from_secs(60);
+const GRACE: Duration = Duration::from_secs(2);
+/// How long output is still read after the child ended (a grandchild may hold the pipe).
+const DRAIN: Duration = Duration::from_millis(500);
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+const KEPT_ENVIRONMENT: [&str; 3] = ["HOME", "SSH_AUTH_SOCK", "TMPDIR"];
+
+/// Why an external program did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum CommandError {
+    /// The program is not installed.
+    #[error("{program} is not installed (not found in {PATH})")]
+    Missing {
+        /// Its name.
+        program: String,
+    },
+    /// The kernel refused to start it.
+    #[error("cannot run `{argv}`")]
+    Spawn {
+        /// The whole command.
+        argv: String,
+        /// The kernel's answer.
+        source: std::io::Error,
+    },
+    /// It ended with a status other than zero.
+    #[error("`{argv}` failed ({status}): {stderr}")]
+    Failed {
+        /// The whole command.
+        argv: String,
+        /// Its status.
+        status: ExitStatus,
+        /// The end of its standard error.
+        stderr: String,
+    },
+    /// It had not ended at its deadline.
+    #[error("`{argv}` had not ended after {after:?}{}", if *.spared { "; it was left to end by itself" } else { "" })]
+    Deadline {
+        /// The whole command.
+        argv: String,
+        /// The deadline.
+        after: Duration,
+        /// Whether it still runs.
+        spared: bool,
+    },
+    /// The run was asked to end.
+    #[error("`{argv}` was stopped by signal {signal}")]
+    Cancelled {
+        /// The whole command.
+        argv: String,
+        /// The signal that we received.
+        signal: i32,
+    },
+}
+
+impl CommandError {
+    /// The exit code, where the program ended by itself with one.
+    pub fn code(&self) -> Option<i32> {
+        match self {
+            Self::Failed { status, .. } => status.code(),
+            _ => None,
+        }
+    }
+
+    /// What the program wrote to standard error, where it ended by itself.
+    pub fn stderr(&self) -> Option<&str> {
+        match self {
+            Self::Failed { stderr, .. } => Some(stderr),
+            _ => None,
+        }
+    }
+}
+
+/// What a program that ended left behind.
+#[derive(Debug)]
+pub struct Finished {
+    /// How it ended.
+    pub status: ExitStatus,
+    /// All of its standard output.
+    pub stdout: Vec<u8>,
+    /// All of its standard error.
+    pub stderr: Vec<u8>,
+}
+
+/// A program about to be run.
+#[derive(Debug)]
+#[must_use]
+pub struct Call<'a> {
+    argv: Vec<OsString>,
+    deadline: Duration,
+    cancel: Option<&'a Cancel>,
+    stdin: Vec<u8>,
+    spared: bool,
+}
+
+impl<'a> Call<'a> {
+    /// `program` is looked up in a fixed `PATH`.
+    pub fn new(program: impl AsRef<OsStr>) -> Self {
+        Self {
+            argv: vec![program.as_ref().to_owned()],
+            deadline: DEFAULT_DEADLINE,
+            cancel: None,
+            stdin: Vec::new(),
+            spared: false,
+        }
+    }
+
+    /// Adds one argument.
+    pub fn arg(mut self, arg: impl AsRef<OsStr>) -> Self {
+        self.argv.push(arg.as_ref().to_owned());
+        self
+    }
+
+    /// Adds arguments.
+    pub fn args<A: AsRef<OsStr>>(mut self, args: impl IntoIterator<Item = A>) -> Self {
+        self.argv.extend(args.into_iter().map(|a| a.as_ref().to_owned()));
+        self
+    }
+
+    /// How long it may take.
+    pub fn deadline(mut self, deadline: Duration) -> Self {
+        self.deadline = deadline;
+        self
+    }
+
+    /// What ends it early. A spared program is not ended early.
+    pub fn cancel(mut self, cancel: &'a Cancel) -> Self {
+        self.cancel = Some(cancel);
+        self
+    }
+
+    /// What it reads; nothing otherwise.
+    pub fn stdin(mut self, bytes: impl Into<Vec<u8>>) -> Self {
+        self.stdin = bytes.into();
+        self
+    }
+
+    /// Never signal it: at the deadline it is let go of.
+    pub fn spared(mut self) -> Self {
+        self.spared = true;
+        self
+    }
+
+    /// The command as a person would type it.
+    pub fn display(&self) -> String {
+        self.argv.iter().map(|a| quote(&a.to_string_lossy())).collect::<Vec<_>>().join(" ")
+    }
+
+    /// Runs it; its standard output must be UTF-8.
+    pub fn stdout(self) -> Result<String, CommandError> {
+        self.stdout_bytes().map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+    }
+
+    /// Runs it; its standard output as bytes.
+    pub fn stdout_bytes(self) -> Result<Vec<u8>, CommandError> {
+        let argv = self.display();
+        let finished = self.finish()?;
+        finished.succeeded(&argv).map(|f| f.stdout)
+    }
+
+    /// Runs it for its effect.
+    pub fn run(self) -> Result<(), CommandError> {
+        self.stdout_bytes().map(drop)
+    }
+
+    /// Runs it; any exit status is an answer.
+    pub fn finish(self) -> Result<Finished, CommandError> {
+        self.start()?.wait()
+    }
+
+    /// Runs it and hands every piece of its standard output to `sink` as it comes.
+    pub fn stream(self, sink: impl FnMut(&[u8])) -> Result<(), CommandError> {
+        let argv = self.display();
+        self.start()?.wait_with(sink)?.succeeded(&argv).map(drop)
+    }
+
+    /// Starts it without waiting.
+    pub fn start(self) -> Result<Running<'a>, CommandError> {
+        let started = Instant::now();
+        let argv = self.display();
+        tracing::debug!(argv, "start");
+        let mut child = self.spawn(&argv)?;
+        if let Some(mut stdin) = child.stdin.take() {
+            let bytes = self.stdin;
+            std::thread::spawn(move || {
+                // A program that ends before it has read everything says so by its status.
+                if let Err(error) = stdin.write_all(&bytes) {
+                    tracing::debug!(%error, "standard input was not read to its end");
+                }
+            });
+        }
+        let (sender, output) = channel();
+        forward(child.stdout.take(), sender.clone(), Piece::Out);
+        forward(child.stderr.take(), sender, Piece::Err);
+        Ok(Running { child, argv, output, started, deadline: self.deadline, cancel: self.cancel, spared: self.spared })
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "this is the one place where programs are started")]
+    fn spawn(&self, argv: &str) -> Result<Child, CommandError> {
+        let (program, args) = self.argv.split_first().unwrap_or_else(|| unreachable!("a call has a program"));
+        let found = which::which_in(program, Some(PATH), "/")
+            .map_err(|_| CommandError::Missing { program: program.to_string_lossy().into_owned() })?;
+        let mut command = std::process::Command::new(found);
+        command.args(args).env_clear().env("PATH", PATH).env("LC_ALL", "C").env("TZ", "UTC");
+        command.env("LVM_SUPPRESS_FD_WARNINGS", "1").process_group(0).current_dir("/");
+        for name in KEPT_ENVIRONMENT {
+            if let Some(value) = std::env::var_os(name) {
+                command.env(name, value);
+            }
+        }
+        command.stdin(if self.stdin.is_empty() { Stdio::null() } else { Stdio::piped() });
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.spawn().map_err(|source| CommandError::Spawn { argv: argv.to_owned(), source })
+    }
+}
+
+impl Finished {
+    /// The same, or an error where the status is not zero.
+    pub fn succeeded(self, argv: &str) -> Result<Self, CommandError> {
+        if self.status.success() {
+            return Ok(self);
+        }
+        Err(CommandError::Failed { argv: argv.to_owned(), status: self.status, stderr: tail(&self.stderr) })
+    }
+}
+
+enum Piece {
+    Out(Vec<u8>),
+    Err(Vec<u8>),
+}
+
+/// A program that was started.
+#[derive(Debug)]
+#[must_use]
+pub struct Running<'a> {
+    child: Child,
+    argv: String,
+    output: Receiver<Piece>,
+    started: Instant,
+    deadline: Duration,
+    cancel: Option<&'a Cancel>,
+    spared: bool,
+}
+
+impl Running<'_> {
+    /// The command as a person would type it.
+    pub fn argv(&self) -> &str {
+        &self.argv
+    }
+
+    /// Whether it has ended.
+    pub fn has_ended(&mut self) -> bool {
+        !matches!(self.child.try_wait(), Ok(None))
+    }
+
+    /// Waits for its end, its deadline or cancellation.
+    pub fn wait(self) -> Result<Finished, CommandError> {
+        let mut stdout = Vec::new();
+        let mut finished = self.wait_with(|piece| stdout.extend_from_slice(piece))?;
+        finished.stdout = stdout;
+        Ok(finished)
+    }
+
+    fn wait_with(mut self, mut sink: impl FnMut(&[u8])) -> Result<Finished, CommandError> {
+        let mut stderr = Vec::new();
+        let mut ended: Option<(ExitStatus, Instant)> = None;
+        loop {
+            match self.output.recv_timeout(POLL / 4) {
+                Ok(Piece::Out(bytes)) => sink(&bytes),
+                Ok(Piece::Err(bytes)) => stderr.extend_from_slice(&bytes),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) if ended.is_none() => std::thread::sleep(POLL / 4),
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+            if ended.is_none() {
+                ended = self.look()?.map(|status| (status, Instant::now()));
+            }
+            if ended.is_some_and(|(_, at)| at.elapsed() > DRAIN) {
+                break;
+            }
+        }
+        let status = ended.map_or_else(|| unreachable!("the loop ends after the child"), |(status, _)| status);
+        tracing::debug!(argv = self.argv, %status, elapsed = ?self.started.elapsed(), "ended");
+        Ok(Finished { status, stdout: Vec::new(), stderr })
+    }
+
+    fn look(&mut self) -> Result<Option<ExitStatus>, CommandError> {
+        let argv = || self.argv.clone();
+        match self.child.try_wait() {
+            Ok(Some(status)) => return Ok(Some(status)),
+            Ok(None) => {}
+            Err(source) => return Err(CommandError::Spawn { argv: argv(), source }),
+        }
+        if self.started.elapsed() >= self.deadline {
+            let error = CommandError::Deadline { argv: argv(), after: self.deadline, spared: self.spared };
+            self.end();
+            return Err(error);
+        }
+        if !self.spared
+            && let Some(signal) = self.cancel.and_then(Cancel::signal)
+        {
+            let error = CommandError::Cancelled { argv: argv(), signal };
+            self.end();
+            return Err(error);
+        }
+        Ok(None)
+    }
+
+    /// SIGTERM, grace, SIGKILL for the whole group; nothing for a spared program.
+    fn end(&mut self) {
+        if self.spared {
+            return;
+        }
+        self.signal(Signal::SIGTERM);
+        let end = Instant::now() + GRACE;
+        while Instant::now() < end && !self.has_ended() {
+            std::thread::sleep(POLL / 4);
+        }
+        self.signal(Signal::SIGKILL);
+        if let Err(error) = self.child.wait() {
+            tracing::warn!(argv = self.argv, %error, "cannot wait for a killed program");
+        }
+    }
+
+    fn signal(&self, signal: Signal) {
+        let Ok(group) = i32::try_from(self.child.id()) else { return };
+        // ESRCH: it ended meanwhile, which is what was wanted.
+        if let Err(error) = killpg(Pid::from_raw(group), signal) {
+            tracing::debug!(argv = self.argv, %error, "signal not delivered");
+        }
+    }
+}
+
+fn forward(source: Option<impl Read + Send + 'static>, sender: Sender<Piece>, wrap: fn(Vec<u8>) -> Piece) {
+    let Some(mut source) = source else { return };
+    std::thread::spawn(move || {
+        let mut buffer = vec![0; 64 * 1024];
+        while let Ok(count) = source.read(&mut buffer) {
+            let piece = buffer.get(..count).unwrap_or_default();
+            if piece.is_empty() || sender.send(wrap(piece.to_vec())).is_err() {
+                break;
+            }
+        }
+    });
+}
+
+/// The last kilobytes of what a program said, on one line.
+fn tail(stderr: &[u8]) -> String {
+    const KEPT: usize = 2000;
+    let text = String::from_utf8_lossy(stderr.get(stderr.len().saturating_sub(KEPT)..).unwrap_or_default());
+    let lines: Vec<&str> = text.lines().map(str::trim).filter(|l| !l.is_empty()).collect();
+    if lines.is_empty() { "it said nothing".to_owned() } else { lines.join("; ") }
+}
+
+/// `word` as a POSIX shell reads it back unchanged: for messages, and for what ssh hands to the
+/// login shell on the other side.
+pub fn quote(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,@%+".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', r"'\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_names_the_command_its_status_and_what_it_said() {
+        let error = Call::new("sh").args(["-c", "echo no luck >&2; exit 3"]).run().unwrap_err();
+        assert_eq!(error.code(), Some(3));
+        let text = error.to_string();
+        assert!(text.contains("no luck") && text.contains("sh -c"), "{text}");
+    }
+
+    #[test]
+    fn a_missing_program_is_named() {
+        let error = Call::new("no-such-program-here").run().unwrap_err();
+        assert!(matches!(error, CommandError::Missing { .. }), "{error}");
+    }
+
+    #[test]
+    fn the_environment_is_fixed() {
+        let seen = Call::new("env").stdout().unwrap();
+        assert!(seen.contains("LC_ALL=C\n"), "{seen}");
+        assert!(!seen.contains("CARGO"), "{seen}");
+    }
+
+    #[test]
+    fn a_deadline_ends_the_whole_group() {
+        let began = Instant::now();
+        let call = Call::new("sh").args(["-c", "sleep 77.77 & wait"]).deadline(Duration::from_millis(100));
+        assert!(matches!(call.run().unwrap_err(), CommandError::Deadline { spared: false, .. }));
+        assert!(began.elapsed() < Duration::from_secs(10));
+        let processes = Call::new("ps").args(["-eo", "args"]).stdout().unwrap();
+        assert!(!processes.contains("sleep 77.77"), "{processes}");
+    }
+
+    #[test]
+    fn a_spared_program_is_let_go_of_and_lives_on() {
+        let call = Call::new("sleep").arg("1.2345").deadline(Duration::from_millis(100)).spared();
+        assert!(matches!(call.run().unwrap_err(), CommandError::Deadline { spared: true, .. }));
+        let processes = Call::new("ps").args(["-eo", "args"]).stdout().unwrap();
+        assert!(processes.contains("sleep 1.2345"), "{processes}");
+    }
+
+    #[test]
+    fn cancellation_ends_a_wait() {
+        let cancel = Cancel::new();
+        cancel.set(15);
+        let error = Call::new("sleep").arg("60").cancel(&cancel).run().unwrap_err();
+        assert!(matches!(error, CommandError::Cancelled { signal: 15, .. }));
+    }
+
+    #[test]
+    fn input_is_fed_and_output_is_whole() {
+        let input = vec![b'x'; 1 << 20];
+        assert_eq!(Call::new("cat").stdin(input.clone()).stdout_bytes().unwrap(), input);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn a_quoted_word_comes_back_from_a_shell(word in "[^\u{0}]{0,20}") {
+            let script = format!("printf %s {}", quote(&word));
+            proptest::prop_assert_eq!(Call::new("sh").args(["-c", &script]).stdout().unwrap(), word);
+        }
+    }
+}

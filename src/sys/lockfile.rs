@@ -1,0 +1,75 @@
+//! Locks between processes: `flock`, which the kernel drops when the holder dies.
+
+use std::fs::{File, OpenOptions};
+use std::io::{Read as _, Seek as _, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+
+use anyhow::Context as _;
+use nix::fcntl::{Flock, FlockArg};
+
+/// A lock held until it is dropped.
+#[derive(Debug)]
+#[must_use]
+pub struct LockFile {
+    file: Flock<File>,
+}
+
+/// What came of trying.
+#[derive(Debug)]
+pub enum Attempt {
+    /// It is ours.
+    Held(LockFile),
+    /// Another process has it; what it wrote about itself.
+    Busy(String),
+}
+
+impl LockFile {
+    /// Takes the lock on `path`, which is created (0600) where missing, or says who has it.
+    pub fn try_lock(path: &Path) -> anyhow::Result<Attempt> {
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(path)
+            .with_context(|| format!("cannot open lock file {}", path.display()))?;
+        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(file) => Ok(Attempt::Held(Self { file })),
+            Err((mut file, nix::errno::Errno::EWOULDBLOCK)) => {
+                let mut holder = String::new();
+                file.read_to_string(&mut holder).with_context(|| format!("cannot read {}", path.display()))?;
+                Ok(Attempt::Busy(holder))
+            }
+            Err((_, error)) => Err(error).with_context(|| format!("cannot lock {}", path.display())),
+        }
+    }
+
+    /// Replaces what others read while the lock is held.
+    pub fn describe(&mut self, holder: &str) -> anyhow::Result<()> {
+        self.file
+            .set_len(0)
+            .and_then(|()| self.file.rewind())
+            .and_then(|()| self.file.write_all(holder.as_bytes()))
+            .context("cannot write the lock file")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_second_is_told_who_the_first_is() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("lock");
+        let Attempt::Held(mut first) = LockFile::try_lock(&path).unwrap() else { panic!("must be free") };
+        first.describe("a much longer description").unwrap();
+        first.describe("run 1").unwrap();
+        let Attempt::Busy(holder) = LockFile::try_lock(&path).unwrap() else { panic!("must be held") };
+        assert_eq!(holder, "run 1");
+        drop(first);
+        assert!(matches!(LockFile::try_lock(&path).unwrap(), Attempt::Held(_)));
+    }
+}

@@ -1,0 +1,18 @@
+//! The operating system, without a word of databases or volumes.
+//!
+//! Everything that mysnap asks of the machine goes through here: external programs ([`cmd`]),
+//! cancellation ([`cancel`]), files that last ([`durable`]), locks between processes
+//! ([`lockfile`]), mounts and their namespace ([`mount`], [`namespace`]), sizes and durations
+//! ([`units`]), retries ([`retry`]) and the clock ([`clock`]).
+
+pub mod cancel;
+pub mod clock;
+pub mod cmd;
+pub mod durable;
+pub mod lockfile;
+pub mod mount;
+pub mod namespace;
+pub mod retry;
+pub mod secret;
+pub mod signals;
+pub mod units;

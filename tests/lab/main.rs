@@ -1,0 +1,9 @@
+//! Tests on real ground: run as root inside a lab guest, where device-mapper, LVM, a server with
+//! data under load and a second node are real. `tests/run` builds this program, puts it into each
+//! guest and runs it there; it is not part of a plain `cargo test`.
+//!
+//! What a test may rely on: the volume `vg0/data` mounted at `/var/lib/mysql`, the server running
+//! on it, credentials of the least-privilege account in `/etc/mysnap/mysnap.cnf`, the demo data,
+//! an empty disk `/dev/vdc`, and a second guest named by `MYSNAP_NODE2` with root's ssh.
+
+mod support;

@@ -1,0 +1,1 @@
+//! What several tests need: programs, the second node, the server under test.
