@@ -2,4 +2,5 @@
 
 pub mod fault;
 pub mod id;
+pub mod server;
 pub mod sys;
