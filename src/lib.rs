@@ -1,6 +1,10 @@
 //! mysnap: LVM snapshot backups of MySQL and MariaDB.
 
+pub mod config;
 pub mod fault;
 pub mod id;
+pub mod restore;
 pub mod server;
+pub mod store;
 pub mod sys;
+pub mod verify;
