@@ -1,7 +1,9 @@
 //! One contract for every store: a directory on this host, and one behind ssh on a loopback port.
 
+#[cfg(test)]
 #[path = "store/sshd.rs"]
 mod sshd;
+#[cfg(test)]
 #[path = "store/suite.rs"]
 mod suite;
 

@@ -12,8 +12,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use mysnap::fault::{Kind, kind_of};
 use mysnap::id::{JobName, RunId};
 use mysnap::store::{
-    Backup, Catalog, Copied, Destination, EntryKind, Item, Manifest, ProofLevel, Root, Source, SshOptions, Staging,
-    State, Store, Transfer, Work, open,
+    Backup, Catalog, Copied, Destination, EntryKind, FileEntry, Item, Manifest, ProofLevel, Root, Source, SshOptions,
+    Staging, State, Store, Transfer, Work, open,
 };
 use mysnap::sys::cancel::Cancel;
 use mysnap::sys::cmd::{Call, quote};
@@ -42,10 +42,12 @@ fn id(text: &str) -> RunId {
     text.parse().unwrap()
 }
 
+type Test = (&'static str, fn(&Place<'_>));
+
 impl Bench {
     /// Runs every test; each has a destination of its own.
     pub fn run_all(&self) {
-        let tests: &[(&str, fn(&Place<'_>))] = &[
+        let tests: &[Test] = &[
             ("a missing destination", a_missing_destination_is_named_and_has_room),
             ("awkward files", awkward_files_are_stored_and_verified),
             ("generations", unchanged_files_are_linked_and_changed_ones_leave_the_old_alone),
@@ -236,7 +238,7 @@ fn what_is_unfinished_is_never_listed_as_a_backup(place: &Place<'_>) {
     let slot = staging.slot().clone();
     let catalog = place.catalog();
     assert!(catalog.items.is_empty());
-    assert_eq!(catalog.leftovers, [slot.clone()]);
+    assert_eq!(catalog.leftovers, std::slice::from_ref(&slot));
     assert!(catalog.find("latest").is_err());
     // A removal that was cut short, then done again.
     place.shell(&format!("mv nightly/.unfinished-{FIRST} nightly/.removing-{FIRST}"));
@@ -364,7 +366,7 @@ fn a_root_may_be_a_single_file(place: &Place<'_>) {
     let (staging, copied, manifest) = place.copy(FIRST, &sources).unwrap();
     staging.commit(manifest, &copied.files).unwrap();
     let files: Vec<_> =
-        copied.files.iter().filter(|f| matches!(f.kind, EntryKind::File { .. })).map(|f| f.name()).collect();
+        copied.files.iter().filter(|f| matches!(f.kind, EntryKind::File { .. })).map(FileEntry::name).collect();
     assert_eq!(files, ["tablespace-1/ibdata9"]);
     assert_eq!(place.verify(FIRST).faults(), 0);
 }
