@@ -1,5 +1,9 @@
 //! mysnap: LVM snapshot backups of MySQL and MariaDB.
 
+pub mod check;
+pub mod cli;
+pub mod exit;
 pub mod fault;
 pub mod id;
+pub mod run;
 pub mod sys;

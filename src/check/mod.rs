@@ -1,0 +1,3 @@
+//! Looks whether a backup would work now; changes nothing.
+
+pub mod finding;
