@@ -6,4 +6,5 @@ pub mod exit;
 pub mod fault;
 pub mod id;
 pub mod run;
+pub mod server;
 pub mod sys;

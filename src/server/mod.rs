@@ -1,0 +1,31 @@
+//! The live server: what it is, where its data lies, how it is held still for a moment.
+//!
+//! One [`Session`] is one connection on which named operations exist and no general query does; all
+//! SQL is in `sql.rs`. A read lock is only ever held inside [`Session::hold`], on a connection of its
+//! own that is closed when the closure returns: FLUSH TABLES WITH READ LOCK that failed may still
+//! hold the lock, and ending the connection is what releases it in every state.
+//!
+//! [`Access`] says how to reach the server, [`Facts`] what it is, [`layout`] which files are its
+//! data, [`privileges`] what the account lacks, [`long_queries`] what would block the lock,
+//! [`Position`] what a restored copy corresponds to, [`running`] whether a server uses a directory.
+
+mod access;
+mod facts;
+mod hold;
+pub mod layout;
+pub mod long_queries;
+mod position;
+pub mod privileges;
+pub mod running;
+mod session;
+mod version;
+
+pub use access::{Access, Address, Endpoint, TlsMode};
+pub use facts::{BinaryLog, Facts, FlushSettings};
+pub use hold::{Held, HoldLimits, HoldOutcome, LockChoice, LockMode};
+pub use layout::{Place, PlaceKind};
+pub use long_queries::{LongQuery, LongQueryPolicy};
+pub use position::{BinlogPosition, Exactness, Position, UpstreamPosition};
+pub use privileges::MissingPrivilege;
+pub use session::Session;
+pub use version::{Flavour, Version};
