@@ -2,14 +2,12 @@
 
 pub mod check;
 pub mod cli;
+pub mod config;
 pub mod exit;
 pub mod fault;
 pub mod id;
-pub mod run;
-pub mod config;
-pub mod fault;
-pub mod id;
 pub mod restore;
+pub mod run;
 pub mod server;
 pub mod store;
 pub mod sys;
