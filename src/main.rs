@@ -4,10 +4,10 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 use mysnap::cli::args::{Arguments, Verb};
-use mysnap::cli::{self, output::Output};
+use mysnap::cli::{self, Output};
+use mysnap::exit;
 use mysnap::sys::cancel::Cancel;
 use mysnap::sys::{namespace, process, signals};
-use mysnap::exit;
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
