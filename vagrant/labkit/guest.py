@@ -25,6 +25,7 @@ REGISTRY = "guests"
 COLD_BOOT_SECONDS = 300
 RESUME_SECONDS = 120
 PEER_SECONDS = 30
+BECOME_ANOTHER_MACHINE = "rm /etc/machine-id && systemd-machine-id-setup 2>/dev/null"
 
 
 @dataclass
@@ -135,6 +136,7 @@ def create(name: str, kind: Kind, group: str) -> Guest:
         qemu.make_disks(guest.home, snapshot.disks())
         power_on(guest, snapshot.image, snapshot.memory)
         guest.connection.wait(time.monotonic() + RESUME_SECONDS)
+        guest.connection.output(BECOME_ANOTHER_MACHINE)
         introduce(guest)
     prune.old_entries({g.image for g in known()}, {g.warm for g in known()})
     return guest

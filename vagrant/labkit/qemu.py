@@ -85,7 +85,7 @@ def network_arguments(links: str, slot: int) -> list[str]:
     Links are pairs of datagram sockets in the directory `links`, relative to
     where QEMU runs: a path of a socket may have 107 bytes only.
     """
-    words = ["-netdev", "user,id=host,restrict=on,hostfwd=tcp:127.0.0.1:0-:22",
+    words = ["-netdev", "user,id=host,ipv6=off,restrict=on,hostfwd=tcp:127.0.0.1:0-:22",
              "-device", "virtio-net-pci,netdev=host,romfile="]
     others = [peer for peer in range(GROUP_SIZE) if peer != slot]
     for number, peer in enumerate(others, start=1):
