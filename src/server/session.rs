@@ -209,7 +209,7 @@ pub(super) fn is_missing_privilege(error: &mysql::Error) -> bool {
 fn passes(error: &mysql::Error) -> bool {
     match error {
         mysql::Error::MySqlError(error) => LATER.contains(&error.code),
-        mysql::Error::IoError(_) | mysql::Error::CodecError(_) => true,
+        mysql::Error::IoError(_) | mysql::Error::CodecError(_) => !is_about_tls(error),
         mysql::Error::DriverError(error) => {
             matches!(error, mysql::DriverError::ConnectTimeout | mysql::DriverError::CouldNotConnect(_))
         }
@@ -239,12 +239,13 @@ pub(super) fn explained(error: mysql::Error, address: &Address) -> anyhow::Error
     fault.caused_by(error).into()
 }
 
+/// A failed handshake arrives as an input/output error of this kind, at some depth.
 fn is_about_tls(error: &mysql::Error) -> bool {
-    match error {
-        mysql::Error::TlsError(_) => true,
-        mysql::Error::DriverError(error) => matches!(error, mysql::DriverError::TlsNotSupported),
-        // A failed handshake arrives as an input/output error around rustls's own.
-        mysql::Error::IoError(error) => error.kind() == std::io::ErrorKind::InvalidData,
-        _ => false,
-    }
+    let first: &(dyn std::error::Error + 'static) = error;
+    let mut causes = std::iter::successors(Some(first), |cause| cause.source());
+    let handshake = |cause: &(dyn std::error::Error + 'static)| {
+        cause.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == std::io::ErrorKind::InvalidData)
+    };
+    matches!(error, mysql::Error::TlsError(_) | mysql::Error::DriverError(mysql::DriverError::TlsNotSupported))
+        || causes.any(handshake)
 }
