@@ -239,13 +239,15 @@ pub(super) fn explained(error: mysql::Error, address: &Address) -> anyhow::Error
     fault.caused_by(error).into()
 }
 
-/// A failed handshake arrives as an input/output error of this kind, at some depth.
+/// A failed handshake arrives as an input/output error of this kind, bare or inside a codec's.
 fn is_about_tls(error: &mysql::Error) -> bool {
-    let first: &(dyn std::error::Error + 'static) = error;
-    let mut causes = std::iter::successors(Some(first), |cause| cause.source());
-    let handshake = |cause: &(dyn std::error::Error + 'static)| {
-        cause.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == std::io::ErrorKind::InvalidData)
-    };
-    matches!(error, mysql::Error::TlsError(_) | mysql::Error::DriverError(mysql::DriverError::TlsNotSupported))
-        || causes.any(handshake)
+    let is_handshake = |error: &std::io::Error| error.kind() == std::io::ErrorKind::InvalidData;
+    match error {
+        mysql::Error::TlsError(_) | mysql::Error::DriverError(mysql::DriverError::TlsNotSupported) => true,
+        mysql::Error::IoError(error) => is_handshake(error),
+        mysql::Error::CodecError(error) => {
+            std::error::Error::source(error).and_then(<dyn std::error::Error>::downcast_ref).is_some_and(is_handshake)
+        }
+        _ => false,
+    }
 }
