@@ -209,7 +209,7 @@ pub(super) fn is_missing_privilege(error: &mysql::Error) -> bool {
 fn passes(error: &mysql::Error) -> bool {
     match error {
         mysql::Error::MySqlError(error) => LATER.contains(&error.code),
-        mysql::Error::IoError(_) | mysql::Error::CodecError(_) => true,
+        mysql::Error::IoError(_) | mysql::Error::CodecError(_) => !is_about_tls(error),
         mysql::Error::DriverError(error) => {
             matches!(error, mysql::DriverError::ConnectTimeout | mysql::DriverError::CouldNotConnect(_))
         }
@@ -239,12 +239,15 @@ pub(super) fn explained(error: mysql::Error, address: &Address) -> anyhow::Error
     fault.caused_by(error).into()
 }
 
+/// A failed handshake arrives as an input/output error of this kind, bare or inside a codec's.
 fn is_about_tls(error: &mysql::Error) -> bool {
+    let is_handshake = |error: &std::io::Error| error.kind() == std::io::ErrorKind::InvalidData;
     match error {
-        mysql::Error::TlsError(_) => true,
-        mysql::Error::DriverError(error) => matches!(error, mysql::DriverError::TlsNotSupported),
-        // A failed handshake arrives as an input/output error around rustls's own.
-        mysql::Error::IoError(error) => error.kind() == std::io::ErrorKind::InvalidData,
+        mysql::Error::TlsError(_) | mysql::Error::DriverError(mysql::DriverError::TlsNotSupported) => true,
+        mysql::Error::IoError(error) => is_handshake(error),
+        mysql::Error::CodecError(error) => {
+            std::error::Error::source(error).and_then(<dyn std::error::Error>::downcast_ref).is_some_and(is_handshake)
+        }
         _ => false,
     }
 }
