@@ -133,15 +133,27 @@ fn item(found: Found) -> Item {
 }
 
 impl Backup {
+    /// The names of the manifest, the list of files and their twins, where one is damaged.
+    pub fn damaged_twins(&self, store: &dyn Store) -> anyhow::Result<Vec<String>> {
+        let mut damaged: Vec<String> = self.twin_damaged.iter().cloned().collect();
+        for name in FILES {
+            let bytes = store.read(&self.slot, name)?;
+            if bytes.is_none_or(|bytes| Sha256::of(&bytes) != self.manifest.files.sha256) {
+                damaged.push(format!("{name}: missing, or not what the manifest vouches for"));
+            }
+        }
+        Ok(damaged)
+    }
+
     /// The list of its files, or of the twin where the first is damaged.
     pub fn files(&self, store: &dyn Store) -> anyhow::Result<Vec<FileEntry>> {
         let wanted = self.manifest.files.sha256;
         for name in FILES {
             let bytes = store.read(&self.slot, name)?;
-            match bytes.filter(|bytes| Sha256::of(bytes) == wanted) {
-                Some(bytes) => return files::decode(&bytes),
-                None => tracing::warn!("{}/{name} is missing or damaged", self.slot.relative()),
+            if let Some(bytes) = bytes.filter(|bytes| Sha256::of(bytes) == wanted) {
+                return files::decode(&bytes);
             }
+            tracing::warn!("{}/{name} is missing or damaged", self.slot.relative());
         }
         let message = format!("the list of files of backup {} and its twin are damaged", self.slot.id);
         Err(Fault::new(Kind::Verify, message).into())

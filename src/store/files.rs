@@ -36,6 +36,13 @@ pub struct FileEntry {
     pub mtime: Timestamp,
 }
 
+impl FileEntry {
+    /// Its name in messages: `datadir/shop/orders.ibd`.
+    pub fn name(&self) -> String {
+        format!("{}/{}", self.root, self.path)
+    }
+}
+
 /// What an entry is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "lowercase")]

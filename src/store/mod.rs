@@ -9,15 +9,20 @@
 //! by one suite of tests. [`Staging`] makes a backup, [`Catalog`] finds the ones that are there.
 
 mod catalog;
+mod check;
 mod destination;
 mod digest;
 mod files;
+mod inventory;
 mod local;
 mod manifest;
+mod nice;
 mod path;
 mod rsync;
 mod slot;
 mod ssh;
+mod ssh_errors;
+mod ssh_output;
 mod staging;
 pub mod tree;
 
@@ -26,6 +31,7 @@ use std::ffi::OsString;
 use std::fmt;
 
 pub use catalog::{Backup, Catalog, Item};
+pub use check::{Findings, check};
 pub use destination::{Destination, SshOptions};
 pub use digest::{Hasher, Sha256};
 pub use files::{EntryKind, FileEntry, Mode, Totals};
@@ -33,14 +39,17 @@ pub use local::LocalStore;
 pub use manifest::{
     FORMAT, FileList, HoldRecord, Manifest, Method, PhaseRecord, Proof, ProofLevel, Root, RootName, SnapshotRecord,
 };
+pub use nice::{IoClass, Niceness};
 pub use path::{EncodedBytes, StoredPath};
-pub use rsync::{IoClass, Niceness, Transfer};
+pub use rsync::Transfer;
 pub use slot::{Slot, State};
 pub use ssh::SshStore;
-pub use staging::{Copied, Source, Staging};
+pub use staging::{Copied, Source, Staging, Work};
 
+use crate::fault::{Fault, Kind};
 use crate::id::JobName;
 use crate::sys::cancel::Cancel;
+use crate::sys::cmd::Call;
 use crate::sys::units::Bytes;
 
 /// The destination, ready to be used; nothing is asked of it yet.
@@ -81,8 +90,8 @@ pub trait Store: fmt::Debug + Send + Sync {
     /// Everything in `slot`, symlinks not followed.
     fn entries(&self, slot: &Slot) -> anyhow::Result<Vec<Listed>>;
 
-    /// The digests of regular files in `slot`, read from the disk; `progress` gets the number of
-    /// bytes read so far.
+    /// The digests of regular files in `slot`, in their order, read again: on this host from the
+    /// disk; on another node perhaps from its memory. `progress` gets the bytes read so far.
     fn digests(
         &self,
         slot: &Slot,
@@ -165,4 +174,21 @@ pub enum Digest {
     Is(Sha256),
     /// It could not be read, because of this.
     Unreadable(String),
+}
+
+fn missing_destination(destination: &Destination) -> anyhow::Error {
+    let fault = Fault::new(Kind::NotFound, format!("destination {destination} does not exist"));
+    fault.hint("the first backup makes it; is its file system mounted?").into()
+}
+
+/// A tool on this host, with the first line that it says about its version.
+fn tool_version(tool: &str, cancel: &Cancel) -> anyhow::Result<(String, String)> {
+    let option = if tool == "ssh" { "-V" } else { "--version" };
+    let finished = Call::new(tool).arg(option).cancel(cancel).finish().map_err(|error| {
+        let fault = Fault::new(Kind::Refused, format!("{tool} cannot be run on this host")).caused_by(error);
+        fault.hint(format!("install {tool}"))
+    })?;
+    let said = [finished.stdout, finished.stderr].concat();
+    let first = String::from_utf8_lossy(&said).lines().next().unwrap_or_default().trim().to_owned();
+    Ok((tool.to_owned(), first))
 }

@@ -33,7 +33,7 @@ impl StoredPath {
         Err(format!("\"{path}\" is not a path below a directory"))
     }
 
-    /// The path of `name` in this directory; `name` is a single name, as a directory lists it.
+    /// The path of `name` in this directory; `name` is as a directory lists it.
     #[must_use]
     pub fn join(&self, name: &OsStr) -> Self {
         let mut bytes = self.0.clone();
@@ -42,6 +42,12 @@ impl StoredPath {
         }
         bytes.extend_from_slice(name.as_bytes());
         Self(bytes)
+    }
+
+    /// The path of `path`, which lies below this directory.
+    #[must_use]
+    pub fn below(&self, path: &Self) -> Self {
+        if path.is_root() { self.clone() } else { self.join(OsStr::from_bytes(&path.0)) }
     }
 
     /// Whether this is the root itself.
