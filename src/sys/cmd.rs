@@ -273,6 +273,12 @@ impl Running<'_> {
         !matches!(self.child.try_wait(), Ok(None))
     }
 
+    /// Waits for its end for at most `patience` from now, whatever its deadline was.
+    pub fn wait_at_most(mut self, patience: Duration) -> Result<Finished, CommandError> {
+        self.deadline = self.started.elapsed() + patience;
+        self.wait()
+    }
+
     /// Waits for its end, its deadline or cancellation.
     pub fn wait(self) -> Result<Finished, CommandError> {
         let mut stdout = Vec::new();
