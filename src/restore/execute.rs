@@ -127,3 +127,94 @@ impl Owner {
             .with_context(|| format!("cannot set the owner of {}", path.display()))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::restore::plan::tests::{backup, ground};
+
+    /// A mount point with a former data directory on it, and a complete restored one.
+    struct MountPoint {
+        home: tempfile::TempDir,
+    }
+
+    impl MountPoint {
+        fn new() -> Self {
+            let this = Self { home: tempfile::tempdir().unwrap() };
+            for directory in ["lost+found", "former", ".restoring-ID", ".restoring-ID/shop"] {
+                std::fs::create_dir(this.at(directory)).unwrap();
+            }
+            for file in
+                ["ibdata1", "former/x", ".restoring-ID/ibdata1", ".restoring-ID/mysql.ibd", ".restoring-ID/shop/x"]
+            {
+                durable::write(&this.at(file), file.as_bytes()).unwrap();
+            }
+            this
+        }
+
+        fn at(&self, name: &str) -> PathBuf {
+            self.home.path().join(name)
+        }
+
+        fn ground(&self) -> Ground {
+            let root = backup().manifest.roots[0].clone();
+            Ground {
+                is_mount_point: true,
+                occupied: true,
+                staging: self.at(".restoring-ID"),
+                ready: self.at(".restored-ID"),
+                is_ready: self.at(".restored-ID").exists(),
+                aside: self.at(".before-ID"),
+                ..ground(root, self.home.path())
+            }
+        }
+
+        fn names(&self, directory: &str) -> Vec<String> {
+            let entries = self.at(directory).read_dir().unwrap();
+            let mut names: Vec<_> = entries.map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+            names.sort();
+            names
+        }
+
+        fn is_restored(&self) {
+            assert_eq!(self.names("."), [".before-ID", "ibdata1", "lost+found", "mysql.ibd", "shop"]);
+            assert_eq!(self.names(".before-ID"), ["former", "ibdata1"]);
+            assert_eq!(std::fs::read(self.at("ibdata1")).unwrap(), b".restoring-ID/ibdata1");
+            assert_eq!(std::fs::read(self.at(".before-ID/ibdata1")).unwrap(), b"ibdata1");
+        }
+    }
+
+    #[test]
+    fn inside_a_mount_point_entries_move_up_and_the_former_ones_aside() {
+        let place = MountPoint::new();
+        assert_eq!(put_in_place(&place.ground()).unwrap(), Some(place.at(".before-ID")));
+        place.is_restored();
+    }
+
+    #[test]
+    fn cut_short_while_the_former_content_moves_aside() {
+        let place = MountPoint::new();
+        durable::create_private_directory(&place.at(".before-ID")).unwrap();
+        durable::rename(&place.at("ibdata1"), &place.at(".before-ID/ibdata1")).unwrap();
+        // A second run takes another name for the rest; nothing is lost and nothing is mixed.
+        let ground = Ground { aside: place.at(".before-ID.2"), ..place.ground() };
+        put_in_place(&ground).unwrap();
+        assert_eq!(place.names(".before-ID"), ["ibdata1"]);
+        assert_eq!(place.names(".before-ID.2"), ["former"]);
+        assert_eq!(place.names("."), [".before-ID", ".before-ID.2", "ibdata1", "lost+found", "mysql.ibd", "shop"]);
+    }
+
+    #[test]
+    fn cut_short_while_the_restored_content_moves_up() {
+        let place = MountPoint::new();
+        durable::create_private_directory(&place.at(".before-ID")).unwrap();
+        for name in ["ibdata1", "former"] {
+            durable::rename(&place.at(name), &place.at(".before-ID").join(name)).unwrap();
+        }
+        durable::rename(&place.at(".restoring-ID"), &place.at(".restored-ID")).unwrap();
+        durable::rename(&place.at(".restored-ID/shop"), &place.at("shop")).unwrap();
+        assert!(place.ground().is_ready);
+        put_in_place(&place.ground()).unwrap();
+        place.is_restored();
+    }
+}
