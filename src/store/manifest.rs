@@ -282,3 +282,7 @@ impl Manifest {
         Ok(())
     }
 }
+
+#[cfg(test)]
+#[path = "manifest_tests.rs"]
+mod tests;

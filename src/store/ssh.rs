@@ -3,12 +3,14 @@
 //! Commands go over as argument vectors, quoted word by word in one place; what needs more than
 //! one command is a fixed script that takes its words as positional parameters. Host keys are
 //! checked and never learned; no question is ever asked; a dead network is noticed within a minute.
-//! No connection outlives its command, so that nothing is left when we die.
+//! All commands of a store share one connection, because making one may take longer than what it is
+//! made for. It ends with the store, or by itself soon after we died.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use super::rsync::UNBOUNDED;
@@ -22,7 +24,9 @@ use crate::fault::{Fault, Kind};
 use crate::id::JobName;
 use crate::sys::cancel::Cancel;
 use crate::sys::cmd::{Call, CommandError, Finished, quote};
+use crate::sys::durable;
 
+const RUNTIME_DIRECTORY: &str = "/run/mysnap";
 /// What our scripts answer where something is not there.
 const ABSENT: i32 = 44;
 const SHORT: Duration = Duration::from_secs(120);
@@ -57,6 +61,7 @@ pub struct SshStore {
     ssh: Vec<String>,
     known_hosts: Option<PathBuf>,
     port: Option<u16>,
+    control: Option<PathBuf>,
     cancel: Cancel,
 }
 
@@ -66,10 +71,12 @@ impl SshStore {
         let Destination::Ssh { user, host, .. } = destination else {
             anyhow::bail!("{destination} is not on another node");
         };
+        let control = control_path();
         Ok(Self {
             destination: destination.clone(),
             host: host.clone(),
-            ssh: ssh_command(user.as_deref(), options),
+            ssh: ssh_command(user.as_deref(), options, control.as_deref()),
+            control,
             known_hosts: options.known_hosts.clone(),
             port: options.port,
             cancel: cancel.clone(),
@@ -138,8 +145,30 @@ impl SshStore {
     }
 }
 
+impl Drop for SshStore {
+    fn drop(&mut self) {
+        let Some(control) = self.control.as_deref().filter(|path| path.exists()) else { return };
+        let (program, args) = self.ssh.split_first().unwrap_or_else(|| unreachable!("ssh has a name"));
+        let call = Call::new(program).args(args).args(["-Oexit", "--", &self.host]).deadline(Duration::from_secs(5));
+        if let Err(error) = call.run().map_err(anyhow::Error::from).and_then(|()| durable::remove_file(control)) {
+            tracing::debug!("the connection to {} ends by itself: {error:#}", self.host);
+        }
+    }
+}
+
+/// A socket of this store alone, for the shared connection; none where the directory can't be had.
+fn control_path() -> Option<PathBuf> {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let directory = Path::new(RUNTIME_DIRECTORY);
+    if let Err(error) = durable::create_private_directory(directory) {
+        tracing::debug!("every command makes a connection of its own: {error:#}");
+        return None;
+    }
+    Some(directory.join(format!("ssh-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))))
+}
+
 /// `ssh` with the options that make it strict, quiet and mortal.
-fn ssh_command(user: Option<&str>, options: &SshOptions) -> Vec<String> {
+fn ssh_command(user: Option<&str>, options: &SshOptions, control: Option<&Path>) -> Vec<String> {
     let settings = [
         "BatchMode=yes",
         "StrictHostKeyChecking=yes",
@@ -147,8 +176,6 @@ fn ssh_command(user: Option<&str>, options: &SshOptions) -> Vec<String> {
         "ConnectTimeout=10",
         "ServerAliveInterval=15",
         "ServerAliveCountMax=3",
-        "ControlMaster=no",
-        "ControlPath=none",
         "ClearAllForwardings=yes",
         "ForwardAgent=no",
         "PermitLocalCommand=no",
@@ -159,9 +186,14 @@ fn ssh_command(user: Option<&str>, options: &SshOptions) -> Vec<String> {
     let mut option = |name: &str, path: Option<&Path>| {
         command.extend(path.map(|path| format!("-o{name}={}", path.display())));
     };
+    option("ControlPath", Some(control.unwrap_or(Path::new("none"))));
     option("UserKnownHostsFile", options.known_hosts.as_deref());
     option("IdentityFile", options.key.as_deref());
     command.extend(options.key.iter().map(|_| "-oIdentitiesOnly=yes".to_owned()));
+    if control.is_some() {
+        // It outlives its last command only a little, whatever becomes of us.
+        command.extend(["-oControlMaster=auto".to_owned(), "-oControlPersist=15".to_owned()]);
+    }
     command.extend(options.port.map(|port| format!("-oPort={port}")));
     command.extend(user.map(|user| format!("-l{user}")));
     command
