@@ -98,7 +98,7 @@ pub(super) fn rollback(context: &Context<'_>, arguments: &RollbackArgs) -> anyho
     }
     context.output.confirm(&shown, run.as_str(), arguments.yes)?;
     let observer: &dyn Observer = context.output;
-    rollback::execute(plan, observer, context.cancel)?;
+    rollback::execute(&plan, observer, context.cancel)?;
     context.output.result("the server answers on the rolled back data");
     Ok(())
 }

@@ -100,7 +100,7 @@ impl Plan {
 }
 
 /// Does it.
-pub fn execute(plan: Plan, observer: &dyn Observer, cancel: &Cancel) -> anyhow::Result<()> {
+pub fn execute(plan: &Plan, observer: &dyn Observer, cancel: &Cancel) -> anyhow::Result<()> {
     let first = plan.snapshots.first().context("there is no snapshot to roll back to")?;
     let mut run = Run::begin("rollback", None, &first.mount_point)?;
     cancel.check()?;
