@@ -103,7 +103,7 @@ fn tools(request: &Request, findings: &mut Findings) {
 
 fn server(request: &Request, session: &mut Session, findings: &mut Findings) -> Option<LockMode> {
     let facts = session.facts().clone();
-    let text = format!("{} {} in {}", facts.flavour, facts.version_text, facts.datadir.display());
+    let text = format!("{} {} in {}", facts.flavour, facts.version, facts.datadir.display());
     findings.good("server", text);
     findings.attempt("server", session.prove_local());
     if facts.binary_log.is_none() {

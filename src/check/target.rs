@@ -3,7 +3,7 @@
 use super::Request;
 use super::finding::Findings;
 use super::ground::{Covered, Target};
-use crate::fault::{Fault, Kind};
+use crate::fault::{Fault, Kind, kind_of};
 use crate::store::{self, Catalog, Store, Totals};
 use crate::sys::cancel::Cancel;
 use crate::sys::units::Bytes;
@@ -43,7 +43,7 @@ fn refuse_origin(store: &dyn Store, covered: &Covered) -> anyhow::Result<()> {
 
 fn room(store: &dyn Store, request: &Request, source: Totals) -> anyhow::Result<String> {
     let room = store.room()?;
-    let needed = needed(&Catalog::read(store, Some(&request.job))?, source);
+    let needed = needed(&catalog(store, request)?, source);
     let to = store.destination();
     if room.bytes < needed {
         let message = format!("{to} has {} free, the backup needs about {needed}", room.bytes);
@@ -54,6 +54,14 @@ fn room(store: &dyn Store, request: &Request, source: Totals) -> anyhow::Result<
         return Err(Fault::new(Kind::Refused, message).hint("remove files there").into());
     }
     Ok(format!("{to}, {} free, the backup needs at most about {needed}", room.bytes))
+}
+
+/// A destination that is not there yet is made by the first backup.
+fn catalog(store: &dyn Store, request: &Request) -> anyhow::Result<Catalog> {
+    match Catalog::read(store, Some(&request.job)) {
+        Err(error) if kind_of(&error) == Some(Kind::NotFound) => Ok(Catalog::default()),
+        catalog => catalog,
+    }
 }
 
 /// Every byte, though most may be linked: what is unchanged is not known before it was compared.
