@@ -1,5 +1,6 @@
 //! mysnap: LVM snapshot backups of MySQL and MariaDB.
 
+pub mod backup;
 pub mod check;
 pub mod cli;
 pub mod config;
@@ -9,6 +10,7 @@ pub mod id;
 pub mod lvm;
 pub mod recover;
 pub mod restore;
+pub mod rollback;
 pub mod run;
 pub mod server;
 pub mod snapshot;

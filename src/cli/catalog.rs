@@ -102,7 +102,7 @@ fn describe(backup: &Backup) -> String {
     let mut field = |name: &str, value: String| lines.push(format!("{name:<12} {value}"));
     field("backup", format!("{} of job {}", manifest.id, manifest.job));
     field("taken", format!("{} on {}, {} ago", manifest.begin, manifest.host, age(manifest)));
-    field("server", format!("{} {}, server id {}", server.flavour, server.version_text, server.server_id));
+    field("server", format!("{} {}, server id {}", server.flavour, server.version, server.server_id));
     field("position", position(manifest));
     if let Some(gtids) = &manifest.position.gtid_set {
         field("gtid set", gtids.clone());

@@ -1,9 +1,11 @@
 //! The command line: what was typed → a checked request → the use case → output.
 
 pub mod args;
+mod backup;
 mod catalog;
 mod output;
 mod restore;
+mod snapshots;
 mod source;
 mod verify;
 
@@ -31,12 +33,17 @@ impl Context<'_> {
 pub fn dispatch(arguments: &Arguments, output: &Output, cancel: &Cancel) -> anyhow::Result<()> {
     let context = Context { arguments, output, cancel };
     match &arguments.verb {
+        Verb::Backup(backup) => backup::backup(&context, backup),
+        Verb::Check(check) => backup::check(&context, check),
         Verb::List(list) => catalog::list(&context, list),
         Verb::Show(show) => catalog::show(&context, show),
         Verb::Verify(verify) => verify::verify(&context, verify),
         Verb::Restore(restore) => restore::restore(&context, restore),
         Verb::Config(ConfigVerb::Show { json }) => show_config(&context, *json),
-        _ => anyhow::bail!("not built yet"),
+        Verb::Recover(recover) => snapshots::recover(&context, recover),
+        Verb::Snapshots(list) => snapshots::snapshots(&context, list),
+        Verb::Release(release) => snapshots::release(&context, release),
+        Verb::Rollback(rollback) => snapshots::rollback(&context, rollback),
     }
 }
 

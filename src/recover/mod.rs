@@ -5,15 +5,13 @@
 //! that an interrupted LVM command left suspended is brought back first: every write to it waits.
 //! Safe at any time, and again: what a live run has is not touched.
 
-use std::path::{Path, PathBuf};
-
 use serde::Serialize;
 
 use crate::fault::{Failure, Fault, Kind};
 use crate::id::RunId;
 use crate::lvm::{self, LvRef, Volume};
 use crate::run::events::{Event, Observer};
-use crate::run::{Intent, RUNTIME_DIRECTORY, Record, record};
+use crate::run::{Intent, Record, record};
 use crate::snapshot;
 use crate::sys::lockfile::LockFile;
 
@@ -35,10 +33,10 @@ pub enum Step {
         /// The run that made it.
         run: RunId,
     },
-    /// Remove a run's directory below the runtime directory.
-    Directory {
-        /// The directory.
-        path: PathBuf,
+    /// Remove a run's mount points.
+    MountPoints {
+        /// The run.
+        run: RunId,
     },
     /// Remove a run's record.
     Forget {
@@ -53,7 +51,7 @@ impl Step {
         match self {
             Self::Refresh { volume } => format!("bring back {volume}, which is suspended: writes to it wait"),
             Self::Remove { volume, run, .. } => format!("remove snapshot {volume} of run {run}, which died"),
-            Self::Directory { path } => format!("remove directory {}", path.display()),
+            Self::MountPoints { run } => format!("remove the mount points of run {run}"),
             Self::Forget { run } => format!("remove the record of run {run}"),
         }
     }
@@ -107,7 +105,7 @@ fn steps(dead: &[&Record], volumes: &[Volume], suspended: impl Fn(&Volume) -> bo
             uuid: v.uuid.clone(),
             run: record.id.clone(),
         }));
-        steps.push(Step::Directory { path: Path::new(RUNTIME_DIRECTORY).join(record.id.as_str()) });
+        steps.push(Step::MountPoints { run: record.id.clone() });
         steps.push(Step::Forget { run: record.id.clone() });
     }
     steps
@@ -151,6 +149,10 @@ impl Plan {
         Err(Failure::join(fault.into(), failed))
     }
 
+    fn adopted(&self, run: &RunId) -> Option<&Record> {
+        self.adopted.iter().map(|(record, _)| record).find(|record| record.id == *run)
+    }
+
     /// Does one step; whether there was anything to do.
     fn one(&self, step: &Step, all_well: bool) -> anyhow::Result<bool> {
         match step {
@@ -159,10 +161,10 @@ impl Plan {
                 lvm::refresh(&name)?;
             }
             Step::Remove { uuid, run, .. } => snapshot::remove(uuid, run)?,
-            Step::Directory { path } => return remove_empty(path),
+            Step::MountPoints { run } => return self.adopted(run).map_or(Ok(false), Record::remove_directory),
             // With something left the record must stay: it is what makes the rest ours.
             Step::Forget { run } if all_well => {
-                if let Some((record, _)) = self.adopted.iter().find(|(record, _)| record.id == *run) {
+                if let Some(record) = self.adopted(run) {
                     record.remove()?;
                 }
             }
@@ -170,16 +172,6 @@ impl Plan {
         }
         Ok(true)
     }
-}
-
-/// Removes mount points, which are empty directories; nothing else is ever removed with them.
-fn remove_empty(directory: &Path) -> anyhow::Result<bool> {
-    let Ok(entries) = std::fs::read_dir(directory) else { return Ok(false) };
-    for entry in entries {
-        std::fs::remove_dir(entry?.path())?;
-    }
-    std::fs::remove_dir(directory)?;
-    Ok(true)
 }
 
 /// Removes what dead runs left: the first step of each run.

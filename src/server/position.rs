@@ -77,13 +77,30 @@ impl Position {
     pub fn replication_statement(&self, source: &Facts) -> Option<String> {
         let binlog = self.binlog.as_ref()?;
         let place = sql::ReplicationSource {
+            channel: "",
             host: &source.hostname,
             port: source.port,
             file: &binlog.file,
             offset: binlog.offset,
-            gtid_set: self.gtid_set.as_deref().filter(|_| source.gtid_mode.as_deref() != Some("OFF")),
+            // MySQL takes up by GTID only from a source where every transaction has one.
+            gtid_set: self.gtid_set.as_deref().filter(|_| source.gtid_mode.as_deref().is_none_or(|mode| mode == "ON")),
         };
         Some(place.statement(source.flavour, source.version))
+    }
+}
+
+impl UpstreamPosition {
+    /// The statements that make a server restored from `replica` take its place at this source.
+    pub fn replication_statement(&self, replica: &Facts) -> String {
+        let place = sql::ReplicationSource {
+            channel: &self.channel,
+            host: &self.host,
+            port: self.port,
+            file: &self.binlog.file,
+            offset: self.binlog.offset,
+            gtid_set: self.gtid_set.as_deref().filter(|_| self.by_gtid),
+        };
+        place.statement(replica.flavour, replica.version)
     }
 }
 
@@ -133,7 +150,7 @@ mod tests {
     #[test]
     fn the_replication_statement_fits_the_server() {
         let mariadb = position(Some("0-1-5")).replication_statement(&facts(&[])).unwrap();
-        assert!(mariadb.starts_with("SET GLOBAL gtid_slave_pos = '0-1-5'; CHANGE MASTER TO MASTER_HOST='db1'"));
+        assert!(mariadb.starts_with("SET GLOBAL gtid_slave_pos='0-1-5'; CHANGE MASTER TO MASTER_HOST='db1'"));
         assert!(mariadb.ends_with("MASTER_USE_GTID=slave_pos; START SLAVE;"), "{mariadb}");
         let old = facts(&[("version", "5.7.42"), ("gtid_mode", "OFF")]);
         let old = position(None).replication_statement(&old).unwrap();
@@ -157,6 +174,9 @@ mod tests {
         ]);
         let channel = upstream(&old, Some("0-1-5")).unwrap();
         assert_eq!((channel.channel.as_str(), channel.by_gtid), ("east", true));
+        let statement = channel.replication_statement(&facts(&[]));
+        assert!(statement.contains("CHANGE MASTER 'east' TO MASTER_HOST='db0'"), "{statement}");
+        assert!(statement.ends_with("START SLAVE 'east';"), "{statement}");
         let new = Columns::of(&[
             ("Source_Host", "db0"),
             ("Source_Port", "3306"),
@@ -167,6 +187,8 @@ mod tests {
         let channel = upstream(&new, None).unwrap();
         assert_eq!(channel.binlog, BinlogPosition { file: "b.000009".into(), offset: 1234 });
         assert!(!channel.by_gtid);
+        let statement = channel.replication_statement(&facts(&[("version", "9.7.4")]));
+        assert!(statement.contains("SOURCE_LOG_POS=1234; START REPLICA;"), "{statement}");
         assert_eq!(upstream(&Columns::of(&[("Source_Host", "")]), None), None);
     }
 }

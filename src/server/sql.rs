@@ -67,7 +67,8 @@ impl Dialect {
         Self {
             // 8.2 brought the new name, 8.4 dropped the old one.
             binlog_status: if version < Version(8, 2, 0) { "SHOW MASTER STATUS" } else { "SHOW BINARY LOG STATUS" },
-            gtid_set: "SELECT @@GLOBAL.gtid_executed",
+            // Without GTIDs the set stays where it was when they were switched off.
+            gtid_set: "SELECT IF(@@GLOBAL.gtid_mode = 'OFF', NULL, @@GLOBAL.gtid_executed)",
             replica_gtid_set: None,
             replica_status: if version < Version(8, 0, 22) { "SHOW SLAVE STATUS" } else { "SHOW REPLICA STATUS" },
             tablespace_files: if version < Version(8, 0, 0) {
@@ -137,6 +138,7 @@ pub fn grant(privilege: &str, account: &str) -> String {
 /// Where a new replica begins in its source's changes.
 #[derive(Debug)]
 pub struct ReplicationSource<'a> {
+    pub channel: &'a str,
     pub host: &'a str,
     pub port: u16,
     pub file: &'a str,
@@ -148,14 +150,29 @@ impl ReplicationSource<'_> {
     /// The statements that start it; the account is left for the person to fill in.
     pub fn statement(&self, flavour: Flavour, version: Version) -> String {
         let renamed = !flavour.is_mariadb() && version >= Version(8, 0, 23);
-        let (change, word, start) = if renamed {
-            ("CHANGE REPLICATION SOURCE TO", "SOURCE", "START REPLICA")
+        let (what, word, start) = if renamed {
+            ("REPLICATION SOURCE", "SOURCE", "START REPLICA")
         } else {
-            ("CHANGE MASTER TO", "MASTER", "START SLAVE")
+            ("MASTER", "MASTER", "START SLAVE")
         };
-        let (before, place) = match self.gtid_set {
+        // MariaDB names a channel before TO, MySQL at the end.
+        let (name, for_channel) = match (self.channel, flavour.is_mariadb()) {
+            ("", _) => (String::new(), String::new()),
+            (channel, true) => (format!(" {}", literal(channel)), String::new()),
+            (channel, false) => (String::new(), format!(" FOR CHANNEL {}", literal(channel))),
+        };
+        let (before, place) = self.place(flavour, word);
+        let (host, port) = (literal(self.host), self.port);
+        format!(
+            "{before}CHANGE {what}{name} TO {word}_HOST={host}, {word}_PORT={port}, {word}_USER='…', \
+             {word}_PASSWORD='…', {place}{for_channel}; {start}{name}{for_channel};"
+        )
+    }
+
+    fn place(&self, flavour: Flavour, word: &str) -> (String, String) {
+        match self.gtid_set {
             Some(set) if flavour.is_mariadb() => {
-                (format!("SET GLOBAL gtid_slave_pos = {}; ", literal(set)), format!("{word}_USE_GTID=slave_pos"))
+                (format!("SET GLOBAL gtid_slave_pos={}; ", literal(set)), format!("{word}_USE_GTID=slave_pos"))
             }
             // What a restored server has executed is in its data.
             Some(_) => (String::new(), format!("{word}_AUTO_POSITION=1")),
@@ -163,12 +180,7 @@ impl ReplicationSource<'_> {
                 let (file, offset) = (literal(self.file), self.offset);
                 (String::new(), format!("{word}_LOG_FILE={file}, {word}_LOG_POS={offset}"))
             }
-        };
-        let (host, port) = (literal(self.host), self.port);
-        format!(
-            "{before}{change} {word}_HOST={host}, {word}_PORT={port}, \
-             {word}_USER='…', {word}_PASSWORD='…', {place}; {start};"
-        )
+        }
     }
 }
 

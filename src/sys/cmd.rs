@@ -125,6 +125,11 @@ impl<'a> Call<'a> {
         }
     }
 
+    /// Whether `program` is installed where calls look for it.
+    pub fn is_installed(program: &str) -> bool {
+        which::which_in(program, Some(PATH), "/").is_ok()
+    }
+
     /// Adds one argument.
     pub fn arg(mut self, arg: impl AsRef<OsStr>) -> Self {
         self.argv.push(arg.as_ref().to_owned());

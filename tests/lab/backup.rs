@@ -146,7 +146,10 @@ fn a_killed_run_is_cleaned_up_by_recover_and_by_the_next_run() {
     let config = configured("bandwidth_limit = \"4MiB\"\n");
     for by_next_run in [false, true] {
         kill_a_run_while_it_copies(&config);
-        assert!(!run(&["lvs", "--noheadings", "-o", "lv_name", "@mysnap"]).trim().is_empty(), "a leftover was expected");
+        assert!(
+            !run(&["lvs", "--noheadings", "-o", "lv_name", "@mysnap"]).trim().is_empty(),
+            "a leftover was expected"
+        );
         if by_next_run {
             mysnap_ok(&["--config", &configured(""), "backup", "nightly"]);
         } else {

@@ -36,7 +36,8 @@ impl Witness {
         let mut conn = host::root();
         conn.query_drop("CREATE DATABASE IF NOT EXISTS witness").unwrap();
         conn.query_drop("DROP TABLE IF EXISTS witness.ledger").unwrap();
-        conn.query_drop("CREATE TABLE witness.ledger (writer INT, n INT, PRIMARY KEY (writer, n)) ENGINE=InnoDB").unwrap();
+        conn.query_drop("CREATE TABLE witness.ledger (writer INT, n INT, PRIMARY KEY (writer, n)) ENGINE=InnoDB")
+            .unwrap();
         let stop = Arc::new(AtomicBool::new(false));
         let writers = (0..writers).map(|writer| {
             let stop = Arc::clone(&stop);
@@ -122,7 +123,8 @@ fn inserted_rows(decoded: &str) -> BTreeSet<Row> {
         if line.trim_end() != "### INSERT INTO `witness`.`ledger`" {
             continue;
         }
-        let mut value = || lines.by_ref().find_map(|l| l.strip_prefix("###   @")?.split_once('=')?.1.parse::<u64>().ok());
+        let mut value =
+            || lines.by_ref().find_map(|l| l.strip_prefix("###   @")?.split_once('=')?.1.parse::<u64>().ok());
         if let (Some(writer), Some(n)) = (value(), value()) {
             rows.insert((writer, n));
         }
