@@ -1,0 +1,116 @@
+//! A run: one process doing one verb.
+//!
+//! A run that may leave something behind writes what it is about to do *before* it does it
+//! ([`record`]), so that [`crate::recover`] can clean up after a death that ran no destructor.
+//! Alive means: the flock on the run's lock file is held; the kernel drops it with the process.
+//! One run at a time may work on a server ([`Run::begin`]).
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use sha2::{Digest as _, Sha256};
+
+use crate::fault::{Fault, Kind};
+use crate::id::RunId;
+use crate::sys::lockfile::{Attempt, LockFile};
+use crate::sys::{clock, durable};
+
+pub mod events;
+pub mod record;
+
+pub use record::{Intent, Record};
+
+/// Where records outlive a reboot.
+pub const STATE_DIRECTORY: &str = "/var/lib/mysnap/runs";
+/// Where locks, mount points and sockets live.
+pub const RUNTIME_DIRECTORY: &str = "/run/mysnap";
+
+/// A live run: its identity, its claim on the server, its record.
+#[derive(Debug)]
+#[must_use]
+pub struct Run {
+    record: Record,
+    _server: LockFile,
+    _alive: LockFile,
+}
+
+impl Run {
+    /// Claims the server whose data lies in `datadir` and leaves a durable record.
+    /// `Busy` names the run that has it and since when.
+    pub fn begin(verb: &str, job: Option<&str>, datadir: &Path) -> anyhow::Result<Self> {
+        durable::create_private_directory(Path::new(STATE_DIRECTORY))?;
+        durable::create_private_directory(Path::new(RUNTIME_DIRECTORY))?;
+        let begun = clock::now();
+        let record = Record::new(RunId::new(begun), verb, job, begun);
+        let server = claim(&server_lock(datadir), &record, datadir)?;
+        let alive = match LockFile::try_lock(&record.lock_path())? {
+            Attempt::Held(lock) => lock,
+            Attempt::Busy(_) => anyhow::bail!("run id {} is taken", record.id),
+        };
+        record.save()?;
+        Ok(Self { record, _server: server, _alive: alive })
+    }
+
+    /// The identifier, which a backup inherits.
+    pub fn id(&self) -> &RunId {
+        &self.record.id
+    }
+
+    /// What is on disk.
+    pub fn record(&self) -> &Record {
+        &self.record
+    }
+
+    /// Makes durable what the run is about to do, before it does it.
+    pub fn intend(&mut self, intent: Intent) -> anyhow::Result<()> {
+        self.record.intents.push(intent);
+        self.record.save()
+    }
+
+    /// The run leaves nothing behind that needs a record.
+    pub fn forget(self) -> anyhow::Result<()> {
+        self.record.remove_directory()?;
+        self.record.remove()
+    }
+
+    /// A directory of the run's own below the runtime directory, mode 0700.
+    pub fn runtime_directory(&self) -> anyhow::Result<PathBuf> {
+        let path = self.record.directory();
+        durable::create_private_directory(&path)?;
+        Ok(path)
+    }
+}
+
+/// An error while the run `id` is alive: what it has is not for others to remove.
+pub fn refuse_live(id: &RunId) -> anyhow::Result<()> {
+    let (records, _) = record::all()?;
+    let Some(record) = records.into_iter().find(|record| record.id == *id) else { return Ok(()) };
+    if record.try_adopt()?.is_some() {
+        return Ok(());
+    }
+    let message = format!("run {id} is at work: {}", record.holder());
+    Err(Fault::new(Kind::Busy, message).hint("wait for it to end").into())
+}
+
+fn claim(path: &Path, record: &Record, datadir: &Path) -> anyhow::Result<LockFile> {
+    match LockFile::try_lock(path)? {
+        Attempt::Held(mut lock) => {
+            lock.describe(&record.holder()).context("cannot say who holds the server")?;
+            Ok(lock)
+        }
+        Attempt::Busy(holder) => {
+            let who = if holder.is_empty() { "another run" } else { holder.trim() };
+            Err(Fault::new(Kind::Busy, format!("the server in {} is held by {who}", datadir.display()))
+                .hint("wait for it to end, or look at it with `ps`; nothing was touched")
+                .into())
+        }
+    }
+}
+
+/// One lock file for each data directory; its name needs no escaping.
+fn server_lock(datadir: &Path) -> PathBuf {
+    use std::os::unix::ffi::OsStrExt as _;
+    let digest = Sha256::digest(datadir.as_os_str().as_bytes());
+    let short = digest.iter().take(8).fold(0_u64, |number, byte| number << 8 | u64::from(*byte));
+    Path::new(RUNTIME_DIRECTORY).join(format!("server-{short:016x}.lock"))
+}

@@ -1,0 +1,177 @@
+//! What a run is about to do, on disk before it does it.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::{RUNTIME_DIRECTORY, STATE_DIRECTORY};
+use crate::id::RunId;
+use crate::sys::durable;
+use crate::sys::lockfile::{Attempt, LockFile};
+
+/// One irreversible step.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "step")]
+pub enum Intent {
+    /// A snapshot is about to be made.
+    Snapshot {
+        /// Volume group.
+        group: String,
+        /// The snapshot's name.
+        name: String,
+        /// The origin's name.
+        origin: String,
+        /// The origin's LVM UUID.
+        origin_uuid: String,
+    },
+    /// A snapshot stays on purpose; the run's end does not remove it.
+    Keep {
+        /// Volume group.
+        group: String,
+        /// The snapshot's name.
+        name: String,
+    },
+    /// Data goes to an unfinished place in a destination.
+    Stage {
+        /// The destination, as configured.
+        destination: String,
+    },
+    /// A snapshot is about to be merged into its origin.
+    Merge {
+        /// Volume group.
+        group: String,
+        /// The snapshot's name.
+        name: String,
+        /// The origin's name.
+        origin: String,
+        /// Where the origin was mounted.
+        mount_point: PathBuf,
+        /// The service that was stopped.
+        unit: Option<String>,
+    },
+}
+
+/// A run's record; the format is versioned by its field `format`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// 1.
+    pub format: u32,
+    /// The run.
+    pub id: RunId,
+    /// `backup`, `restore`, `rollback`, …
+    pub verb: String,
+    /// The job, where the verb has one.
+    pub job: Option<String>,
+    /// Process id, for people; being alive is told by the lock.
+    pub pid: u32,
+    /// When it began.
+    pub begun: Timestamp,
+    /// What it was about to do, oldest first.
+    pub intents: Vec<Intent>,
+}
+
+impl Record {
+    pub(super) fn new(id: RunId, verb: &str, job: Option<&str>, begun: Timestamp) -> Self {
+        let job = job.map(str::to_owned);
+        Self { format: 1, id, verb: verb.to_owned(), job, pid: std::process::id(), begun, intents: Vec::new() }
+    }
+
+    /// The run in words: `backup nightly (pid 812, run 20261121T…, since 2026-11-21T09:22:33Z)`.
+    pub fn holder(&self) -> String {
+        let job = self.job.as_deref().map(|j| format!(" {j}")).unwrap_or_default();
+        let since = self.begun.strftime("%Y-%m-%dT%H:%M:%SZ");
+        format!("{}{job} (pid {}, run {}, since {since})", self.verb, self.pid, self.id)
+    }
+
+    /// Writes the record durably.
+    pub fn save(&self) -> anyhow::Result<()> {
+        let text = serde_json::to_vec_pretty(self).context("cannot write the run's record")?;
+        durable::write(&self.path(), &text)
+    }
+
+    /// Removes the record and its lock file.
+    pub fn remove(&self) -> anyhow::Result<()> {
+        durable::remove_file(&self.path())?;
+        durable::remove_file(&self.lock_path())
+    }
+
+    /// The run's own directory below the runtime directory: mount points, which are empty
+    /// directories once their mounts are gone.
+    pub fn directory(&self) -> PathBuf {
+        Path::new(RUNTIME_DIRECTORY).join(self.id.as_str())
+    }
+
+    /// Removes that directory and its mount points, and nothing that has contents; whether it was
+    /// there.
+    pub fn remove_directory(&self) -> anyhow::Result<bool> {
+        let directory = self.directory();
+        let remove = || -> std::io::Result<()> {
+            for entry in std::fs::read_dir(&directory)? {
+                std::fs::remove_dir(entry?.path())?;
+            }
+            std::fs::remove_dir(&directory)
+        };
+        match remove() {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error).with_context(|| format!("cannot remove {}", directory.display())),
+        }
+    }
+
+    /// The lock of a dead run, so that only one cleans up after it; `None` while the run lives.
+    pub fn try_adopt(&self) -> anyhow::Result<Option<LockFile>> {
+        match LockFile::try_lock(&self.lock_path())? {
+            Attempt::Held(lock) => Ok(Some(lock)),
+            Attempt::Busy(_) => Ok(None),
+        }
+    }
+
+    fn path(&self) -> PathBuf {
+        Path::new(STATE_DIRECTORY).join(format!("{}.json", self.id))
+    }
+
+    pub(super) fn lock_path(&self) -> PathBuf {
+        Path::new(STATE_DIRECTORY).join(format!("{}.lock", self.id))
+    }
+}
+
+/// Every record on disk, oldest first, and the files that cannot be read as one.
+pub fn all() -> anyhow::Result<(Vec<Record>, Vec<anyhow::Error>)> {
+    let directory = match std::fs::read_dir(STATE_DIRECTORY) {
+        Ok(directory) => directory,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok((Vec::new(), Vec::new())),
+        Err(error) => return Err(error).with_context(|| format!("cannot read {STATE_DIRECTORY}")),
+    };
+    let (mut records, mut unreadable) = (Vec::new(), Vec::new());
+    for entry in directory {
+        let path = entry.context("cannot read the directory of records")?.path();
+        if path.extension().is_some_and(|e| e == "json") {
+            match load(&path) {
+                Ok(record) => records.push(record),
+                Err(error) => unreadable.push(error),
+            }
+        }
+    }
+    records.sort_by(|a: &Record, b| a.id.cmp(&b.id));
+    Ok((records, unreadable))
+}
+
+fn load(path: &Path) -> anyhow::Result<Record> {
+    let text = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+    serde_json::from_slice(&text).with_context(|| format!("{} is not a run's record", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_of_format_1_is_still_read() {
+        let text = include_str!("../../tests/data/record-1.json");
+        let record: Record = serde_json::from_str(text).unwrap();
+        assert_eq!(record.intents.len(), 4);
+        assert_eq!(serde_json::from_str::<Record>(&serde_json::to_string(&record).unwrap()).unwrap(), record);
+    }
+}
