@@ -22,13 +22,15 @@ const SOCKETS: [&str; 4] =
     ["/run/mysqld/mysqld.sock", "/var/run/mysqld/mysqld.sock", "/var/lib/mysql/mysql.sock", "/tmp/mysql.sock"];
 const PORT: u16 = 3306;
 
-/// How the server proves who it is over TCP. There is nothing between the two: a certificate that
-/// names nobody could be anybody's, as the authorities that the driver trusts sign for everybody.
+/// How the server proves who it is over TCP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum TlsMode {
     /// Plain text; refused for a host other than this one.
     Disabled,
+    /// The certificate comes from a trusted authority. Taken as [`Self::VerifyIdentity`]: the driver
+    /// trusts the public authorities too, and those sign for everybody.
+    VerifyCa,
     /// A certificate from a trusted authority names the host. The default for another host.
     #[default]
     VerifyIdentity,

@@ -113,7 +113,7 @@ impl Connection {
             Endpoint::Socket(path) => options.socket(Some(path.to_string_lossy())),
             Endpoint::Tcp { host, port, tls, ca } => {
                 let verified = || SslOpts::default().with_root_cert_path(ca.clone());
-                let tls = (*tls == TlsMode::VerifyIdentity).then(verified);
+                let tls = (*tls != TlsMode::Disabled).then(verified);
                 options.ip_or_hostname(Some(host)).tcp_port(*port).ssl_opts(tls)
             }
         };
