@@ -1,12 +1,6 @@
 //! Backups and their way back, on directories of this host.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test fails by panicking"
-)]
+#![cfg(test)]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
@@ -29,7 +23,6 @@ struct Bench {
     store: LocalStore,
 }
 
-#[cfg(test)]
 impl Bench {
     /// A destination, and sources `data` and `log` with what `fill` puts there.
     fn new(fill: impl FnOnce(&Path)) -> Self {
@@ -101,7 +94,6 @@ fn golden() -> Manifest {
     Manifest::decode(include_bytes!("data/manifest-1.json")).unwrap()
 }
 
-#[cfg(test)]
 mod files {
     use super::*;
 
