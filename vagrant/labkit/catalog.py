@@ -15,7 +15,7 @@ class Server:
 
 SERVERS = {
     "mariadb": Server("trixie", ("mariadb-server", "mariadb-client"), "mariadb", 1024),
-    "mysql": Server("sid", ("mysql-server", "mysql-client"), "mysql", 2048),
+    "mysql": Server("sid", ("mysql-server", "mysql-client"), "mysql", 1536),
 }
 VOLUMES = ("thick", "thin")
 FILE_SYSTEMS = ("ext4", "xfs")

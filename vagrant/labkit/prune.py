@@ -5,18 +5,21 @@ import time
 from pathlib import Path
 
 from .paths import lab_dir
+from .warm import IMAGE_NAME
 
 # What was not used for so long goes at the next `lab up`.
 STALE_SECONDS = 14 * 24 * 3600
-# Of one kind of entry, the newest this many stay: enough for two branches.
-KEPT_OF_A_KIND = 2
+# Of one kind of entry, the newest this many stay: enough for some branches.
+KEPT_OF_A_KIND = 3
 SCRATCH_SECONDS = 3600
 
 
 def old_entries(images_in_use: set[str], warm_in_use: set[str]) -> None:
     """Remove images and snapshots that nothing uses or will use soon."""
-    prune(lab_dir() / "images", images_in_use)
-    prune(lab_dir() / "warm", warm_in_use)
+    snapshots, images = lab_dir() / "warm", lab_dir() / "images"
+    prune(snapshots, warm_in_use)
+    below = {name.read_text() for name in snapshots.glob(f"*/{IMAGE_NAME}")}
+    prune(images, images_in_use | below)
 
 
 def prune(directory: Path, in_use: set[str]) -> None:
@@ -25,6 +28,8 @@ def prune(directory: Path, in_use: set[str]) -> None:
     kept: dict[str, int] = {}
     entries = [(path.stat().st_mtime, path) for path in directory.iterdir()]
     for used_at, path in sorted(entries, reverse=True):
+        if not path.is_dir():
+            continue
         if path.name.startswith(".new-"):
             surplus = now - used_at > SCRATCH_SECONDS
         else:

@@ -247,11 +247,16 @@ def monitor(home: Path, process: Process) -> Iterator[Monitor]:
 
 
 def make_disks(home: Path, below: dict[str, tuple[Path, str]]) -> None:
-    """Make each disk in `home`, on top of the file and format in `below` if any."""
+    """Make each disk in `home`, on top of the file and format in `below` if any.
+
+    A path below is resolved: it stays right when the lab's directory was
+    reached by a link.
+    """
     for name, size in DISKS.items():
         path = str(home / disk_file(name))
         if name in below:
             base, base_format = below[name]
-            check(["qemu-img", "create", "-q", "-f", "qcow2", "-b", str(base), "-F", base_format, path])
+            check(["qemu-img", "create", "-q", "-f", "qcow2", "-b", str(base.resolve()),
+                   "-F", base_format, path])
         else:
             check(["qemu-img", "create", "-q", "-f", "qcow2", path, str(size)])

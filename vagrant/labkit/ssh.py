@@ -104,8 +104,9 @@ class Connection:
         """Run `argv` with our own stdin, stdout and stderr; its exit status."""
         self.open()
         extra = ["-t"] if terminal else []
-        command = [*self.ssh(*extra), "--", shlex.join(argv)] if argv else self.ssh(*extra)
-        return subprocess.run(command, cwd=self.home).returncode
+        # the shell on the other side must stay, to turn a signal into a status
+        command = ["--", f"{shlex.join(argv)}; exit $?"] if argv else []
+        return subprocess.run([*self.ssh(*extra), *command], cwd=self.home).returncode
 
     def output(self, script: str, *, stdin: bytes = b"", timeout: float | None = None) -> str:
         """Run a shell script in the guest and return its stdout."""

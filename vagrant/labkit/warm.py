@@ -21,6 +21,8 @@ from .ssh import Connection
 
 GUEST_PROVISION = "/usr/lib/mysnap/provision"
 BOOT_SECONDS = 300
+# says on which image a snapshot's disks lie
+IMAGE_NAME = "image"
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,7 @@ def build(kind: Kind, base: Image, target: Path) -> None:
         finally:
             process.kill()
         keep_only_state(scratch)
+        (scratch / IMAGE_NAME).write_text(base.dir.name)
         scratch.rename(target)
     finally:
         if not os.environ.get("KEEP_TEST_HOST"):
