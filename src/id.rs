@@ -1,4 +1,5 @@
-//! The identifier of a run, which is also that of the backup that it publishes.
+//! Names that are safe everywhere: of a run, which is also that of the backup that it publishes,
+//! and of a job.
 
 use std::fmt;
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
@@ -69,9 +70,63 @@ impl FromStr for RunId {
     }
 }
 
+/// The name of a job, which is also the directory of its backups at a destination: letters, digits,
+/// `-`, `_` and `.`, at most 64, the first a letter or digit.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct JobName(String);
+
+impl JobName {
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for JobName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl From<JobName> for String {
+    fn from(name: JobName) -> Self {
+        name.0
+    }
+}
+
+impl TryFrom<String> for JobName {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+impl FromStr for JobName {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let allowed = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);
+        let first = text.bytes().next().is_some_and(|b| b.is_ascii_alphanumeric());
+        if first && text.len() <= 64 && text.bytes().all(allowed) {
+            return Ok(Self(text.to_owned()));
+        }
+        Err(format!("{text:?} is not a job name; allowed: at most 64 letters, digits, '-', '_' and '.'"))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_job_name_is_one_plain_directory_name() {
+        assert!("nightly-2.x_B".parse::<JobName>().is_ok());
+        for text in ["", ".", "..", ".hidden", "-rf", "a/b", "a b", "naïve", &"x".repeat(65)] {
+            assert!(text.parse::<JobName>().is_err(), "{text}");
+        }
+    }
 
     #[test]
     fn an_identifier_is_read_back_with_its_time() {

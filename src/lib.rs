@@ -1,10 +1,19 @@
 //! mysnap: LVM snapshot backups of MySQL and MariaDB.
 
+pub mod backup;
 pub mod check;
 pub mod cli;
+pub mod config;
 pub mod exit;
 pub mod fault;
 pub mod id;
+pub mod lvm;
+pub mod recover;
+pub mod restore;
+pub mod rollback;
 pub mod run;
 pub mod server;
+pub mod snapshot;
+pub mod store;
 pub mod sys;
+pub mod verify;

@@ -1,2 +1,42 @@
-//! The `mysnap` command.
-fn main() {}
+//! The `mysnap` command: parse, mount namespace, signals, dispatch, exit status.
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use mysnap::cli::args::{Arguments, Verb};
+use mysnap::cli::{self, Output};
+use mysnap::exit;
+use mysnap::sys::cancel::Cancel;
+use mysnap::sys::{namespace, process, signals};
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let output = Output::new(arguments.quiet, arguments.events);
+    let cancel = Cancel::new();
+    match run(&arguments, &output, &cancel) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            output.error(&error);
+            ExitCode::from(exit::status(&error, cancel.signal()))
+        }
+    }
+}
+
+fn run(arguments: &Arguments, output: &Output, cancel: &Cancel) -> anyhow::Result<()> {
+    process::forbid_core_dumps()?;
+    // Before any thread: a namespace belongs to a thread. Only what mounts a snapshot for itself
+    // hides its mounts; a rollback works on the host's own.
+    if matches!(arguments.verb, Verb::Backup(_)) {
+        namespace::unshare_mounts()?;
+    }
+    trace_to_stderr();
+    signals::forward_to(cancel.clone())?;
+    cli::dispatch(arguments, output, cancel)
+}
+
+/// `MYSNAP_LOG=debug` shows every command and its outcome.
+fn trace_to_stderr() {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("MYSNAP_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+}

@@ -54,6 +54,16 @@ impl Findings {
         self.push(Level::Refusal, subject, text.into(), Some(hint.into()), Kind::Refused);
     }
 
+    /// Would refuse a backup because of the configuration or the account.
+    pub fn misconfigured(&mut self, subject: &'static str, text: impl Into<String>, hint: impl Into<String>) {
+        self.push(Level::Refusal, subject, text.into(), Some(hint.into()), Kind::Config);
+    }
+
+    /// How many refusals there are.
+    pub fn refusals(&self) -> usize {
+        self.0.iter().filter(|f| f.level == Level::Refusal).count()
+    }
+
     /// Records what an attempt to look brought: its value, or its error as a refusal.
     pub fn attempt<T>(&mut self, subject: &'static str, outcome: anyhow::Result<T>) -> Option<T> {
         let error = match outcome {

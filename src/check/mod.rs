@@ -1,5 +1,138 @@
 //! Looks whether a backup would work now; changes nothing.
+//!
+//! Everything is asked, nothing is believed: which files the server has and where they lie, what
+//! the account may do, how much room there is. What a backup needs of it comes back as the
+//! [`Ground`] that it stands on; everything else as [`Findings`], all at once, each with what to do.
 
 pub mod coverage;
 pub mod finding;
 pub mod fstab;
+mod ground;
+mod room;
+mod target;
+mod volumes;
+
+use std::time::Duration;
+
+pub use finding::{Finding, Findings, Level};
+pub use ground::{Covered, Ground, Origin, Target};
+
+use crate::id::JobName;
+use crate::server::{Access, HoldLimits, LockChoice, LockMode, LongQueryPolicy, Session};
+use crate::snapshot::{Limits, PoolRoom, StoreSize};
+use crate::store::{Destination, Method, ProofLevel, SshOptions, Transfer};
+use crate::sys::cancel::Cancel;
+use crate::sys::cmd::Call;
+
+/// A checked job: everything that a backup is told.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// Its name.
+    pub job: JobName,
+    /// How to reach the server.
+    pub server: Access,
+    /// Where backups go.
+    pub to: Destination,
+    /// How to get there.
+    pub ssh: SshOptions,
+    /// How backups are made.
+    pub method: Method,
+    /// How bytes are moved.
+    pub transfer: Transfer,
+    /// How much proof a backup needs.
+    pub prove: ProofLevel,
+    /// The lock.
+    pub lock: LockChoice,
+    /// What a hold may cost.
+    pub hold: HoldLimits,
+    /// How many tries.
+    pub tries: u32,
+    /// The pause between them.
+    pub pause: Duration,
+    /// What to do about long queries.
+    pub long_queries: LongQueryPolicy,
+    /// The size of a snapshot's store.
+    pub snapshot_size: StoreSize,
+    /// When a snapshot is grown or given up.
+    pub limits: Limits,
+    /// From when on no snapshot is taken of a pool.
+    pub pool_room: PoolRoom,
+    /// Whether the snapshot stays.
+    pub keep_snapshot: bool,
+}
+
+/// Looks at everything that a backup of `session`'s server needs. The ground is there unless
+/// something refuses.
+pub fn survey(request: &Request, session: &mut Session, cancel: &Cancel) -> (Option<Ground>, Findings) {
+    let mut findings = Findings::default();
+    tools(request, &mut findings);
+    let lock = server(request, session, &mut findings);
+    let covered = findings.attempt("volumes", volumes::cover(session)).unwrap_or_default();
+    for origin in &covered.origins {
+        volumes::look_at(origin, &mut findings);
+    }
+    let source = findings.attempt("size", room::measure(&covered, cancel));
+    let plan = findings.attempt("snapshot", room::plan(request, &covered, source.unwrap_or_default()));
+    if let Some(plan) = &plan {
+        room::describe(plan, &mut findings);
+    }
+    let target = target::look_at(request, &covered, source.unwrap_or_default(), cancel, &mut findings);
+    let ground = match (lock, plan, target, source) {
+        (Some(lock), Some(plan), Some(target), Some(source)) if findings.worst() < Level::Refusal => {
+            Some(Ground { facts: session.facts().clone(), lock, covered, plan, target, source })
+        }
+        _ => None,
+    };
+    (ground, findings)
+}
+
+fn tools(request: &Request, findings: &mut Findings) {
+    let mut wanted = vec![("lvs", "lvm2"), ("dmsetup", "dmsetup"), ("rsync", "rsync")];
+    if request.to.is_remote() {
+        wanted.push(("ssh", "openssh-client"));
+    }
+    let missing: Vec<_> = wanted.iter().filter(|(tool, _)| !Call::is_installed(tool)).collect();
+    for (tool, package) in &missing {
+        findings.refuse("tools", format!("{tool} is not installed"), format!("install the package {package}"));
+    }
+    if missing.is_empty() {
+        let names: Vec<&str> = wanted.iter().map(|(tool, _)| *tool).collect();
+        findings.good("tools", names.join(", "));
+    }
+}
+
+fn server(request: &Request, session: &mut Session, findings: &mut Findings) -> Option<LockMode> {
+    let facts = session.facts().clone();
+    let text = format!("{} {} in {}", facts.flavour, facts.version, facts.datadir.display());
+    findings.good("server", text);
+    findings.attempt("server", session.prove_local());
+    if facts.binary_log.is_none() {
+        findings.warn(
+            "binary log",
+            "the binary log is off: a backup has no position, and nothing after it can be brought back",
+            "set log_bin, unless the data may be lost up to a day",
+        );
+    }
+    let lock = findings.attempt("lock", LockMode::choose(request.lock, &facts))?;
+    if let Some(missing) = findings.attempt("privileges", session.missing_privileges()) {
+        for privilege in &missing {
+            let text = format!("the account lacks {}, needed {}", privilege.privilege, privilege.purpose);
+            findings.misconfigured("privileges", text, &privilege.grant);
+        }
+        if missing.is_empty() {
+            findings.good("privileges", "the account may do what a backup needs");
+        }
+    }
+    let threshold = request.long_queries.threshold;
+    for query in findings.attempt("queries", session.long_queries(lock, threshold)).unwrap_or_default() {
+        findings.warn(
+            "queries",
+            format!(
+                "connection {} of {} has been running for {:?}: {}",
+                query.id, query.user, query.running, query.statement
+            ),
+            "a backup waits for it before it asks for the lock (long_query_wait), then gives up",
+        );
+    }
+    Some(lock)
+}

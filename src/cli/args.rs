@@ -151,6 +151,9 @@ pub struct RestoreArgs {
     /// For a server beside the original: it gets an identity of its own
     #[arg(long)]
     pub clone: bool,
+    /// Restore although the installed server is of another family or release
+    #[arg(long)]
+    pub any_version: bool,
     /// Start the service on it and wait until it answers
     #[arg(long)]
     pub start: bool,

@@ -1,4 +1,58 @@
 //! The command line: what was typed → a checked request → the use case → output.
 
 pub mod args;
-pub mod output;
+mod backup;
+mod catalog;
+mod output;
+mod restore;
+mod snapshots;
+mod source;
+mod verify;
+
+pub use output::Output;
+
+use args::{Arguments, ConfigVerb, Verb};
+
+use crate::config::Config;
+use crate::sys::cancel::Cancel;
+
+/// What every verb gets: the typed arguments that belong to all, the printer, the flag.
+struct Context<'a> {
+    arguments: &'a Arguments,
+    output: &'a Output,
+    cancel: &'a Cancel,
+}
+
+impl Context<'_> {
+    fn config(&self) -> anyhow::Result<Config> {
+        Config::load(&self.arguments.config)
+    }
+}
+
+/// Runs the verb that was typed.
+pub fn dispatch(arguments: &Arguments, output: &Output, cancel: &Cancel) -> anyhow::Result<()> {
+    let context = Context { arguments, output, cancel };
+    match &arguments.verb {
+        Verb::Backup(backup) => backup::backup(&context, backup),
+        Verb::Check(check) => backup::check(&context, check),
+        Verb::List(list) => catalog::list(&context, list),
+        Verb::Show(show) => catalog::show(&context, show),
+        Verb::Verify(verify) => verify::verify(&context, verify),
+        Verb::Restore(restore) => restore::restore(&context, restore),
+        Verb::Config(ConfigVerb::Show { json }) => show_config(&context, *json),
+        Verb::Recover(recover) => snapshots::recover(&context, recover),
+        Verb::Snapshots(list) => snapshots::snapshots(&context, list),
+        Verb::Release(release) => snapshots::release(&context, release),
+        Verb::Rollback(rollback) => snapshots::rollback(&context, rollback),
+    }
+}
+
+fn show_config(context: &Context<'_>, json: bool) -> anyhow::Result<()> {
+    let config = context.config()?;
+    let shown = config.shown();
+    if json {
+        return context.output.answer_json(shown);
+    }
+    context.output.answer(toml::to_string_pretty(shown)?.trim_end());
+    Ok(())
+}

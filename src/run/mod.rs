@@ -69,15 +69,27 @@ impl Run {
 
     /// The run leaves nothing behind that needs a record.
     pub fn forget(self) -> anyhow::Result<()> {
+        self.record.remove_directory()?;
         self.record.remove()
     }
 
     /// A directory of the run's own below the runtime directory, mode 0700.
     pub fn runtime_directory(&self) -> anyhow::Result<PathBuf> {
-        let path = Path::new(RUNTIME_DIRECTORY).join(self.id().as_str());
+        let path = self.record.directory();
         durable::create_private_directory(&path)?;
         Ok(path)
     }
+}
+
+/// An error while the run `id` is alive: what it has is not for others to remove.
+pub fn refuse_live(id: &RunId) -> anyhow::Result<()> {
+    let (records, _) = record::all()?;
+    let Some(record) = records.into_iter().find(|record| record.id == *id) else { return Ok(()) };
+    if record.try_adopt()?.is_some() {
+        return Ok(());
+    }
+    let message = format!("run {id} is at work: {}", record.holder());
+    Err(Fault::new(Kind::Busy, message).hint("wait for it to end").into())
 }
 
 fn claim(path: &Path, record: &Record, datadir: &Path) -> anyhow::Result<LockFile> {

@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::STATE_DIRECTORY;
+use super::{RUNTIME_DIRECTORY, STATE_DIRECTORY};
 use crate::id::RunId;
 use crate::sys::durable;
 use crate::sys::lockfile::{Attempt, LockFile};
@@ -95,6 +95,29 @@ impl Record {
     pub fn remove(&self) -> anyhow::Result<()> {
         durable::remove_file(&self.path())?;
         durable::remove_file(&self.lock_path())
+    }
+
+    /// The run's own directory below the runtime directory: mount points, which are empty
+    /// directories once their mounts are gone.
+    pub fn directory(&self) -> PathBuf {
+        Path::new(RUNTIME_DIRECTORY).join(self.id.as_str())
+    }
+
+    /// Removes that directory and its mount points, and nothing that has contents; whether it was
+    /// there.
+    pub fn remove_directory(&self) -> anyhow::Result<bool> {
+        let directory = self.directory();
+        let remove = || -> std::io::Result<()> {
+            for entry in std::fs::read_dir(&directory)? {
+                std::fs::remove_dir(entry?.path())?;
+            }
+            std::fs::remove_dir(&directory)
+        };
+        match remove() {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error).with_context(|| format!("cannot remove {}", directory.display())),
+        }
     }
 
     /// The lock of a dead run, so that only one cleans up after it; `None` while the run lives.

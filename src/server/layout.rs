@@ -1,10 +1,23 @@
 //! Every place that holds data.
+//!
+//! Asked of the server, and then looked for in the data directory itself: a database may be a
+//! symlink or a mount point, a table may be one, and `.isl` files point elsewhere. The list is the
+//! smallest that a snapshot must cover: what lies inside the data directory, on the same file system
+//! and without a link in between, is covered with it and not listed again.
 
-use std::path::PathBuf;
+use std::collections::BTreeSet;
+use std::fs::Metadata;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
 
+use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 
+use super::access::Endpoint;
+use super::facts::Variables;
+use super::running;
 use super::session::Session;
+use crate::fault::{Fault, Kind};
 
 /// What a place holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -16,9 +29,9 @@ pub enum PlaceKind {
     SystemTablespace,
     /// The directory of the redo log.
     RedoLog,
-    /// The directory of the undo logs.
+    /// The directory of the undo logs, or an undo tablespace elsewhere.
     Undo,
-    /// A table or general tablespace outside the data directory.
+    /// A database, table or general tablespace outside the data directory.
     Tablespace,
     /// The directory of the doublewrite files.
     Doublewrite,
@@ -30,10 +43,29 @@ pub enum PlaceKind {
     RelayLog,
     /// The directory of Aria's log.
     AriaLog,
-    /// The directory of RocksDB.
+    /// A directory of RocksDB.
     RocksDb,
     /// Encryption keys: needed to read the data, never copied beside it unasked.
     Keyring,
+}
+
+impl std::fmt::Display for PlaceKind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::DataDirectory => "data directory",
+            Self::SystemTablespace => "system tablespace",
+            Self::RedoLog => "redo log",
+            Self::Undo => "undo log",
+            Self::Tablespace => "tablespace",
+            Self::Doublewrite => "doublewrite file",
+            Self::BinaryLog => "binary log",
+            Self::BinaryLogIndex => "binary log index",
+            Self::RelayLog => "relay log",
+            Self::AriaLog => "Aria log",
+            Self::RocksDb => "RocksDB",
+            Self::Keyring => "keyring",
+        })
+    }
 }
 
 /// A file or directory that holds data of the server.
@@ -56,14 +88,289 @@ impl Place {
 }
 
 impl Session {
-    /// Every place that holds data, the data directory first. Asked of the server, then looked
-    /// for in the data directory itself: links there are places too.
-    pub fn layout(&mut self) -> anyhow::Result<Vec<Place>> {
-        anyhow::bail!("not built yet")
+    /// An error unless the server runs on this host, in the data directory that it names: a socket
+    /// may lead into a container, or to another instance, whose `/var/lib/mysql` is not ours.
+    pub fn prove_local(&self) -> anyhow::Result<()> {
+        let facts = self.facts();
+        let is_local = match &self.address.endpoint {
+            Endpoint::Socket(path) => running::listens_from(path, &facts.datadir)?,
+            Endpoint::Tcp { .. } => running::works_in(&facts.pid_file, &facts.datadir),
+        };
+        if is_local {
+            return Ok(());
+        }
+        let (endpoint, datadir) = (&self.address.endpoint, facts.datadir.display());
+        Err(Fault::new(Kind::Refused, format!("the server at {endpoint} does not run in {datadir} on this host"))
+            .hint("is this the socket of another instance, or of a container?")
+            .into())
     }
 
-    /// An error unless the server runs on this host, on the data directory that it names.
-    pub fn prove_local(&mut self) -> anyhow::Result<()> {
-        anyhow::bail!("not built yet")
+    /// Every place that holds data, the data directory first.
+    pub fn layout(&mut self) -> anyhow::Result<Vec<Place>> {
+        let query = self.dialect().tablespace_files;
+        let tablespaces = self.connection.list(query)?;
+        let mut places = Places::new(&self.facts().datadir)?;
+        for (kind, path) in configured(&self.variables, self.facts().replica) {
+            places.add(kind, path);
+        }
+        for path in tablespaces {
+            places.add(PlaceKind::Tablespace, self.variables.absolute(Path::new(&path)));
+        }
+        places.walk()?;
+        for path in keyrings(&self.variables) {
+            places.name(PlaceKind::Keyring, path);
+        }
+        Ok(places.found)
+    }
+}
+
+/// Whether `datadir` has a user's table of an engine without transactions: MyISAM, Aria, CSV or
+/// ARCHIVE. Schemas of the server itself don't count.
+pub(super) fn has_tables_without_transactions(datadir: &Path) -> bool {
+    const SYSTEM: [&str; 4] = ["mysql", "sys", "performance_schema", "information_schema"];
+    const DATA: [&str; 4] = ["MYD", "MAD", "CSV", "ARZ"];
+    let entries = |directory: &Path| directory.read_dir().into_iter().flatten().flatten();
+    entries(datadir)
+        .filter(|schema| !SYSTEM.iter().any(|name| schema.file_name() == *name))
+        .any(|schema| entries(&schema.path()).any(|table| has_extension(&table.path(), &DATA)))
+}
+
+/// What the server's variables name.
+fn configured(variables: &Variables, replica: bool) -> Vec<(PlaceKind, PathBuf)> {
+    use PlaceKind::{AriaLog, BinaryLog, BinaryLogIndex, Doublewrite, RedoLog, RelayLog, RocksDb, Undo};
+    let mut places = system_tablespace(variables);
+    for (kind, name) in [
+        (RedoLog, "innodb_log_group_home_dir"),
+        (Undo, "innodb_undo_directory"),
+        (Doublewrite, "innodb_doublewrite_dir"),
+        (AriaLog, "aria_log_dir_path"),
+        (RocksDb, "rocksdb_datadir"),
+        (RocksDb, "rocksdb_wal_dir"),
+    ] {
+        places.extend(variables.path(name).map(|path| (kind, path)));
+    }
+    let directory = |name| Some(variables.path(name)?.parent()?.to_owned());
+    if variables.is_on("log_bin") {
+        places.extend(directory("log_bin_basename").map(|path| (BinaryLog, path)));
+        places.extend(variables.path("log_bin_index").map(|path| (BinaryLogIndex, path)));
+    }
+    if replica {
+        places.extend(directory("relay_log_basename").map(|path| (RelayLog, path)));
+        places.extend(directory("relay_log_index").map(|path| (RelayLog, path)));
+    }
+    places
+}
+
+/// The files of `innodb_data_file_path`: `ibdata1:12M;/disk2/ibdata2:50M:autoextend`.
+fn system_tablespace(variables: &Variables) -> Vec<(PlaceKind, PathBuf)> {
+    let home = variables.path("innodb_data_home_dir").unwrap_or_else(|| variables.absolute(Path::new("")));
+    let files = variables.text("innodb_data_file_path").unwrap_or_default().split(';');
+    let names = files.filter_map(|file| file.split(':').next()).map(str::trim).filter(|name| !name.is_empty());
+    names.map(|name| (PlaceKind::SystemTablespace, home.join(name))).collect()
+}
+
+/// Where encryption keys lie: the variables of the keyring plugins, and the configuration of MySQL's
+/// keyring file component, which no variable shows.
+fn keyrings(variables: &Variables) -> Vec<PathBuf> {
+    const NAMES: [&str; 7] = [
+        "keyring_file_data",
+        "keyring_encrypted_file_data",
+        "keyring_okv_conf_dir",
+        "keyring_aws_data_file",
+        "keyring_vault_config",
+        "file_key_management_filename",
+        "file_key_management_filekey",
+    ];
+    let file_prefix = |path: PathBuf| path.to_str().and_then(|p| Some(p.split_once("FILE:")?.1.into())).unwrap_or(path);
+    let mut paths: Vec<PathBuf> = NAMES.iter().filter_map(|name| variables.path(name)).map(file_prefix).collect();
+    for name in ["plugin_dir", "datadir"] {
+        let Some(directory) = variables.path(name) else { continue };
+        paths.extend(keyring_component(&directory.join("component_keyring_file.cnf")));
+    }
+    paths.retain(|path| path.exists());
+    paths
+}
+
+fn keyring_component(configuration: &Path) -> Option<PathBuf> {
+    let text = std::fs::read_to_string(configuration).ok()?;
+    let json: serde_json::Value = serde_json::from_str(&text).ok()?;
+    Some(json.get("path")?.as_str()?.into())
+}
+
+/// The places found so far.
+struct Places {
+    found: Vec<Place>,
+}
+
+impl Places {
+    fn new(datadir: &Path) -> anyhow::Result<Self> {
+        let real = datadir.canonicalize().map_err(|error| {
+            Fault::new(Kind::Refused, format!("cannot look into the data directory {}", datadir.display()))
+                .hint("mysnap must run as root on the server's own host")
+                .caused_by(error)
+        })?;
+        let first = Place { kind: PlaceKind::DataDirectory, path: datadir.to_owned(), real };
+        Ok(Self { found: vec![first] })
+    }
+
+    /// Lists `path` unless it is covered with a place that is listed already, or not there: a server
+    /// names places that it has not made yet.
+    fn add(&mut self, kind: PlaceKind, path: PathBuf) {
+        if path.canonicalize().is_ok_and(|real| !self.covers(&real)) {
+            self.name(kind, path);
+        }
+    }
+
+    /// Lists `path` wherever it lies.
+    fn name(&mut self, kind: PlaceKind, path: PathBuf) {
+        let real = path.canonicalize().unwrap_or_else(|_| path.clone());
+        self.found.push(Place { kind, path, real });
+    }
+
+    fn covers(&self, real: &Path) -> bool {
+        let same_device = |place: &Path| device(real).is_some_and(|d| device(place) == Some(d));
+        self.found.iter().any(|place| real.starts_with(&place.real) && same_device(&place.real))
+    }
+
+    /// Follows links and mount points below the data directory, and links below those.
+    fn walk(&mut self) -> anyhow::Result<()> {
+        let mut directories: Vec<PathBuf> = self.found.first().map(|place| place.real.clone()).into_iter().collect();
+        let mut seen = BTreeSet::new();
+        while let Some(directory) = directories.pop() {
+            let own = device(&directory);
+            if !seen.insert(directory.clone()) {
+                continue;
+            }
+            let entries = directory.read_dir().with_context(|| format!("cannot read {}", directory.display()))?;
+            for path in entries.map(|entry| entry.map(|e| e.path())) {
+                let path = path?;
+                // What the server removed meanwhile is no place, nor is a link to nothing.
+                let Ok(metadata) = path.metadata() else { continue };
+                if path.is_symlink() && holds_data(&path, &metadata) || Some(metadata.dev()) != own {
+                    self.add(PlaceKind::Tablespace, path.clone());
+                }
+                if metadata.is_dir() {
+                    directories.extend(path.canonicalize());
+                } else if has_extension(&path, &["isl", "sym"]) {
+                    let target = std::fs::read_to_string(&path).unwrap_or_default();
+                    self.add(PlaceKind::Tablespace, directory.join(target.trim()));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn device(path: &Path) -> Option<u64> {
+    path.metadata().ok().map(|metadata| metadata.dev())
+}
+
+/// Certificates and sockets are no data, wherever a link puts them.
+fn holds_data(path: &Path, metadata: &Metadata) -> bool {
+    metadata.is_dir() || metadata.is_file() && !has_extension(path, &["pem", "pid", "flag"])
+}
+
+fn has_extension(path: &Path, extensions: &[&str]) -> bool {
+    path.extension().is_some_and(|own| extensions.iter().any(|extension| own.eq_ignore_ascii_case(extension)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::facts::tests::variables;
+    use super::*;
+    use std::fs::{create_dir, create_dir_all};
+    use std::os::unix::fs::symlink;
+
+    fn touch(path: &Path, text: &str) {
+        crate::sys::durable::write(path, text.as_bytes()).unwrap();
+    }
+
+    #[test]
+    fn links_out_of_the_data_directory_are_places() {
+        let root = tempfile::tempdir().unwrap();
+        let at = |path: &str| root.path().canonicalize().unwrap().join(path);
+        for directory in ["data/plain", "elsewhere/linked_db", "tables", "inner"] {
+            create_dir_all(at(directory)).unwrap();
+        }
+        touch(&at("tables/a.ibd"), "");
+        touch(&at("tables/b.MYD"), "");
+        touch(&at("tables/server.pem"), "");
+        touch(&at("data/plain/x.ibd"), "");
+        symlink(at("elsewhere/linked_db"), at("data/linked_db")).unwrap();
+        symlink(at("data/plain"), at("data/inside")).unwrap();
+        symlink(at("data"), at("data/plain/loop")).unwrap();
+        symlink(at("nothing"), at("data/dangling")).unwrap();
+        symlink(at("tables/server.pem"), at("data/server.pem")).unwrap();
+        // A link below a linked database.
+        symlink(at("tables/b.MYD"), at("elsewhere/linked_db/b.MYD")).unwrap();
+        touch(&at("data/plain/a.isl"), &format!("{}\n", at("tables/a.ibd").display()));
+        let mut places = Places::new(&at("data")).unwrap();
+        places.walk().unwrap();
+        let mut real: Vec<PathBuf> = places.found.iter().skip(1).map(|place| place.real.clone()).collect();
+        real.sort();
+        assert_eq!(real, [at("elsewhere/linked_db"), at("tables/a.ibd"), at("tables/b.MYD")]);
+    }
+
+    #[test]
+    fn what_the_variables_name_is_listed_unless_covered() {
+        use PlaceKind::{BinaryLog, DataDirectory, RedoLog, RelayLog, SystemTablespace};
+        let root = tempfile::tempdir().unwrap();
+        let at = |path: &str| root.path().canonicalize().unwrap().join(path);
+        for directory in ["data", "redo", "log", "relay"] {
+            create_dir(at(directory)).unwrap();
+        }
+        touch(&at("ibdata2"), "");
+        let text = |path: &str| at(path).to_string_lossy().into_owned();
+        let variables = variables(&[
+            ("datadir", &text("data")),
+            ("innodb_log_group_home_dir", &text("redo")),
+            ("innodb_undo_directory", "./"),
+            ("innodb_data_file_path", &format!("ibdata1:12M;{}:50M:autoextend", text("ibdata2"))),
+            ("log_bin", "ON"),
+            ("log_bin_basename", &text("log/binlog")),
+            ("log_bin_index", &text("log/binlog.index")),
+            ("relay_log_basename", &text("relay/relay")),
+        ]);
+        let list = |replica| {
+            let mut places = Places::new(&at("data")).unwrap();
+            for (kind, path) in configured(&variables, replica) {
+                places.add(kind, path);
+            }
+            places.found.into_iter().map(|place| place.kind).collect::<Vec<_>>()
+        };
+        assert_eq!(list(false), [DataDirectory, SystemTablespace, RedoLog, BinaryLog]);
+        assert_eq!(list(true), [DataDirectory, SystemTablespace, RedoLog, BinaryLog, RelayLog]);
+    }
+
+    #[test]
+    fn keyrings_are_named_wherever_they_lie() {
+        let root = tempfile::tempdir().unwrap();
+        let at = |path: &str| root.path().canonicalize().unwrap().join(path);
+        for name in ["keyring", "keys", "component"] {
+            touch(&at(name), "");
+        }
+        let json = format!("{{\"path\": \"{}\", \"read_only\": false}}", at("component").display());
+        touch(&at("component_keyring_file.cnf"), &json);
+        let text = |path: &str| at(path).to_string_lossy().into_owned();
+        let variables = variables(&[
+            ("plugin_dir", &text("")),
+            ("keyring_file_data", &text("keyring")),
+            ("file_key_management_filekey", &format!("FILE:{}", text("keys"))),
+            ("keyring_vault_config", "/nonexistent/vault"),
+        ]);
+        assert_eq!(keyrings(&variables), [at("keyring"), at("keys"), at("component")]);
+    }
+
+    #[test]
+    fn only_users_tables_without_transactions_count() {
+        let root = tempfile::tempdir().unwrap();
+        let at = |path: &str| root.path().join(path);
+        create_dir(at("mysql")).unwrap();
+        create_dir(at("shop")).unwrap();
+        touch(&at("mysql/db.MAD"), "");
+        touch(&at("shop/orders.ibd"), "");
+        assert!(!has_tables_without_transactions(root.path()));
+        touch(&at("shop/old.MYD"), "");
+        assert!(has_tables_without_transactions(root.path()));
     }
 }

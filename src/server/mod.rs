@@ -10,15 +10,19 @@
 //! [`Position`] what a restored copy corresponds to, [`running`] whether a server uses a directory.
 
 mod access;
+mod credentials;
 mod facts;
 mod hold;
 pub mod layout;
 pub mod long_queries;
+mod option_file;
 mod position;
 pub mod privileges;
 pub mod running;
 mod session;
+mod sql;
 mod version;
+mod watchdog;
 
 pub use access::{Access, Address, Endpoint, TlsMode};
 pub use facts::{BinaryLog, Facts, FlushSettings};

@@ -13,12 +13,20 @@ pub const POLL: Duration = Duration::from_millis(20);
 #[derive(Debug, Clone, Default)]
 pub struct Cancel {
     signal: Arc<AtomicI32>,
+    parent: Option<Arc<Cancel>>,
 }
 
 impl Cancel {
     /// A flag that nobody has set.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// A flag of its own that is also set when `self` is: for a part of a run that can be given up
+    /// without giving up the run.
+    #[must_use]
+    pub fn child(&self) -> Self {
+        Self { signal: Arc::default(), parent: Some(Arc::new(self.clone())) }
     }
 
     /// Asks every wait to end because of `signal`. The first signal stays.
@@ -32,7 +40,7 @@ impl Cancel {
     /// The signal that was received, if any.
     pub fn signal(&self) -> Option<i32> {
         match self.signal.load(Ordering::SeqCst) {
-            0 => None,
+            0 => self.parent.as_ref()?.signal(),
             signal => Some(signal),
         }
     }
@@ -62,6 +70,16 @@ impl Cancel {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_child_ends_with_its_parent_and_not_the_other_way_round() {
+        let parent = Cancel::new();
+        let (one, other) = (parent.child(), parent.child());
+        one.set(15);
+        assert_eq!((one.signal(), other.signal(), parent.signal()), (Some(15), None, None));
+        parent.set(2);
+        assert_eq!(other.signal(), Some(2));
+    }
 
     #[test]
     fn a_sleep_ends_when_the_flag_is_set() {

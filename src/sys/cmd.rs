@@ -125,6 +125,11 @@ impl<'a> Call<'a> {
         }
     }
 
+    /// Whether `program` is installed where calls look for it.
+    pub fn is_installed(program: &str) -> bool {
+        which::which_in(program, Some(PATH), "/").is_ok()
+    }
+
     /// Adds one argument.
     pub fn arg(mut self, arg: impl AsRef<OsStr>) -> Self {
         self.argv.push(arg.as_ref().to_owned());
@@ -271,6 +276,12 @@ impl Running<'_> {
     /// Whether it has ended.
     pub fn has_ended(&mut self) -> bool {
         !matches!(self.child.try_wait(), Ok(None))
+    }
+
+    /// Waits for its end for at most `patience` from now, whatever its deadline was.
+    pub fn wait_at_most(mut self, patience: Duration) -> Result<Finished, CommandError> {
+        self.deadline = self.started.elapsed() + patience;
+        self.wait()
     }
 
     /// Waits for its end, its deadline or cancellation.

@@ -12,6 +12,7 @@ pub mod durable;
 pub mod lockfile;
 pub mod mount;
 pub mod namespace;
+pub mod process;
 pub mod retry;
 pub mod secret;
 pub mod signals;

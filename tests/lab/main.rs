@@ -6,4 +6,8 @@
 //! on it, credentials of the least-privilege account in `/etc/mysnap/mysnap.cnf`, the demo data,
 //! an empty disk `/dev/vdc`, and a second guest named by `MYSNAP_NODE2` with root's ssh.
 
+mod backup;
+mod host;
+mod server;
 mod support;
+mod witness;

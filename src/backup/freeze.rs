@@ -1,0 +1,104 @@
+//! The hold: position and snapshots while nothing can be committed, as short as it can be made.
+
+use std::time::Duration;
+
+use crate::check::{Ground, Origin, Request};
+use crate::fault::{Failure, Kind, kind_of};
+use crate::run::{Intent, Run};
+use crate::server::{Held, Position, Session};
+use crate::snapshot::{self, Pending, Snapshot, Spec, WritersHeld};
+use crate::sys::cancel::Cancel;
+use crate::sys::durable;
+
+impl WritersHeld for Held<'_> {}
+
+/// What a hold brought.
+#[derive(Debug)]
+pub(super) struct Frozen {
+    pub(super) snapshots: Vec<Snapshot>,
+    pub(super) hold: Hold,
+}
+
+/// What the writers went through, and what it bought.
+#[derive(Debug)]
+pub(super) struct Hold {
+    pub(super) position: Position,
+    pub(super) waited: Duration,
+    pub(super) held: Duration,
+    pub(super) tries: u32,
+}
+
+/// Takes the snapshots, with as many tries as the job allows where only the lock failed. Each try
+/// has fresh connections and fresh stores.
+pub(super) fn take(
+    request: &Request,
+    ground: &Ground,
+    session: &mut Session,
+    run: &mut Run,
+    cancel: &Cancel,
+) -> anyhow::Result<Frozen> {
+    let mut tries = 1;
+    loop {
+        let error = match attempt(request, ground, session, run, cancel) {
+            Ok(frozen) => return Ok(Frozen { hold: Hold { tries, ..frozen.hold }, ..frozen }),
+            Err(error) => clean_up(run, error),
+        };
+        let again = matches!(kind_of(&error), Some(Kind::Lock | Kind::Busy)) && tries < request.tries;
+        if !again {
+            return Err(error.context(format!("no snapshot was taken in {tries} of {} tries", request.tries)));
+        }
+        tracing::warn!("try {tries} of {}: {error:#}", request.tries);
+        cancel.sleep(request.pause)?;
+        tries += 1;
+    }
+}
+
+fn attempt(
+    request: &Request,
+    ground: &Ground,
+    session: &mut Session,
+    run: &mut Run,
+    cancel: &Cancel,
+) -> anyhow::Result<Frozen> {
+    session.wait_for_calm(ground.lock, &request.long_queries, cancel)?;
+    let specs = prepare(ground, run)?;
+    flush(&ground.covered.origins)?;
+    // Nothing in the closure logs, and nothing touches a file on the origin: it will be frozen.
+    let outcome = session.hold(ground.lock, &request.hold, cancel, |held| {
+        let position = held.position()?;
+        let deadline = held.deadline();
+        Ok((position, snapshot::freeze(specs, held, deadline)?))
+    })?;
+    let (position, pending): (Position, Vec<Pending>) = outcome.value;
+    let hold = Hold { position, waited: outcome.waited, held: outcome.held, tries: 1 };
+    Ok(Frozen { snapshots: snapshot::complete(pending)?, hold })
+}
+
+/// Makes what can be made before anybody waits; each snapshot is on record before it exists.
+fn prepare(ground: &Ground, run: &mut Run) -> anyhow::Result<Vec<Spec>> {
+    let planned = &ground.plan.snapshots;
+    let specs: Vec<Spec> =
+        planned.iter().map(|p| Spec::new(p.origin.clone(), p.group.clone(), run.id(), p.size)).collect();
+    for spec in &specs {
+        run.intend(Intent::Snapshot {
+            group: spec.name.vg.to_string(),
+            name: spec.name.lv.to_string(),
+            origin: spec.origin.name.lv.to_string(),
+            origin_uuid: spec.origin.uuid.clone(),
+        })?;
+        spec.kind.provider().prepare(spec)?;
+    }
+    Ok(specs)
+}
+
+/// Dirty pages would be written out while the origin is suspended, and writers wait for that.
+fn flush(origins: &[Origin]) -> anyhow::Result<()> {
+    origins.iter().try_for_each(|origin| durable::sync_file_system(&origin.mount.path))
+}
+
+/// Removes what the failed try made. A started LVM command holds the group until it has ended, and
+/// LVM waits for it: a snapshot that was finished late is found and removed.
+fn clean_up(run: &Run, error: anyhow::Error) -> anyhow::Error {
+    let removed = snapshot::remove_all_of(run.id());
+    Failure::join(error, removed.err().into_iter().collect())
+}

@@ -1,0 +1,149 @@
+//! `backup`: a snapshot under a short lock, copied, read back, and only then called a backup.
+//!
+//! The order is the guarantee. The snapshot is judged *after* the last byte was read from it, the
+//! manifest is written after that, and its rename is the commit. A snapshot that can't be removed
+//! then makes the run's cleanup incomplete, not the backup bad.
+
+mod freeze;
+mod manifest;
+mod plan;
+mod ship;
+mod snapshots;
+
+pub use plan::describe;
+
+use freeze::Frozen;
+use manifest::{Evidence, Phases};
+use snapshots::{MountedSnapshots, Snapshots};
+
+use crate::check::{self, Ground, Request};
+use crate::fault::{Failure, Fault, Kind};
+use crate::run::Run;
+use crate::run::events::Observer;
+use crate::server::Session;
+use crate::store::{Manifest, Staging};
+use crate::sys::cancel::Cancel;
+use crate::sys::units::{Bytes, human_duration};
+use crate::{recover, store};
+
+/// What a backup came to.
+#[derive(Debug)]
+pub struct Outcome {
+    /// The backup, as published.
+    pub manifest: Manifest,
+    /// Why something of ours is left; the backup is good all the same.
+    pub cleanup: Option<anyhow::Error>,
+}
+
+/// Makes a backup. On success it is published; whatever happens, nothing of it is left that could
+/// be taken for one.
+pub fn backup(request: &Request, observer: &dyn Observer, cancel: &Cancel) -> anyhow::Result<Outcome> {
+    let mut session = request.server.connect(cancel)?;
+    let mut run = Run::begin("backup", Some(request.job.as_str()), &session.facts().datadir)?;
+    let worked = work(request, &mut session, &mut run, observer, cancel);
+    end(run, worked)
+}
+
+fn work(
+    request: &Request,
+    session: &mut Session,
+    run: &mut Run,
+    observer: &dyn Observer,
+    cancel: &Cancel,
+) -> anyhow::Result<Outcome> {
+    let mut phases = Phases::new(observer);
+    // The copy can be given up without ending the run: then the snapshot is removed in order.
+    let copying = cancel.child();
+    recover::recover(observer)?;
+    let ground = phases.run("check", || check(request, session, observer, &copying), |g: &Ground| g.summary())?;
+    let frozen = phases.run("hold", || freeze::take(request, &ground, session, run, cancel), Frozen::summary)?;
+    let snapshots = Snapshots::own(frozen.snapshots, request.limits, run.id().clone());
+    let staging = Staging::begin(&*ground.target.store, &request.job, run.id())?;
+    let mounted = phases.run(
+        "mount",
+        || snapshots.mount(&ground.covered, &run.runtime_directory()?),
+        MountedSnapshots::summary,
+    )?;
+
+    let shipped = ship::ship(request, &ground, &mounted, &staging, &mut phases, &copying);
+    let health = mounted.health();
+    let shipped = shipped?;
+    let health = health?;
+
+    let cleanup = phases.run(
+        "release",
+        || Ok(mounted.release(request.keep_snapshot)),
+        |left| snapshots::released(left.as_ref()),
+    )?;
+    let evidence = Evidence { hold: &frozen.hold, shipped: &shipped, snapshots: health, phases: &phases };
+    let manifest = manifest::write(request, &ground, run, evidence)?;
+    let manifest = phases.run("publish", || staging.commit(manifest, &shipped.copied.files), published)?;
+    forget_earlier_attempts(request, &ground, observer);
+    Ok(Outcome { manifest, cleanup })
+}
+
+fn check(request: &Request, session: &mut Session, observer: &dyn Observer, cancel: &Cancel) -> anyhow::Result<Ground> {
+    let (ground, findings) = check::survey(request, session, cancel);
+    cancel.check()?;
+    for finding in findings.iter().filter(|f| f.level == check::Level::Warning) {
+        observer.warn(format!("{}: {}", finding.subject, finding.text));
+    }
+    findings.into_result()?;
+    ground.ok_or_else(|| Fault::new(Kind::Refused, "the checks found no ground for a backup").into())
+}
+
+/// The record goes when nothing of the run is left; else it stays for `recover`.
+fn end(run: Run, worked: anyhow::Result<Outcome>) -> anyhow::Result<Outcome> {
+    let id = run.id().clone();
+    match worked {
+        Ok(Outcome { manifest, cleanup: None }) => {
+            let cleanup = run.forget().err();
+            Ok(Outcome { manifest, cleanup })
+        }
+        Ok(outcome) => Ok(outcome),
+        Err(error) => {
+            let removed = crate::snapshot::remove_all_of(&id).map(drop).and_then(|()| run.forget());
+            let cleanup = removed.err().map(|e| e.context("run `mysnap recover`")).into_iter().collect();
+            Err(Failure::join(error, cleanup))
+        }
+    }
+}
+
+/// What dead runs of this job left at the destination served as a base for linking; now it only
+/// uses room. A failure here is told and harms nothing: it is never listed as a backup.
+fn forget_earlier_attempts(request: &Request, ground: &Ground, observer: &dyn Observer) {
+    let store = &*ground.target.store;
+    let forget = || -> anyhow::Result<()> {
+        for slot in store::Catalog::read(store, Some(&request.job))?.leftovers {
+            store.remove(&slot)?;
+        }
+        Ok(())
+    };
+    if let Err(error) = forget() {
+        observer.warn(format!("unfinished data of earlier runs is left at {}: {error:#}", request.to));
+    }
+}
+
+fn published(manifest: &Manifest) -> String {
+    let totals = &manifest.files.totals;
+    format!("backup {}: {} in {} files", manifest.id, Bytes(totals.bytes), totals.files)
+}
+
+impl Ground {
+    fn summary(&self) -> String {
+        let facts = &self.facts;
+        let volumes: Vec<String> = self.covered.origins.iter().map(|o| o.volume.name.to_string()).collect();
+        let size = Bytes(self.source.bytes);
+        format!("{} {} on {}, {size} to copy", facts.flavour, facts.version, volumes.join(", "))
+    }
+}
+
+impl Frozen {
+    fn summary(&self) -> String {
+        let hold = &self.hold;
+        let binlog = self.hold.position.binlog.as_ref();
+        let at = binlog.map_or_else(|| "no binary log".to_owned(), |p| format!("{}:{}", p.file, p.offset));
+        let (waited, held) = (human_duration(hold.waited), human_duration(hold.held));
+        format!("writers waited {held} (lock granted after {waited}), position {at}")
+    }
+}

@@ -1,0 +1,35 @@
+//! What a backup would do, in words: printed by `--dry-run`.
+
+use crate::check::{Ground, Request};
+use crate::snapshot::SnapshotKind;
+use crate::sys::units::{Bytes, human_duration};
+
+/// The steps that a backup on `ground` would take.
+pub fn describe(request: &Request, ground: &Ground) -> Vec<String> {
+    let mut steps = Vec::new();
+    for planned in &ground.plan.snapshots {
+        if SnapshotKind::of(&planned.origin) == SnapshotKind::Thick {
+            steps.push(format!("make a store of {} in volume group {}", planned.size, planned.group.name));
+        }
+    }
+    let budget = human_duration(request.hold.max_stall);
+    steps.push(format!("lock the server ({:?}), for at most {budget}, waiting included", ground.lock));
+    steps.push("read the position".to_owned());
+    for planned in &ground.plan.snapshots {
+        steps.push(format!("take a {} snapshot of {}", SnapshotKind::of(&planned.origin).name(), planned.origin.name));
+    }
+    steps.push("unlock as soon as the volume is suspended; mount the snapshot read-only".to_owned());
+    let source = &ground.source;
+    for root in &ground.covered.roots {
+        steps.push(format!("copy {} as {} to {}/{}", root.live.display(), root.name, request.to, request.job));
+    }
+    steps.push(format!(
+        "read back {} in {} files and compare ({:?})",
+        Bytes(source.bytes),
+        source.files,
+        request.prove
+    ));
+    steps.push(if request.keep_snapshot { "keep the snapshot" } else { "remove the snapshot" }.to_owned());
+    steps.push("write the manifest: now it is a backup".to_owned());
+    steps
+}

@@ -1,0 +1,220 @@
+//! The snapshots of a run while it reads them: mounted, watched, judged, removed.
+
+use std::path::Path;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use crate::check::Covered;
+use crate::fault::{Failure, Fault, Kind};
+use crate::id::RunId;
+use crate::lvm;
+use crate::snapshot::{self, Action, Health, Limits, Snapshot};
+use crate::store::{Root, SnapshotRecord, Source};
+use crate::sys::cancel::Cancel;
+use crate::sys::mount::Mounted;
+use crate::sys::units::Bytes;
+
+/// How often the snapshots are looked at while they are read.
+const SAMPLE: Duration = Duration::from_secs(1);
+
+/// The snapshots; removed when this is dropped.
+#[derive(Debug)]
+#[must_use]
+pub(super) struct Snapshots {
+    all: Vec<Snapshot>,
+    limits: Limits,
+    run: RunId,
+}
+
+/// The same, mounted. Fields drop in this order: unmounted first, then removed.
+#[derive(Debug)]
+#[must_use]
+pub(super) struct MountedSnapshots {
+    mounts: Vec<Mounted>,
+    sources: Vec<Source>,
+    snapshots: Snapshots,
+}
+
+impl Snapshots {
+    pub(super) fn own(snapshots: Vec<Snapshot>, limits: Limits, run: RunId) -> Self {
+        Self { all: snapshots, limits, run }
+    }
+
+    /// Mounts each snapshot below `directory` and finds the server's files in it.
+    pub(super) fn mount(self, covered: &Covered, directory: &Path) -> anyhow::Result<MountedSnapshots> {
+        let mut mounted = MountedSnapshots { mounts: Vec::new(), sources: Vec::new(), snapshots: self };
+        for (number, snapshot) in mounted.snapshots.all.iter().enumerate() {
+            let origin = covered.origins.iter().find(|o| o.volume.uuid == snapshot.spec.origin.uuid);
+            let fstype = origin.map_or("", |o| o.mount.fstype.as_str());
+            let at = directory.join(number.to_string());
+            crate::sys::durable::create_private_directory(&at)?;
+            mounted.mounts.push(snapshot::mount(snapshot, fstype, &at)?);
+            mounted.sources.extend(sources_on(snapshot, covered, &at)?);
+        }
+        Ok(mounted)
+    }
+
+    fn remove(&mut self) -> anyhow::Result<()> {
+        let mut failed = Vec::new();
+        for snapshot in std::mem::take(&mut self.all) {
+            failed.extend(snapshot::remove(&snapshot.uuid, &self.run).err());
+        }
+        if failed.is_empty() { Ok(()) } else { Err(Failure::join(failed.remove(0), failed)) }
+    }
+
+    fn keep(&mut self) -> anyhow::Result<()> {
+        for snapshot in std::mem::take(&mut self.all) {
+            lvm::add_tag(&snapshot.spec.name, lvm::KEEP_TAG)?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Snapshots {
+    fn drop(&mut self) {
+        if let Err(error) = self.remove() {
+            tracing::warn!("{error:#}; `mysnap recover` removes it");
+        }
+    }
+}
+
+/// The roots that lie on the origin of `snapshot`, as they are found below `at`.
+fn sources_on(snapshot: &Snapshot, covered: &Covered, at: &Path) -> anyhow::Result<Vec<Source>> {
+    let mut sources = Vec::new();
+    for root in &covered.roots {
+        if covered.origin_of(root).is_none_or(|o| o.volume.uuid != snapshot.spec.origin.uuid) {
+            continue;
+        }
+        let path = at.join(root.path_on_file_system());
+        let is_file = path.symlink_metadata().map_err(|error| {
+            let message = format!("{} is not in the snapshot of {}", root.live.display(), snapshot.spec.origin.name);
+            Fault::new(Kind::Snapshot, message).caused_by(error)
+        })?;
+        let root = Root {
+            name: root.name.parse().map_err(anyhow::Error::msg)?,
+            live_path: root.live.clone(),
+            kinds: root.kinds.clone(),
+            is_file: is_file.is_file(),
+            volume: snapshot.spec.origin.name.to_string(),
+        };
+        sources.push(Source { root, path });
+    }
+    Ok(sources)
+}
+
+impl MountedSnapshots {
+    pub(super) fn sources(&self) -> &[Source] {
+        &self.sources
+    }
+
+    pub(super) fn summary(&self) -> String {
+        let names: Vec<String> = self.snapshots.all.iter().map(|s| s.spec.name.to_string()).collect();
+        format!("{} read-only, seen by nobody else", names.join(", "))
+    }
+
+    /// Runs `work` while the snapshots are watched. Where one is lost or must be given up, `cancel`
+    /// ends the work, and the loss is the error, whatever the work came to.
+    pub(super) fn watched<T>(&self, cancel: &Cancel, work: impl FnOnce() -> anyhow::Result<T>) -> anyhow::Result<T> {
+        let done = Mutex::new(false);
+        let over = std::sync::Condvar::new();
+        std::thread::scope(|scope| {
+            let watcher = scope.spawn(|| self.watch(&done, &over, cancel));
+            let result = work();
+            if let Ok(mut done) = done.lock() {
+                *done = true;
+            }
+            over.notify_all();
+            let lost = watcher.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            lost.and(result)
+        })
+    }
+
+    fn watch(&self, done: &Mutex<bool>, over: &std::sync::Condvar, cancel: &Cancel) -> anyhow::Result<()> {
+        loop {
+            for snapshot in &self.snapshots.all {
+                if let Err(error) = tend(snapshot, self.snapshots.limits) {
+                    cancel.set(nix::libc::SIGUSR1);
+                    return Err(error);
+                }
+            }
+            let Ok(finished) = done.lock() else { return Ok(()) };
+            match over.wait_timeout_while(finished, SAMPLE, |finished| !*finished) {
+                Ok((finished, _)) if *finished => return Ok(()),
+                Ok(_) => {}
+                Err(_) => return Ok(()),
+            }
+        }
+    }
+
+    /// How the snapshots are after the last byte was read: all valid, or the backup is none.
+    pub(super) fn health(&self) -> anyhow::Result<Vec<SnapshotRecord>> {
+        self.snapshots.all.iter().map(judged).collect()
+    }
+
+    /// Unmounts and removes, or keeps; an error means that something is left, not that the data
+    /// read before is bad.
+    pub(super) fn release(mut self, keep: bool) -> Option<anyhow::Error> {
+        let mut failed: Vec<anyhow::Error> =
+            std::mem::take(&mut self.mounts).into_iter().filter_map(|mount| mount.release().err()).collect();
+        let snapshots = if keep { self.snapshots.keep() } else { self.snapshots.remove() };
+        failed.extend(snapshots.err());
+        let first = (!failed.is_empty()).then(|| failed.remove(0))?;
+        Some(Failure::join(first, failed))
+    }
+}
+
+pub(super) fn released(cleanup: Option<&anyhow::Error>) -> String {
+    match cleanup {
+        None => "nothing is left of the run but its backup".to_owned(),
+        Some(error) => format!("cleanup is pending: {error:#}"),
+    }
+}
+
+/// Looks at `snapshot` and does what is to be done about it.
+fn tend(snapshot: &Snapshot, limits: Limits) -> anyhow::Result<()> {
+    let name = &snapshot.spec.name;
+    match snapshot::decide(&snapshot::sample(snapshot)?, &limits) {
+        Action::Continue => Ok(()),
+        Action::Warn(used) => {
+            tracing::warn!("the store of {name} is {used:.0}% full");
+            Ok(())
+        }
+        Action::Grow(by) => {
+            tracing::info!("growing the store of {name} by {by}");
+            // Another command may hold the group: the next look tries again.
+            if let Err(error) = lvm::extend(name, by) {
+                tracing::warn!("cannot grow {name}: {error}");
+            }
+            Ok(())
+        }
+        Action::GiveUp(why) => Err(lost(snapshot, why)),
+    }
+}
+
+fn lost(snapshot: &Snapshot, why: &str) -> anyhow::Error {
+    let message = format!("snapshot {} was given up: {why}", snapshot.spec.name);
+    Fault::new(Kind::Snapshot, message)
+        .hint("the server is unharmed; give the group or pool more room, raise snapshot_size, or back up at a calmer time")
+        .into()
+}
+
+fn judged(snapshot: &Snapshot) -> anyhow::Result<SnapshotRecord> {
+    let sample = snapshot::sample(snapshot)?;
+    let used = match sample.health {
+        Health::Good { used } => used,
+        Health::Overflowed => return Err(lost(snapshot, "it overflowed before the last byte was read")),
+        Health::Gone => return Err(lost(snapshot, "it is gone: somebody else removed it")),
+    };
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a percentage below 100")]
+    let used_percent = used.clamp(0.0, 100.0).ceil() as u8;
+    let Bytes(size) = sample.size;
+    let spec = &snapshot.spec;
+    Ok(SnapshotRecord {
+        origin: spec.origin.name.to_string(),
+        name: spec.name.to_string(),
+        kind: spec.kind.name().to_owned(),
+        size,
+        used_percent,
+        valid_after_copy: true,
+    })
+}

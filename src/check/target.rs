@@ -1,0 +1,71 @@
+//! Whether the destination can be reached and has room.
+
+use super::Request;
+use super::finding::Findings;
+use super::ground::{Covered, Target};
+use crate::fault::{Fault, Kind, kind_of};
+use crate::store::{self, Catalog, Store, Totals};
+use crate::sys::cancel::Cancel;
+use crate::sys::units::Bytes;
+
+/// A tenth more than there is: a data directory grows while it is copied (Holland's factor).
+const MARGIN_PERCENT: u64 = 110;
+
+pub(super) fn look_at(
+    request: &Request,
+    covered: &Covered,
+    source: Totals,
+    cancel: &Cancel,
+    findings: &mut Findings,
+) -> Option<Target> {
+    let store = findings.attempt("destination", store::open(&request.to, &request.ssh, cancel))?;
+    let tools = findings.attempt("destination", store.probe())?;
+    findings.attempt("destination", refuse_origin(&*store, covered));
+    if let Some(text) = findings.attempt("destination", room(&*store, request, source)) {
+        findings.good("destination", text);
+    }
+    Some(Target { store, tools })
+}
+
+/// A backup on the volume that it protects goes down with it, and its writes fill the snapshot.
+fn refuse_origin(store: &dyn Store, covered: &Covered) -> anyhow::Result<()> {
+    let Some(device) = store.device()? else { return Ok(()) };
+    let device = (nix::sys::stat::major(device), nix::sys::stat::minor(device));
+    let same = |o: &&super::Origin| (u64::from(o.mount.device.0), u64::from(o.mount.device.1)) == device;
+    match covered.origins.iter().find(same) {
+        None => Ok(()),
+        Some(origin) => {
+            let message = format!("{} lies on {}, the volume to be backed up", store.destination(), origin.volume.name);
+            Err(Fault::new(Kind::Refused, message).hint("choose another disk or another node").into())
+        }
+    }
+}
+
+fn room(store: &dyn Store, request: &Request, source: Totals) -> anyhow::Result<String> {
+    let room = store.room()?;
+    let needed = needed(&catalog(store, request)?, source);
+    let to = store.destination();
+    if room.bytes < needed {
+        let message = format!("{to} has {} free, the backup needs about {needed}", room.bytes);
+        return Err(Fault::new(Kind::Refused, message).hint("make room there; nothing is ever removed for it").into());
+    }
+    if room.files.is_some_and(|files| files < source.files + source.directories) {
+        let message = format!("{to} has no room for {} more files (inodes)", source.files);
+        return Err(Fault::new(Kind::Refused, message).hint("remove files there").into());
+    }
+    Ok(format!("{to}, {} free, the backup needs at most about {needed}", room.bytes))
+}
+
+/// A destination that is not there yet is made by the first backup.
+fn catalog(store: &dyn Store, request: &Request) -> anyhow::Result<Catalog> {
+    match Catalog::read(store, Some(&request.job)) {
+        Err(error) if kind_of(&error) == Some(Kind::NotFound) => Ok(Catalog::default()),
+        catalog => catalog,
+    }
+}
+
+/// Every byte, though most may be linked: what is unchanged is not known before it was compared.
+fn needed(catalog: &Catalog, source: Totals) -> Bytes {
+    let last = catalog.good().next().map_or(0, |backup| backup.manifest.files.totals.bytes);
+    Bytes(source.bytes.max(last).saturating_mul(MARGIN_PERCENT) / 100)
+}

@@ -1,0 +1,124 @@
+//! `backup` and `check`.
+
+use super::Context;
+use super::args::{BackupArgs, CheckArgs};
+use crate::backup::{self, Outcome};
+use crate::check::{self, Findings, Ground, Level, Request};
+use crate::config::{Job, SnapshotSize};
+use crate::fault::{Fault, Kind};
+use crate::recover;
+use crate::snapshot::{Limits, PoolRoom, StoreSize};
+use crate::sys::units::{Bytes, human_duration};
+
+pub(super) fn backup(context: &Context<'_>, arguments: &BackupArgs) -> anyhow::Result<()> {
+    let mut request = request(context.config()?.job(&arguments.job)?);
+    request.keep_snapshot |= arguments.keep_snapshot;
+    if arguments.dry_run {
+        return dry_run(context, &request);
+    }
+    let outcome = backup::backup(&request, context.output, context.cancel)?;
+    context.output.result(&summary(&outcome, &request));
+    context.output.result_event(&outcome.manifest)?;
+    let Some(left) = outcome.cleanup else { return Ok(()) };
+    let message = format!("backup {} is good, but something of the run is left", outcome.manifest.id);
+    Err(Fault::new(Kind::CleanupPending, message).hint("`mysnap recover` removes it").caused_by(left).into())
+}
+
+pub(super) fn check(context: &Context<'_>, arguments: &CheckArgs) -> anyhow::Result<()> {
+    let request = request(context.config()?.job(&arguments.job)?);
+    let (_, mut findings) = survey(context, &request)?;
+    findings.attempt("leftovers", leftovers()).into_iter().flatten().for_each(|text| {
+        findings.warn("leftovers", text, "`mysnap recover` removes it; so does the next run");
+    });
+    if arguments.json {
+        context.output.answer_json(&findings)?;
+    } else {
+        context.output.answer(&shown(&findings));
+    }
+    findings.into_result()
+}
+
+fn leftovers() -> anyhow::Result<Vec<String>> {
+    let plan = recover::plan()?;
+    let steps = plan.steps.iter().map(recover::Step::describe);
+    Ok(steps.chain(plan.unrecorded.iter().map(|v| format!("volume {v} carries our tag and no record"))).collect())
+}
+
+fn survey(context: &Context<'_>, request: &Request) -> anyhow::Result<(Option<Ground>, Findings)> {
+    let mut session = request.server.connect(context.cancel)?;
+    Ok(check::survey(request, &mut session, context.cancel))
+}
+
+fn dry_run(context: &Context<'_>, request: &Request) -> anyhow::Result<()> {
+    let (ground, findings) = survey(context, request)?;
+    findings.into_result()?;
+    if let Some(ground) = ground {
+        let steps = backup::describe(request, &ground);
+        let lines: Vec<String> = steps.iter().enumerate().map(|(n, step)| format!("{:>3}. {step}", n + 1)).collect();
+        context.output.answer(&lines.join("\n"));
+    }
+    Ok(())
+}
+
+fn shown(findings: &Findings) -> String {
+    let mut lines = Vec::new();
+    for finding in findings.iter() {
+        let mark = match finding.level {
+            Level::Good => "ok",
+            Level::Warning => "warning",
+            Level::Refusal => "REFUSED",
+        };
+        lines.push(format!("{mark:>8}  {}: {}", finding.subject, finding.text));
+        if let Some(hint) = &finding.hint {
+            lines.push(format!("{:>8}  -> {hint}", ""));
+        }
+    }
+    lines.join("\n")
+}
+
+fn summary(outcome: &Outcome, request: &Request) -> String {
+    let manifest = &outcome.manifest;
+    let held = std::time::Duration::from_millis(manifest.hold.waited_ms + manifest.hold.held_ms);
+    let took = std::time::Duration::try_from(manifest.end.duration_since(manifest.begin)).unwrap_or_default();
+    format!(
+        "backup {} is good: {} in {} to {}; writers waited {}\nbring it back with: mysnap restore {} --to DIR",
+        manifest.id,
+        Bytes(manifest.files.totals.bytes),
+        human_duration(took),
+        request.to,
+        human_duration(held),
+        manifest.id
+    )
+}
+
+/// What the configuration says of `job`, as the use case takes it.
+fn request(job: &Job) -> Request {
+    Request {
+        job: job.name.clone(),
+        server: job.server.clone(),
+        to: job.to.clone(),
+        ssh: job.ssh.clone(),
+        method: job.method,
+        transfer: job.transfer,
+        prove: job.prove,
+        lock: job.lock,
+        hold: job.hold,
+        tries: job.retries,
+        pause: job.retry_pause,
+        long_queries: job.long_queries,
+        snapshot_size: match job.snapshot_size {
+            SnapshotSize::Auto => StoreSize::Auto,
+            SnapshotSize::Share(share) => StoreSize::Share(share),
+            SnapshotSize::Bytes(bytes) => StoreSize::Bytes(bytes),
+        },
+        limits: Limits {
+            warn: job.store.warn,
+            grow_at: job.store.grow_at,
+            grow_by: job.store.grow_by,
+            give_up: job.store.give_up,
+            pool_give_up: job.pool.give_up,
+        },
+        pool_room: PoolRoom { data: job.pool.data, metadata: job.pool.metadata },
+        keep_snapshot: job.keep_snapshot,
+    }
+}

@@ -1,0 +1,133 @@
+//! `list` and `show`: what a destination holds.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::args::{ListArgs, ShowArgs};
+use super::{Context, source};
+use crate::store::{Backup, Catalog, Item, Manifest};
+use crate::sys::clock;
+use crate::sys::units::{Bytes, human_duration};
+
+pub(super) fn list(context: &Context<'_>, arguments: &ListArgs) -> anyhow::Result<()> {
+    let opened = source::open(context, &arguments.source)?;
+    let catalog = opened.catalog()?;
+    if arguments.json {
+        return context.output.answer_json(&rows(&catalog));
+    }
+    context.output.answer(&table(&catalog, &opened.store.destination().to_string()));
+    Ok(())
+}
+
+pub(super) fn show(context: &Context<'_>, arguments: &ShowArgs) -> anyhow::Result<()> {
+    let opened = source::open(context, &arguments.source)?;
+    let backup = opened.backup(&arguments.id)?;
+    if arguments.json {
+        return context.output.answer_json(&backup.manifest);
+    }
+    context.output.answer(&describe(&backup));
+    Ok(())
+}
+
+/// One line of `list --json`.
+#[derive(Serialize)]
+struct Row<'a> {
+    id: &'a str,
+    job: &'a str,
+    state: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    manifest: Option<&'a Manifest>,
+}
+
+fn rows(catalog: &Catalog) -> Vec<Row<'_>> {
+    catalog
+        .items
+        .iter()
+        .map(|item| {
+            let slot = item.slot();
+            let (state, reason, manifest) = match item {
+                Item::Good(backup) => ("good", None, Some(&backup.manifest)),
+                Item::Unreadable(_, why) => ("unreadable", Some(why.as_str()), None),
+            };
+            Row { id: slot.id.as_str(), job: slot.job.as_str(), state, reason, manifest }
+        })
+        .collect()
+}
+
+fn table(catalog: &Catalog, destination: &str) -> String {
+    if catalog.items.is_empty() {
+        return format!("no backups in {destination}");
+    }
+    let head = format!("{:<22} {:<12} {:>9} {:>10}  {:<9} {}", "ID", "JOB", "AGE", "SIZE", "PROVED", "POSITION");
+    let mut lines = vec![head];
+    lines.extend(catalog.items.iter().map(|item| match item {
+        Item::Good(backup) => line(backup),
+        Item::Unreadable(slot, why) => format!("{:<22} {:<12} unreadable: {why}", slot.id, slot.job),
+    }));
+    if !catalog.leftovers.is_empty() {
+        let names: Vec<&str> = catalog.leftovers.iter().map(|slot| slot.id.as_str()).collect();
+        lines.push(format!("unfinished, not backups: {}", names.join(", ")));
+    }
+    lines.join("\n")
+}
+
+fn line(backup: &Backup) -> String {
+    let manifest = &backup.manifest;
+    let id = manifest.id.as_str();
+    let size = Bytes(manifest.files.totals.bytes).to_string();
+    let proved = format!("{:?}", manifest.proof.level).to_lowercase();
+    let age = age(manifest);
+    format!("{id:<22} {:<12} {age:>9} {size:>10}  {proved:<9} {}", manifest.job, position(manifest))
+}
+
+fn age(manifest: &Manifest) -> String {
+    let age = clock::now().duration_since(manifest.begin);
+    Duration::try_from(age).map_or_else(|_| "in future".to_owned(), human_duration)
+}
+
+fn position(manifest: &Manifest) -> String {
+    let binlog = manifest.position.binlog.as_ref().map(|p| format!("{}:{}", p.file, p.offset));
+    binlog.unwrap_or_else(|| "no binary log".to_owned())
+}
+
+fn describe(backup: &Backup) -> String {
+    let manifest = &backup.manifest;
+    let totals = &manifest.files.totals;
+    let server = &manifest.server;
+    let hold = &manifest.hold;
+    let mut lines = Vec::new();
+    let mut field = |name: &str, value: String| lines.push(format!("{name:<12} {value}"));
+    field("backup", format!("{} of job {}", manifest.id, manifest.job));
+    field("taken", format!("{} on {}, {} ago", manifest.begin, manifest.host, age(manifest)));
+    field("server", format!("{} {}, server id {}", server.flavour, server.version, server.server_id));
+    field("position", position(manifest));
+    if let Some(gtids) = &manifest.position.gtid_set {
+        field("gtid set", gtids.clone());
+    }
+    for upstream in &manifest.position.upstream {
+        let at = &upstream.binlog;
+        field("upstream", format!("{}:{} at {}:{}", upstream.host, upstream.port, at.file, at.offset));
+    }
+    field(
+        "writers",
+        format!("waited {} ms, held {} ms ({:?}, try {})", hold.waited_ms, hold.held_ms, hold.lock, hold.tries),
+    );
+    field("size", format!("{} in {} files", Bytes(totals.bytes), totals.files));
+    for root in &manifest.roots {
+        field("contains", format!("{} from {} on {}", root.name, root.live_path.display(), root.volume));
+    }
+    field(
+        "proof",
+        format!("{:?}, {} files read back at {}", manifest.proof.level, manifest.proof.files, manifest.proof.at),
+    );
+    for warning in &manifest.warnings {
+        field("warning", warning.clone());
+    }
+    if let Some(damage) = &backup.twin_damaged {
+        field("warning", format!("a twin of the manifest is damaged: {damage}"));
+    }
+    lines.join("\n")
+}

@@ -1,0 +1,81 @@
+//! `restore`: files back from a copy.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use super::args::RestoreArgs;
+use super::{Context, source};
+use crate::fault::{Fault, Kind};
+use crate::restore::{self, Plan, Request, Restored};
+use crate::run::events::{Event, Observer};
+use crate::store::RootName;
+use crate::sys::units::Bytes;
+
+pub(super) fn restore(context: &Context<'_>, arguments: &RestoreArgs) -> anyhow::Result<()> {
+    let opened = source::open(context, &arguments.source)?;
+    let backup = opened.backup(&arguments.id)?;
+    let request = Request {
+        to: arguments.to.clone(),
+        roots: roots(&arguments.roots)?,
+        replace: arguments.replace,
+        clone: arguments.clone,
+        any_version: arguments.any_version,
+        transfer: opened.transfer,
+    };
+    let plan = restore::plan(&*opened.store, &backup, &request)?;
+    if arguments.dry_run {
+        context.output.answer(&shown(&plan));
+        return Ok(());
+    }
+    if arguments.replace {
+        context.output.confirm(&shown(&plan), backup.manifest.id.as_str(), arguments.yes)?;
+    } else {
+        context.output.result(&shown(&plan));
+    }
+    let total = Bytes(backup.manifest.files.totals.bytes);
+    let progress = |done| context.output.event(Event::Progress { done: Bytes(done), total });
+    let output: &dyn Observer = context.output;
+    let restored = output.phase(
+        "restore",
+        || restore::execute(&plan, &*opened.store, &progress, context.cancel),
+        |r| format!("{} files, {} into {}, every digest matches", r.files, Bytes(r.bytes), r.to.display()),
+    )?;
+    if arguments.start {
+        let start = || restore::start(&backup.manifest.server, &restored.to, context.cancel);
+        output.phase("start", start, |()| "the server answers".to_owned())?;
+    }
+    context.output.result(&next(&restored));
+    context.output.result_event(&restored)
+}
+
+fn roots(typed: &[String]) -> anyhow::Result<BTreeMap<RootName, PathBuf>> {
+    let wrong = |text: &str| {
+        Fault::new(Kind::Config, format!("--root {text}: not NAME=PATH with an absolute path"))
+            .hint("`mysnap show` lists the names under \"contains\"")
+    };
+    let mut roots = BTreeMap::new();
+    for text in typed {
+        let (name, path) = text.split_once('=').ok_or_else(|| wrong(text))?;
+        let name: RootName = name.parse().map_err(|_| wrong(text))?;
+        if !path.starts_with('/') {
+            return Err(wrong(text).into());
+        }
+        roots.insert(name, path.into());
+    }
+    Ok(roots)
+}
+
+fn shown(plan: &Plan) -> String {
+    let steps = plan.steps.iter().enumerate().map(|(n, step)| format!("  {}. {step}", n + 1));
+    let warnings = plan.warnings.iter().map(|warning| format!("  warning: {warning}"));
+    let lines: Vec<String> = std::iter::once("plan:".to_owned()).chain(steps).chain(warnings).collect();
+    lines.join("\n")
+}
+
+fn next(restored: &Restored) -> String {
+    let mut lines = vec![format!("restored into {}", restored.to.display())];
+    lines.extend(restored.kept_aside.iter().map(|p| format!("what was there before: {}", p.display())));
+    lines.push("next:".to_owned());
+    lines.extend(restored.next.iter().map(|step| format!("  - {step}")));
+    lines.join("\n")
+}

@@ -1,0 +1,120 @@
+//! `recover`, `snapshots`, `release` and `rollback`: the snapshots that exist, and their end.
+
+use serde::Serialize;
+
+use super::Context;
+use super::args::{RecoverArgs, ReleaseArgs, RollbackArgs, SnapshotsArgs};
+use crate::fault::{Fault, Kind};
+use crate::id::RunId;
+use crate::lvm::{self, Volume};
+use crate::run::events::Observer;
+use crate::sys::units::Bytes;
+use crate::{recover, rollback, snapshot};
+
+pub(super) fn recover(context: &Context<'_>, arguments: &RecoverArgs) -> anyhow::Result<()> {
+    if !arguments.dry_run {
+        recover::recover(context.output)?;
+        context.output.result("nothing is left of dead runs");
+        return Ok(());
+    }
+    let plan = recover::plan()?;
+    let mut lines: Vec<String> = plan.steps.iter().map(recover::Step::describe).collect();
+    lines.extend(plan.unrecorded.iter().map(|volume| format!("leave {volume} alone: it has no record")));
+    context.output.answer(&if lines.is_empty() { "nothing to do".to_owned() } else { lines.join("\n") });
+    Ok(())
+}
+
+/// One line of `snapshots --json`.
+#[derive(Serialize)]
+struct Row {
+    run: Option<RunId>,
+    volume: String,
+    origin: Option<String>,
+    kept: bool,
+    used_percent: Option<f64>,
+    size: u64,
+    created: String,
+}
+
+impl Row {
+    fn of(volume: &Volume) -> Self {
+        Self {
+            run: volume.run(),
+            volume: volume.name.to_string(),
+            origin: volume.origin.as_ref().map(|lv| format!("{}/{lv}", volume.name.vg)),
+            kept: volume.has_tag(lvm::KEEP_TAG),
+            used_percent: volume.data_percent,
+            size: volume.size.0,
+            created: volume.created.clone(),
+        }
+    }
+
+    fn line(&self) -> String {
+        let run = self.run.as_ref().map_or("-", RunId::as_str);
+        let used = self.used_percent.map_or_else(|| "-".to_owned(), |used| format!("{used:.1}%"));
+        let why = if self.kept { "kept" } else { "in use, or left by a dead run" };
+        let origin = self.origin.as_deref().unwrap_or("-");
+        format!("{run:<22} {origin:<16} {:>10} {used:>7}  {:<26} {why}", Bytes(self.size).to_string(), self.created)
+    }
+}
+
+pub(super) fn snapshots(context: &Context<'_>, arguments: &SnapshotsArgs) -> anyhow::Result<()> {
+    let rows: Vec<Row> = lvm::volumes_of_ours()?.iter().map(Row::of).collect();
+    if arguments.json {
+        return context.output.answer_json(&rows);
+    }
+    if rows.is_empty() {
+        context.output.answer("no snapshots of ours");
+        return Ok(());
+    }
+    let head = format!("{:<22} {:<16} {:>10} {:>7}  {:<26} STATE", "RUN", "ORIGIN", "SIZE", "USED", "CREATED");
+    let lines: Vec<String> = std::iter::once(head).chain(rows.iter().map(Row::line)).collect();
+    context.output.answer(&lines.join("\n"));
+    Ok(())
+}
+
+pub(super) fn release(context: &Context<'_>, arguments: &ReleaseArgs) -> anyhow::Result<()> {
+    let run = run_id(&arguments.id)?;
+    let kept = kept_by(&run)?;
+    let names: Vec<String> = kept.iter().map(|v| v.name.to_string()).collect();
+    let plan = format!("plan:\n  1. remove {}: no rollback to it is possible any more", names.join(", "));
+    context.output.confirm(&plan, run.as_str(), arguments.yes)?;
+    for volume in kept {
+        snapshot::remove(&volume.uuid, &run)?;
+    }
+    context.output.result(&format!("removed {}", names.join(", ")));
+    Ok(())
+}
+
+pub(super) fn rollback(context: &Context<'_>, arguments: &RollbackArgs) -> anyhow::Result<()> {
+    let run = run_id(&arguments.id)?;
+    let plan = rollback::plan(&kept_by(&run)?)?;
+    let text: Vec<String> =
+        plan.describe().iter().enumerate().map(|(n, step)| format!("  {}. {step}", n + 1)).collect();
+    let shown = format!("plan:\n{}\n{}", text.join("\n"), plan.loss());
+    if arguments.dry_run {
+        context.output.answer(&shown);
+        return Ok(());
+    }
+    context.output.confirm(&shown, run.as_str(), arguments.yes)?;
+    let observer: &dyn Observer = context.output;
+    rollback::execute(&plan, observer, context.cancel)?;
+    context.output.result("the server answers on the rolled back data");
+    Ok(())
+}
+
+fn run_id(text: &str) -> anyhow::Result<RunId> {
+    let wrong = |why: String| Fault::new(Kind::Config, why).hint("`mysnap snapshots` lists the runs");
+    Ok(text.parse().map_err(wrong)?)
+}
+
+/// The snapshots of `run`, which must be there; a live run's are not offered.
+fn kept_by(run: &RunId) -> anyhow::Result<Vec<Volume>> {
+    let volumes: Vec<Volume> = lvm::volumes_of_ours()?.into_iter().filter(|v| v.run().as_ref() == Some(run)).collect();
+    if volumes.is_empty() {
+        let message = format!("run {run} has no snapshot here");
+        return Err(Fault::new(Kind::NotFound, message).hint("`mysnap snapshots` lists what there is").into());
+    }
+    crate::run::refuse_live(run)?;
+    Ok(volumes)
+}

@@ -1,0 +1,51 @@
+//! Which destination is meant, when somebody asks for what is there.
+
+use super::Context;
+use super::args::Source;
+use crate::config::{Config, Job};
+use crate::fault::{Fault, Kind};
+use crate::id::JobName;
+use crate::store::{self, Backup, Catalog, SshOptions, Store, Transfer};
+
+/// A destination, and what of it is meant.
+pub(super) struct Opened {
+    pub(super) store: Box<dyn Store>,
+    pub(super) job: Option<JobName>,
+    pub(super) transfer: Transfer,
+}
+
+impl Opened {
+    pub(super) fn catalog(&self) -> anyhow::Result<Catalog> {
+        Catalog::read(&*self.store, self.job.as_ref())
+    }
+
+    /// The backup that `text` names.
+    pub(super) fn backup(&self, text: &str) -> anyhow::Result<Backup> {
+        self.catalog()?.find(text).cloned()
+    }
+}
+
+/// The destination that was named, or that of the job that was named, or that of the only job.
+pub(super) fn open(context: &Context<'_>, source: &Source) -> anyhow::Result<Opened> {
+    if let Some(from) = &source.from {
+        let destination = from.parse().map_err(|why| Fault::new(Kind::Config, format!("--from: {why}")))?;
+        let store = store::open(&destination, &SshOptions::default(), context.cancel)?;
+        return Ok(Opened { store, job: None, transfer: Transfer::default() });
+    }
+    let config = context.config()?;
+    let job = chosen(&config, source.job.as_deref())?;
+    let store = store::open(&job.to, &job.ssh, context.cancel)?;
+    Ok(Opened { store, job: Some(job.name.clone()), transfer: job.transfer })
+}
+
+fn chosen<'a>(config: &'a Config, named: Option<&str>) -> anyhow::Result<&'a Job> {
+    match (named, config.jobs()) {
+        (Some(name), _) => config.job(name),
+        (None, [only]) => Ok(only),
+        (None, jobs) => {
+            let names: Vec<&str> = jobs.iter().map(|j| j.name.as_str()).collect();
+            let fault = Fault::new(Kind::Config, format!("which job is meant? there are {}", names.join(", ")));
+            Err(fault.hint("name it with --job, or a destination with --from").into())
+        }
+    }
+}

@@ -1,0 +1,43 @@
+//! `verify`: every stored file against its digest.
+
+use super::args::VerifyArgs;
+use super::{Context, source};
+use crate::fault::{Fault, Kind};
+use crate::run::events::{Event, Observer};
+use crate::sys::units::Bytes;
+use crate::verify::{self, Report};
+
+pub(super) fn verify(context: &Context<'_>, arguments: &VerifyArgs) -> anyhow::Result<()> {
+    let opened = source::open(context, &arguments.source)?;
+    let backup = opened.backup(&arguments.id)?;
+    let total = Bytes(backup.manifest.files.totals.bytes);
+    let progress = |done| context.output.event(Event::Progress { done: Bytes(done), total });
+    let output: &dyn Observer = context.output;
+    let report = output.phase(
+        "verify",
+        || verify::verify(&*opened.store, &backup, &progress),
+        |r| format!("{} files, {} read", r.files, Bytes(r.bytes)),
+    )?;
+    if arguments.json {
+        context.output.answer_json(&report)?;
+    }
+    judge(context, &report)
+}
+
+fn judge(context: &Context<'_>, report: &Report) -> anyhow::Result<()> {
+    if report.faults() == 0 {
+        context.output.result(&format!("backup {} is whole: {} files match their digests", report.id, report.files));
+        return Ok(());
+    }
+    let lists = [
+        ("missing", &report.missing),
+        ("changed", &report.changed),
+        ("unreadable", &report.unreadable),
+        ("not listed", &report.extra),
+        ("twin damaged", &report.twins_damaged),
+    ];
+    let found: Vec<String> =
+        lists.iter().flat_map(|(what, names)| names.iter().map(move |name| format!("{what}: {name}"))).collect();
+    let fault = Fault::new(Kind::Verify, format!("backup {} is damaged: {}", report.id, found.join("; ")));
+    Err(fault.hint("restore from another backup (`mysnap list`); look at the destination's disk").into())
+}

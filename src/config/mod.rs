@@ -1,0 +1,238 @@
+//! The configuration file: what may stand in it, what is in force.
+//!
+//! Two lines suffice: `[job.nightly]` and `to = "root@node2:/srv/backup"`. A job's keys are looked
+//! up in its own section, then in `[defaults]`, then in the table of built-in defaults
+//! ([`schema`]). Unknown keys are refused, and every error names file, line, key, value and what is
+//! allowed.
+
+mod document;
+mod file;
+pub mod schema;
+mod setting;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::fault::{Fault, Kind};
+use crate::id::JobName;
+use crate::server::{Access, HoldLimits, LockChoice, LongQueryPolicy};
+use crate::store::{Destination, Method, Niceness, ProofLevel, SshOptions, Transfer};
+use document::{Document, Layers};
+use setting::{After, Number, PlainPath};
+
+use crate::sys::units::{Bytes, Percent};
+
+/// Where the configuration is unless `--config` says otherwise.
+pub const DEFAULT_PATH: &str = "/etc/mysnap/mysnap.toml";
+
+/// A configuration that was read and is right in every job.
+#[derive(Debug)]
+pub struct Config {
+    path: PathBuf,
+    jobs: Vec<Job>,
+    shown: toml::Table,
+}
+
+/// One job, checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Job {
+    /// Its name.
+    pub name: JobName,
+    /// How to reach the server.
+    pub server: Access,
+    /// Where backups go.
+    pub to: Destination,
+    /// How to get there.
+    pub ssh: SshOptions,
+    /// How backups are made.
+    pub method: Method,
+    /// How bytes are moved.
+    pub transfer: Transfer,
+    /// How much proof a backup needs.
+    pub prove: ProofLevel,
+    /// The lock.
+    pub lock: LockChoice,
+    /// What a hold may cost.
+    pub hold: HoldLimits,
+    /// How many tries.
+    pub retries: u32,
+    /// The pause between them.
+    pub retry_pause: Duration,
+    /// What to do about long queries.
+    pub long_queries: LongQueryPolicy,
+    /// The size of a snapshot's store.
+    pub snapshot_size: SnapshotSize,
+    /// Whether to keep the snapshot.
+    pub keep_snapshot: bool,
+    /// What a snapshot's store may use.
+    pub store: StoreLimits,
+    /// What a thin pool may use.
+    pub pool: PoolLimits,
+}
+
+/// The size of a snapshot's store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SnapshotSize {
+    /// As large as can be needed where the group has room for it, else predicted.
+    Auto,
+    /// A share of the origin.
+    Share(Percent),
+    /// This much.
+    Bytes(Bytes),
+}
+
+/// What a snapshot's copy-on-write store may use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StoreLimits {
+    /// From when on to warn.
+    pub warn: Percent,
+    /// From when on to grow it.
+    pub grow_at: Percent,
+    /// By which share of its size.
+    pub grow_by: Percent,
+    /// From when on to give the run up.
+    pub give_up: Percent,
+}
+
+/// What a thin pool may use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PoolLimits {
+    /// Above which use of its data no snapshot is taken.
+    pub data: Percent,
+    /// Above which use of its metadata no snapshot is taken.
+    pub metadata: Percent,
+    /// From which use of either on our snapshot is given up.
+    pub give_up: Percent,
+}
+
+impl Config {
+    /// Reads and checks the file at `path`; refuses one that others can write.
+    pub fn load(path: &Path) -> anyhow::Result<Self> {
+        Self::parse(path, &file::read(path)?)
+    }
+
+    fn parse(path: &Path, text: &str) -> anyhow::Result<Self> {
+        let document = Document::parse(path, text)?;
+        let jobs = document.jobs().map(|name| Job::read(name, &document)).collect::<anyhow::Result<Vec<_>>>()?;
+        let shown = document.jobs().map(|name| {
+            let mut section = document.job(name).shown();
+            section.insert("server".to_owned(), document.server(name).shown().into());
+            (name.to_string(), section.into())
+        });
+        let shown = [("job".to_owned(), toml::Value::Table(shown.collect()))].into_iter().collect();
+        Ok(Self { path: path.to_owned(), jobs, shown })
+    }
+
+    /// The job of that name.
+    pub fn job(&self, name: &str) -> anyhow::Result<&Job> {
+        self.jobs.iter().find(|job| job.name.as_str() == name).ok_or_else(|| {
+            let names: Vec<&str> = self.jobs.iter().map(|job| job.name.as_str()).collect();
+            let known =
+                if names.is_empty() { "it has none".to_owned() } else { format!("it has {}", names.join(", ")) };
+            let message = format!("{} has no job {name:?}", self.path.display());
+            Fault::new(Kind::NotFound, message).hint(known).into()
+        })
+    }
+
+    /// All jobs, in the order of their names.
+    pub fn jobs(&self) -> &[Job] {
+        &self.jobs
+    }
+
+    /// What is in force in every job, built-in defaults included: to be written as TOML or JSON. It
+    /// holds no secrets: the file can't have any.
+    pub fn shown(&self) -> &toml::Table {
+        &self.shown
+    }
+}
+
+impl Job {
+    fn read(name: &JobName, document: &Document) -> anyhow::Result<Self> {
+        let job = document.job(name);
+        Ok(Self {
+            name: name.clone(),
+            server: access(&document.server(name))?,
+            to: job.get("to")?,
+            ssh: ssh_options(&job)?,
+            method: job.get("method")?,
+            transfer: transfer(&job)?,
+            prove: job.get("prove")?,
+            lock: job.get("lock")?,
+            hold: HoldLimits { max_stall: max_stall(&job)? },
+            retries: job.get::<Number<1, 100>>("retries")?.0,
+            retry_pause: job.get("retry_pause")?,
+            long_queries: LongQueryPolicy {
+                threshold: job.get("long_query_threshold")?,
+                wait: job.get("long_query_wait")?,
+                kill_selects: job.get::<After>("kill_long_selects")?.0,
+            },
+            snapshot_size: job.get("snapshot_size")?,
+            keep_snapshot: job.get("keep_snapshot")?,
+            store: store_limits(&job)?,
+            pool: PoolLimits {
+                data: job.get("pool_data_limit")?,
+                metadata: job.get("pool_metadata_limit")?,
+                give_up: job.get("pool_give_up")?,
+            },
+        })
+    }
+}
+
+fn access(server: &Layers<'_>) -> anyhow::Result<Access> {
+    let access = Access {
+        option_file: server.find("option_file")?,
+        socket: server.find("socket")?,
+        host: server.find("host")?,
+        port: port(server, "port")?,
+        user: server.find("user")?,
+        ssl_ca: server.find("tls_ca")?,
+        tls: server.find("tls")?,
+    };
+    if access.socket.is_some() && access.host.is_some() {
+        return Err(server.conflict(&["socket", "host"], "has both socket and host; allowed: one of them"));
+    }
+    Ok(access)
+}
+
+fn port(layers: &Layers<'_>, name: &str) -> anyhow::Result<Option<u16>> {
+    let port = layers.find::<Number<1, 65535>>(name)?;
+    Ok(port.and_then(|port| u16::try_from(port.0).ok()))
+}
+
+fn ssh_options(job: &Layers<'_>) -> anyhow::Result<SshOptions> {
+    Ok(SshOptions {
+        port: port(job, "ssh_port")?,
+        key: job.find::<PlainPath>("ssh_key")?.map(|path| path.0),
+        known_hosts: job.find::<PlainPath>("ssh_known_hosts")?.map(|path| path.0),
+    })
+}
+
+fn transfer(job: &Layers<'_>) -> anyhow::Result<Transfer> {
+    let cpu = u8::try_from(job.get::<Number<0, 19>>("nice")?.0)?;
+    Ok(Transfer { bandwidth_limit: job.find("bandwidth_limit")?, niceness: Niceness { cpu, io: job.get("io_class")? } })
+}
+
+fn max_stall(job: &Layers<'_>) -> anyhow::Result<Duration> {
+    let stall: Duration = job.get("max_stall")?;
+    if (1..=60).contains(&stall.as_secs()) {
+        return Ok(stall);
+    }
+    Err(job.conflict(&["max_stall"], "has a max_stall out of range; allowed: \"1s\" to \"60s\""))
+}
+
+fn store_limits(job: &Layers<'_>) -> anyhow::Result<StoreLimits> {
+    let limits = StoreLimits {
+        warn: job.get("store_warn")?,
+        grow_at: job.get("store_grow_at")?,
+        grow_by: job.get("store_grow_by")?,
+        give_up: job.get("store_give_up")?,
+    };
+    if limits.warn <= limits.grow_at && limits.grow_at < limits.give_up {
+        return Ok(limits);
+    }
+    let reason = "allowed: store_warn <= store_grow_at < store_give_up";
+    Err(job.conflict(&["store_warn", "store_grow_at", "store_give_up"], reason))
+}
+
+#[cfg(test)]
+mod tests;

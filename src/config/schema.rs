@@ -1,0 +1,121 @@
+//! Every key that may stand in the configuration, with its default and its meaning.
+
+/// A key.
+#[derive(Debug)]
+pub struct Key {
+    /// Its name.
+    pub name: &'static str,
+    /// Its default, written as in the file; none where the key is required or absent by default.
+    pub default: Option<&'static str>,
+    /// What it means and what is allowed.
+    pub about: &'static str,
+}
+
+const fn key(name: &'static str, default: &'static str, about: &'static str) -> Key {
+    Key { name, default: Some(default), about }
+}
+
+const fn without_default(name: &'static str, about: &'static str) -> Key {
+    Key { name, default: None, about }
+}
+
+/// The keys of `[server]` and `[job.NAME.server]`.
+pub const SERVER: &[Key] = &[
+    without_default("option_file", "a MySQL option file with user and password in [client], mode 0600"),
+    without_default("socket", "the server's unix socket"),
+    without_default("host", "a host name or address: TCP instead of a socket; must be this host"),
+    without_default("port", "the TCP port"),
+    without_default("user", "the account"),
+    without_default("tls", "over TCP: \"verify-identity\", \"verify-ca\" or \"disabled\" (this host only)"),
+    without_default("tls_ca", "a file of certificate authorities that may vouch for the server"),
+];
+
+/// The keys of `[job.NAME]` and `[defaults]`.
+pub const JOB: &[Key] = &[
+    without_default("to", "where backups go: \"/path\" or \"user@host:/path\"; required"),
+    key("method", "\"copy\"", "how backups are made: \"copy\", the files of the snapshot"),
+    key("prove", "\"checksum\"", "\"checksum\" reads back what was copied and compares it with its source; \"none\""),
+    key(
+        "lock",
+        "\"auto\"",
+        "\"auto\" fits the server; \"global\" is FLUSH TABLES WITH READ LOCK, \"stages\" BACKUP STAGE",
+    ),
+    key("max_stall", "\"5s\"", "the longest time that writers may wait for us, getting the lock included: 1s to 60s"),
+    key("retries", "3", "tries to get the lock, each on a fresh connection: 1 to 100"),
+    key("retry_pause", "\"60s\"", "the pause between them"),
+    key("long_query_threshold", "\"60s\"", "a query that has run this long is not started behind"),
+    key("long_query_wait", "\"180s\"", "how long to wait for such queries to end before the try is given up"),
+    key("kill_long_selects", "false", "after this much waiting (\"20s\") long SELECTs, and only SELECTs, are killed"),
+    key(
+        "snapshot_size",
+        "\"auto\"",
+        "\"auto\" cannot overflow where the group has room for it; else \"20%\" or \"10GiB\"",
+    ),
+    key("keep_snapshot", "false", "keep the snapshot after the backup, for `mysnap rollback`"),
+    key("store_warn", "\"70%\"", "use of a thick snapshot's store from which on to warn"),
+    key("store_grow_at", "\"80%\"", "use from which on the store is grown while the group has room"),
+    key("store_grow_by", "\"20%\"", "by which share of its size it is grown"),
+    key("store_give_up", "\"95%\"", "use from which on the backup is given up"),
+    key("pool_data_limit", "\"80%\"", "use of a thin pool's data above which no snapshot is taken"),
+    key("pool_metadata_limit", "\"70%\"", "use of a thin pool's metadata above which no snapshot is taken"),
+    key("pool_give_up", "\"90%\"", "use of either from which on our snapshot is removed, before the server is harmed"),
+    without_default("bandwidth_limit", "bytes for each second, at most: \"50MiB\""),
+    key("nice", "10", "CPU niceness of copying: 0 to 19"),
+    key("io_class", "\"best-effort\"", "disk priority of copying: \"best-effort\" (lowest), \"idle\" or \"none\""),
+    without_default("ssh_key", "the private key to use for the destination, and no other"),
+    without_default("ssh_port", "its ssh port"),
+    without_default("ssh_known_hosts", "the file of known host keys; else ssh's own"),
+];
+
+/// The key of that name.
+pub fn find(keys: &'static [Key], name: &str) -> Option<&'static Key> {
+    keys.iter().find(|key| key.name == name)
+}
+
+/// The key that was probably meant.
+pub fn nearest(keys: &'static [Key], name: &str) -> Option<&'static str> {
+    let close = keys.iter().map(|key| (distance(key.name, name), key.name)).min()?;
+    (close.0 <= 1 + name.len() / 4).then_some(close.1)
+}
+
+/// Insertions, deletions and replacements that turn one word into the other.
+fn distance(a: &str, b: &str) -> usize {
+    let mut row: Vec<usize> = (0..=b.chars().count()).collect();
+    for (i, x) in a.chars().enumerate() {
+        let mut diagonal = i;
+        let mut left = i + 1;
+        for (cell, y) in row.iter_mut().skip(1).zip(b.chars()) {
+            let replaced = diagonal + usize::from(x != y);
+            diagonal = *cell;
+            *cell = replaced.min(left + 1).min(diagonal + 1);
+            left = *cell;
+        }
+        if let Some(first) = row.first_mut() {
+            *first = i + 1;
+        }
+    }
+    row.last().copied().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_misspelt_key_is_recognised() {
+        assert_eq!(nearest(JOB, "max_stal"), Some("max_stall"));
+        assert_eq!(nearest(JOB, "maxstall"), Some("max_stall"));
+        assert_eq!(nearest(JOB, "bandwith_limit"), Some("bandwidth_limit"));
+        assert_eq!(nearest(JOB, "password"), None);
+        assert_eq!(distance("kitten", "sitting"), 3);
+        assert_eq!(distance("", "abc"), 3);
+    }
+
+    #[test]
+    fn no_key_is_listed_twice() {
+        for keys in [SERVER, JOB] {
+            let names: std::collections::HashSet<_> = keys.iter().map(|key| key.name).collect();
+            assert_eq!(names.len(), keys.len());
+        }
+    }
+}

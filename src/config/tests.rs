@@ -1,0 +1,181 @@
+use std::os::unix::fs::PermissionsExt;
+
+use super::*;
+use crate::fault::hints_of;
+use crate::server::TlsMode;
+use crate::store::IoClass;
+
+const SHORTEST: &str = "[job.nightly]\nto = \"root@node2:/srv/backup\"\n";
+
+fn parse(text: &str) -> anyhow::Result<Config> {
+    Config::parse(Path::new("mysnap.toml"), text)
+}
+
+/// The message and the hints of what must be refused.
+fn refused(text: &str) -> String {
+    let error = parse(text).unwrap_err();
+    assert_eq!(crate::fault::kind_of(&error), Some(Kind::Config), "{text}");
+    format!("{error:#} hint: {}", hints_of(&error).join(" "))
+}
+
+#[test]
+fn two_lines_suffice_and_the_defaults_are_those_that_cant_hurt() {
+    let config = parse(SHORTEST).unwrap();
+    let job = config.job("nightly").unwrap();
+    assert_eq!(job.to.to_string(), "root@node2:/srv/backup");
+    assert_eq!(job.hold, HoldLimits::default());
+    assert_eq!(job.long_queries, LongQueryPolicy::default());
+    assert_eq!(job.transfer, Transfer::default());
+    assert_eq!(job.server, Access::default());
+    assert_eq!(job.ssh, SshOptions::default());
+    assert_eq!((job.method, job.prove, job.lock), (Method::Copy, ProofLevel::Checksum, LockChoice::Auto));
+    assert_eq!((job.retries, job.retry_pause, job.snapshot_size), (3, Duration::from_secs(60), SnapshotSize::Auto));
+    assert!(!job.keep_snapshot);
+}
+
+#[test]
+fn a_job_overrides_the_defaults_and_its_server_the_shared_one() {
+    let config = parse(
+        r#"
+        [server]
+        socket = "/run/mysqld/mysqld.sock"
+        user = "backup"
+        [defaults]
+        to = "/srv/backup"
+        nice = 19
+        kill_long_selects = "20s"
+        [job.a]
+        nice = 0
+        io_class = "idle"
+        snapshot_size = "25%"
+        [job.b]
+        snapshot_size = "10GiB"
+        bandwidth_limit = "50MiB"
+        [job.b.server]
+        user = "other"
+        tls = "verify-ca"
+        "#,
+    )
+    .unwrap();
+    let (a, b) = (config.job("a").unwrap(), config.job("b").unwrap());
+    assert_eq!(a.transfer.niceness, Niceness { cpu: 0, io: IoClass::Idle });
+    assert_eq!(b.transfer.niceness.cpu, 19);
+    assert_eq!(b.transfer.bandwidth_limit, Some(Bytes(50 << 20)));
+    assert_eq!(
+        (a.snapshot_size, b.snapshot_size),
+        (SnapshotSize::Share(Percent(25)), SnapshotSize::Bytes(Bytes(10 << 30)))
+    );
+    assert_eq!((a.server.user.as_deref(), b.server.user.as_deref()), (Some("backup"), Some("other")));
+    assert_eq!(b.server.socket, a.server.socket);
+    assert_eq!(b.server.tls, Some(TlsMode::VerifyCa));
+    assert_eq!(b.long_queries.kill_selects, Some(Duration::from_secs(20)));
+}
+
+#[test]
+fn an_error_names_file_line_key_value_and_what_is_allowed() {
+    for (line, expected) in [
+        ("max_stall = \"5 parsecs\"", "mysnap.toml:3: max_stall = \"5 parsecs\""),
+        ("max_stall = 5", "a text is needed; write \"5\""),
+        ("max_stall = \"0s\"", "allowed: \"1s\" to \"60s\""),
+        ("retries = 0", "mysnap.toml:3: retries = 0: allowed: a whole number from 1 to 100"),
+        ("retries = \"3\"", "allowed: a whole number"),
+        ("nice = -5", "allowed: a whole number from 0 to 19"),
+        ("lock = \"table\"", "lock = \"table\": allowed: \"auto\", \"global\", \"stages\""),
+        ("method = \"dump\"", "not available in this release; allowed: \"copy\""),
+        ("snapshot_size = \"0%\"", "allowed: \"auto\", a share such as \"20%\""),
+        ("kill_long_selects = true", "allowed: false, or after how long"),
+        ("keep_snapshot = \"yes\"", "allowed: true, false"),
+        ("io_class = [\"idle\"]", "allowed: a text, a number or a switch"),
+        ("store_give_up = \"60%\"", "allowed: store_warn <= store_grow_at < store_give_up"),
+        ("ssh_key = \"/root/my key\"", "without spaces"),
+        ("ssh_key = \"id_ed25519\"", "an absolute path"),
+        ("bandwidth_limit = \"fast\"", "is not a size"),
+        ("max_stal = \"5s\"", "mysnap.toml:3: max_stal is not a known key hint: did you mean max_stall?"),
+        ("socket = \"/run/x\"", "socket belongs into [server]"),
+        ("password = \"x\"", "passwords belong into a MySQL option file"),
+        ("zzz = 1", "allowed: to, method"),
+        ("to = \"/again\"", "mysnap.toml:3: "),
+        ("x = = 1", "mysnap.toml:3: "),
+        ("[jobs.weekly]", "jobs is not known here"),
+        ("[job.\"a/b\"]", "is not a job name"),
+        ("[job.weekly]", "[job.weekly] lacks to hint: to is where backups go"),
+        ("[server]\nsocket = \"/a\"\nhost = \"b\"", "has both socket and host"),
+    ] {
+        let error = refused(&format!("{SHORTEST}{line}\n"));
+        assert!(error.contains(expected), "{line}: {error}");
+    }
+}
+
+#[test]
+fn an_unknown_job_is_answered_with_the_known_ones() {
+    let error = parse(SHORTEST).unwrap().job("weekly").unwrap_err();
+    assert_eq!(crate::fault::kind_of(&error), Some(Kind::NotFound));
+    assert_eq!(hints_of(&error), ["it has nightly"]);
+}
+
+#[test]
+fn what_is_shown_is_a_configuration_of_the_same_meaning() {
+    let config = parse(SHORTEST).unwrap();
+    let text = toml::to_string(config.shown()).unwrap();
+    assert!(text.contains("max_stall = \"5s\""), "{text}");
+    let again = parse(&text).unwrap();
+    assert_eq!(again.jobs(), config.jobs());
+    assert!(serde_json::to_string(config.shown()).unwrap().contains("\"retries\":3"));
+}
+
+#[test]
+fn the_example_shows_every_key_with_its_default() {
+    let example = include_str!("../../packaging/mysnap.toml.example");
+    parse(example).unwrap();
+    for key in schema::SERVER.iter().chain(schema::JOB) {
+        let line = example.lines().find(|l| l.trim_start_matches("# ").starts_with(&format!("{} = ", key.name)));
+        let line = line.unwrap_or_else(|| panic!("{} is not in the example", key.name));
+        if let Some(default) = key.default {
+            assert_eq!(line, format!("# {} = {default}", key.name), "the example shows defaults as comments");
+        }
+    }
+    // With every comment sign before a key removed it is a configuration too.
+    let all: Vec<&str> =
+        example.lines().map(|l| l.strip_prefix("# ").filter(|l| l.contains(" = ")).unwrap_or(l)).collect();
+    let error = parse(&all.join("\n")).unwrap_err();
+    assert!(format!("{error:#}").contains("has both socket and host"), "{error:#}");
+    parse(&all.iter().filter(|l| !l.starts_with("socket")).copied().collect::<Vec<_>>().join("\n")).unwrap();
+}
+
+#[test]
+fn a_file_that_others_can_write_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("mysnap.toml");
+    crate::sys::durable::write(&path, SHORTEST.as_bytes()).unwrap();
+    assert!(Config::load(&path).is_ok());
+    let chmod = |path: &Path, mode| std::fs::set_permissions(path, PermissionsExt::from_mode(mode)).unwrap();
+    chmod(&path, 0o620);
+    assert!(Config::load(&path).unwrap_err().to_string().contains("can be written by others"));
+    chmod(&path, 0o644);
+    assert!(Config::load(&path).is_ok());
+    chmod(directory.path(), 0o777);
+    assert!(Config::load(&path).unwrap_err().to_string().contains("can be written by others"));
+    chmod(directory.path(), 0o1777);
+    assert!(Config::load(&path).is_ok());
+    let missing = Config::load(&directory.path().join("none")).unwrap_err();
+    assert!(hints_of(&missing).join(" ").contains("two lines suffice"), "{missing:#}");
+}
+
+#[test]
+fn a_file_of_another_user_is_refused() {
+    if !nix::unistd::geteuid().is_root() {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("mysnap.toml");
+    crate::sys::durable::write(&path, SHORTEST.as_bytes()).unwrap();
+    std::os::unix::fs::chown(&path, Some(12345), None).unwrap();
+    assert!(Config::load(&path).unwrap_err().to_string().contains("belongs to user 12345"));
+}
+
+proptest::proptest! {
+    #[test]
+    fn no_text_panics(text in "(\\[(job|server|defaults)(\\.[a-z]{1,3})?\\]\n|[a-z_]{1,8} = (1|true|\"[ -~]{0,5}\")\n){0,5}") {
+        drop(parse(&text));
+    }
+}

@@ -1,0 +1,195 @@
+//! LVM's own tools, called by name and read by their JSON reports.
+//!
+//! What changes anything is *spared*: never killed, because SIGKILL between LVM's suspend and
+//! resume leaves the origin suspended and the server frozen. Under the database lock LVM does not
+//! wait for another LVM command ([`UNDER_LOCK`]): a busy group fails at once instead.
+
+mod names;
+mod report;
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::Context as _;
+
+pub use names::{KEEP_TAG, LvName, LvRef, TAG, VgName, run_of, run_tag};
+pub use report::{Group, Volume, parse_volumes};
+
+use crate::fault::{Fault, Kind};
+use crate::sys::cmd::{Call, CommandError, Running};
+use crate::sys::lockfile::{Attempt, LockFile};
+use crate::sys::units::Bytes;
+
+/// How long an LVM command may take before we let go of it.
+const DEADLINE: Duration = Duration::from_secs(60);
+
+/// What makes an LVM command short: no waiting for locks, no locking of memory, no metadata backup
+/// (it is made after the unlock), no dmeventd.
+const UNDER_LOCK: &str = "global{wait_for_locks=0} activation{reserved_memory=0 reserved_stack=0 monitoring=0} \
+    backup{backup=0 archive=0}";
+
+fn reading(tool: &str) -> Call<'static> {
+    Call::new(tool).args(["--reportformat", "json", "--units", "b", "--nosuffix"]).deadline(DEADLINE)
+}
+
+fn changing(tool: &str) -> Call<'static> {
+    Call::new(tool).args(["-q", "-y"]).deadline(DEADLINE).spared()
+}
+
+/// Every logical volume of the host, hidden ones too.
+pub fn volumes() -> anyhow::Result<Vec<Volume>> {
+    parse_volumes(&reading("lvs").args(["-a", "-o", report::VOLUME_FIELDS]).stdout()?)
+}
+
+/// The volumes that carry our tag, hidden ones too.
+pub fn volumes_of_ours() -> anyhow::Result<Vec<Volume>> {
+    Ok(volumes()?.into_iter().filter(|v| v.has_tag(TAG)).collect())
+}
+
+/// One volume; none where there is none of that name.
+pub fn volume(name: &LvRef) -> anyhow::Result<Option<Volume>> {
+    Ok(volumes()?.into_iter().find(|v| v.name == *name))
+}
+
+/// A volume group with its devices.
+pub fn group(name: &VgName) -> anyhow::Result<Group> {
+    let groups = report::parse_groups(&reading("vgs").args(["-o", report::GROUP_FIELDS]).stdout()?)?;
+    let mut group = groups.into_iter().find(|g| g.name == *name);
+    let found = group.as_mut().with_context(|| format!("there is no volume group {name}"))?;
+    found.devices = report::parse_devices(&reading("pvs").args(["-o", "pv_name,vg_name"]).stdout()?, name)?;
+    group.context("found above")
+}
+
+/// Whether the device with these kernel numbers is suspended: every write to it then waits.
+pub fn is_suspended((major, minor): (u32, u32)) -> bool {
+    std::fs::read(format!("/sys/dev/block/{major}:{minor}/dm/suspended")).is_ok_and(|text| text.starts_with(b"1"))
+}
+
+/// An error while another LVM command holds the group.
+pub fn probe_group_lock(name: &VgName) -> anyhow::Result<()> {
+    let path = format!("/run/lock/lvm/V_{name}");
+    // LVM makes the file with the first command on the group; without it nobody can hold it.
+    if !Path::new(&path).exists() {
+        return Ok(());
+    }
+    match LockFile::try_lock(Path::new(&path))? {
+        Attempt::Held(_) => Ok(()),
+        Attempt::Busy(_) => Err(group_busy(name)),
+    }
+}
+
+fn group_busy(name: &VgName) -> anyhow::Error {
+    Fault::new(Kind::Busy, format!("volume group {name} is held by another LVM command"))
+        .hint("`ps -ef | grep -E 'lv|vg|pv'` shows which; try again when it has ended")
+        .into()
+}
+
+/// Names the other command, where `error` says that the group was locked.
+pub fn explained(error: CommandError, group: &VgName) -> anyhow::Error {
+    let locked = error.stderr().is_some_and(|text| text.contains("Can't get lock for") || text.contains("Can't lock"));
+    if locked { group_busy(group).context(error) } else { error.into() }
+}
+
+/// A plain, inactive volume that will become a snapshot's store; tagged in the same call.
+pub fn create_store(store: &LvRef, size: Bytes, tags: &[String]) -> Result<(), CommandError> {
+    // -Wn -Zn: an inactive volume can't be wiped or zeroed by lvcreate; the caller does it.
+    changing("lvcreate")
+        .args(["-an", "-Wn", "-Zn", "-n", store.lv.as_str(), "-L", &format!("{}b", size.0)])
+        .args(tags.iter().flat_map(|tag| ["--addtag", tag]))
+        .arg(store.vg.as_str())
+        .run()
+}
+
+/// Makes the prepared `store` the snapshot of `origin`; does not wait.
+pub fn start_thick_snapshot(origin: &LvRef, store: &LvRef, group: &Group) -> Result<Running<'static>, CommandError> {
+    under_lock("lvconvert", group).args(["--type", "snapshot", "-Zn", &origin.to_string(), &store.to_string()]).start()
+}
+
+/// Makes `snapshot` of the thin volume `origin`, tagged in the same call, not active; does not
+/// wait.
+pub fn start_thin_snapshot(
+    origin: &LvRef,
+    snapshot: &LvRef,
+    tags: &[String],
+    group: &Group,
+) -> Result<Running<'static>, CommandError> {
+    under_lock("lvcreate", group)
+        .args(["-s", "-n", snapshot.lv.as_str()])
+        .args(tags.iter().flat_map(|tag| ["--addtag", tag]))
+        .arg(origin.to_string())
+        .start()
+}
+
+fn under_lock(tool: &str, group: &Group) -> Call<'static> {
+    let call = changing(tool).args(["--config", UNDER_LOCK]);
+    // The group's own devices spare a scan of all others.
+    if group.devices.is_empty() { call } else { call.args(["--devices", &group.devices.join(",")]) }
+}
+
+/// Activates a volume, one with the activation skip flag too.
+pub fn activate(volume: &LvRef) -> Result<(), CommandError> {
+    changing("lvchange").args(["-ay", "-K", &volume.to_string()]).run()
+}
+
+/// Deactivates a volume.
+pub fn deactivate(volume: &LvRef) -> Result<(), CommandError> {
+    changing("lvchange").args(["-an", &volume.to_string()]).run()
+}
+
+/// Reloads a volume's tables: what brings back a suspended one.
+pub fn refresh(volume: &LvRef) -> Result<(), CommandError> {
+    changing("lvchange").args(["--refresh", &volume.to_string()]).run()
+}
+
+/// Adds a tag.
+pub fn add_tag(volume: &LvRef, tag: &str) -> Result<(), CommandError> {
+    changing("lvchange").args(["--addtag", tag, &volume.to_string()]).run()
+}
+
+/// Makes a volume larger by `by`.
+pub fn extend(volume: &LvRef, by: Bytes) -> Result<(), CommandError> {
+    changing("lvextend").args(["-L", &format!("+{}b", by.0), &volume.to_string()]).run()
+}
+
+/// Removes a volume.
+pub fn remove(volume: &LvRef) -> Result<(), CommandError> {
+    changing("lvremove").arg(volume.to_string()).run()
+}
+
+/// Writes LVM's own backup of the group's metadata, which the commands under the lock leave out.
+pub fn backup_metadata(group: &VgName) -> Result<(), CommandError> {
+    changing("vgcfgbackup").arg(group.as_str()).run()
+}
+
+/// Asks for `snapshot` to be merged into its origin. Success means that LVM accepted it, not that
+/// it is done: with the origin open it begins at the next activation.
+pub fn merge(snapshot: &LvRef) -> Result<(), CommandError> {
+    changing("lvconvert").args(["--merge", "-b", &snapshot.to_string()]).run()
+}
+
+/// Lets LVM poll a running merge now instead of after its usual 15 seconds.
+pub fn poll_merge(origin: &LvRef) -> Result<(), CommandError> {
+    changing("lvchange").args(["--poll", "y", &origin.to_string()]).run()
+}
+
+/// Loads the kernel's target (`snapshot`, `thin`), or says that it has none.
+pub fn load_target(target: &str) -> anyhow::Result<()> {
+    let known = || -> anyhow::Result<bool> {
+        let targets = Call::new("dmsetup").arg("targets").stdout()?;
+        Ok(targets.lines().any(|line| line.split_whitespace().next() == Some(target)))
+    };
+    if known()? {
+        return Ok(());
+    }
+    let module = if target == "snapshot" { "dm-snapshot" } else { "dm-thin-pool" };
+    let loaded = Call::new("modprobe").arg(module).run();
+    if known()? {
+        return Ok(());
+    }
+    let fault = Fault::new(Kind::Refused, format!("the kernel has no device-mapper target {target}"))
+        .hint(format!("load or install the kernel module {module}"));
+    Err(match loaded {
+        Err(error) => fault.caused_by(error).into(),
+        Ok(()) => fault.into(),
+    })
+}

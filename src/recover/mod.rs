@@ -1,0 +1,233 @@
+//! `recover`: removes what dead runs left, and nothing else.
+//!
+//! A run that was killed leaves its record and, perhaps, a snapshot with its tags; both together
+//! say that it is ours. Its mounts went with its namespace, its lock with its connection. An origin
+//! that an interrupted LVM command left suspended is brought back first: every write to it waits.
+//! Safe at any time, and again: what a live run has is not touched.
+
+use serde::Serialize;
+
+use crate::fault::{Failure, Fault, Kind};
+use crate::id::RunId;
+use crate::lvm::{self, LvRef, Volume};
+use crate::run::events::{Event, Observer};
+use crate::run::{Intent, Record, record};
+use crate::snapshot;
+use crate::sys::lockfile::LockFile;
+
+/// One thing to do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case", tag = "step")]
+pub enum Step {
+    /// Bring back a suspended origin.
+    Refresh {
+        /// The volume.
+        volume: String,
+    },
+    /// Remove a snapshot.
+    Remove {
+        /// The volume.
+        volume: String,
+        /// LVM's identifier.
+        uuid: String,
+        /// The run that made it.
+        run: RunId,
+    },
+    /// Remove a run's mount points.
+    MountPoints {
+        /// The run.
+        run: RunId,
+    },
+    /// Remove a run's record.
+    Forget {
+        /// The run.
+        run: RunId,
+    },
+}
+
+impl Step {
+    /// The step in words.
+    pub fn describe(&self) -> String {
+        match self {
+            Self::Refresh { volume } => format!("bring back {volume}, which is suspended: writes to it wait"),
+            Self::Remove { volume, run, .. } => format!("remove snapshot {volume} of run {run}, which died"),
+            Self::MountPoints { run } => format!("remove the mount points of run {run}"),
+            Self::Forget { run } => format!("remove the record of run {run}"),
+        }
+    }
+}
+
+/// What is to be done, and what is left to people.
+#[derive(Debug, Default, Serialize)]
+pub struct Plan {
+    /// What to do, in order.
+    pub steps: Vec<Step>,
+    /// What carries our tag and has no record: it is left alone.
+    pub unrecorded: Vec<String>,
+    /// The locks of the dead runs: nobody else cleans up after them meanwhile.
+    #[serde(skip)]
+    adopted: Vec<(Record, LockFile)>,
+}
+
+/// Looks for what dead runs left.
+pub fn plan() -> anyhow::Result<Plan> {
+    let (records, unreadable) = record::all()?;
+    for error in unreadable {
+        tracing::warn!("{error:#}; it is left alone");
+    }
+    let mut adopted = Vec::new();
+    let mut alive = Vec::new();
+    for record in records {
+        match record.try_adopt()? {
+            Some(lock) => adopted.push((record, lock)),
+            None => alive.push(record.id),
+        }
+    }
+    let volumes = lvm::volumes()?;
+    let dead: Vec<&Record> = adopted.iter().map(|(record, _)| record).collect();
+    let steps = steps(&dead, &volumes, |volume| volume.device.is_some_and(lvm::is_suspended));
+    let unrecorded = unrecorded(&dead, &alive, &volumes);
+    Ok(Plan { steps, unrecorded, adopted })
+}
+
+/// The steps that clean up after `dead`: pure.
+fn steps(dead: &[&Record], volumes: &[Volume], suspended: impl Fn(&Volume) -> bool) -> Vec<Step> {
+    let mut steps = Vec::new();
+    for record in dead {
+        let origins = record.intents.iter().filter_map(origin_of);
+        let stuck = volumes.iter().filter(|v| origins.clone().any(|uuid| uuid == v.uuid) && suspended(v));
+        steps.extend(stuck.map(|v| Step::Refresh { volume: v.name.to_string() }));
+    }
+    for record in dead {
+        let left = volumes.iter().filter(|v| v.run().as_ref() == Some(&record.id) && !v.has_tag(lvm::KEEP_TAG));
+        steps.extend(left.map(|v| Step::Remove {
+            volume: v.name.to_string(),
+            uuid: v.uuid.clone(),
+            run: record.id.clone(),
+        }));
+        steps.push(Step::MountPoints { run: record.id.clone() });
+        steps.push(Step::Forget { run: record.id.clone() });
+    }
+    steps
+}
+
+fn origin_of(intent: &Intent) -> Option<&str> {
+    match intent {
+        Intent::Snapshot { origin_uuid, .. } => Some(origin_uuid),
+        _ => None,
+    }
+}
+
+fn unrecorded(dead: &[&Record], alive: &[RunId], volumes: &[Volume]) -> Vec<String> {
+    let known = |run: &RunId| alive.contains(run) || dead.iter().any(|record| record.id == *run);
+    let ours = volumes.iter().filter(|v| v.has_tag(lvm::TAG) && !v.has_tag(lvm::KEEP_TAG));
+    ours.filter(|v| !v.run().is_some_and(|run| known(&run))).map(|v| v.name.to_string()).collect()
+}
+
+impl Plan {
+    /// Whether dead runs left anything.
+    pub fn is_empty(&self) -> bool {
+        self.steps.is_empty()
+    }
+
+    /// Does it. One step that fails does not keep the others from being done.
+    pub fn execute(self, observer: &dyn Observer) -> anyhow::Result<()> {
+        let mut failed = Vec::new();
+        for step in &self.steps {
+            let outcome = self.one(step, failed.is_empty());
+            match outcome {
+                Ok(true) => observer.event(Event::Note { text: format!("recover: {}", step.describe()) }),
+                Ok(false) => {}
+                Err(error) => failed.push(error.context(format!("cannot {}", step.describe()))),
+            }
+        }
+        if failed.is_empty() {
+            return Ok(());
+        }
+        let fault = Fault::new(Kind::CleanupPending, "some of what a dead run left could not be removed")
+            .hint("look at what uses it, then run `mysnap recover` again");
+        Err(Failure::join(fault.into(), failed))
+    }
+
+    fn adopted(&self, run: &RunId) -> Option<&Record> {
+        self.adopted.iter().map(|(record, _)| record).find(|record| record.id == *run)
+    }
+
+    /// Does one step; whether there was anything to do.
+    fn one(&self, step: &Step, all_well: bool) -> anyhow::Result<bool> {
+        match step {
+            Step::Refresh { volume } => {
+                let name: LvRef = volume.parse().map_err(anyhow::Error::msg)?;
+                lvm::refresh(&name)?;
+            }
+            Step::Remove { uuid, run, .. } => snapshot::remove(uuid, run)?,
+            Step::MountPoints { run } => return self.adopted(run).map_or(Ok(false), Record::remove_directory),
+            // With something left the record must stay: it is what makes the rest ours.
+            Step::Forget { run } if all_well => {
+                if let Some(record) = self.adopted(run) {
+                    record.remove()?;
+                }
+            }
+            Step::Forget { .. } => return Ok(false),
+        }
+        Ok(true)
+    }
+}
+
+/// Removes what dead runs left: the first step of each run.
+pub fn recover(observer: &dyn Observer) -> anyhow::Result<()> {
+    let plan = plan()?;
+    for volume in &plan.unrecorded {
+        observer.warn(format!(
+            "volume {volume} carries our tag and no run of this host knows it; it is left alone: \
+             look at it with `mysnap snapshots`, remove it with `mysnap release`"
+        ));
+    }
+    if plan.is_empty() {
+        return Ok(());
+    }
+    plan.execute(observer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn dead() -> Record {
+        serde_json::from_str(include_str!("../../tests/data/record-1.json")).unwrap()
+    }
+
+    fn volume(name: &str, uuid: &str, tags: &[&str]) -> Volume {
+        let json = include_str!("../../tests/data/lvm/lvs-thick.json");
+        let mut volume = lvm::parse_volumes(json).unwrap().remove(0);
+        volume.name = name.parse().unwrap();
+        volume.uuid = uuid.into();
+        volume.tags = tags.iter().map(|t| (*t).to_owned()).collect();
+        volume
+    }
+
+    const RUN: &str = "mysnap.run=20261121T092233Z-4f2a";
+
+    #[test]
+    fn only_what_has_both_tag_and_record_is_removed() {
+        let record = dead();
+        let volumes = [
+            volume("vg0/data_mysnap_20261121T092233Z-4f2a", "a", &["mysnap", RUN]),
+            volume("vg0/data_mysnap_20261121T092233Z-ffff", "b", &[]),
+            volume("vg0/kept", "c", &["mysnap", RUN, "mysnap.keep"]),
+            volume("vg0/other", "d", &["mysnap", "mysnap.run=20250101T000000Z-0000"]),
+        ];
+        let steps = steps(&[&record], &volumes, |_| false);
+        let removed: Vec<&Step> = steps.iter().filter(|s| matches!(s, Step::Remove { .. })).collect();
+        assert!(matches!(removed.as_slice(), [Step::Remove { uuid, .. }] if uuid == "a"), "{removed:?}");
+        assert_eq!(unrecorded(&[&record], &[], &volumes), ["vg0/other"]);
+    }
+
+    #[test]
+    fn a_suspended_origin_comes_first() {
+        let record = dead();
+        let origin = volume("vg0/data", "QwQ1pX-0000-0000-0000-0000-0000-abcdef", &[]);
+        let steps = steps(&[&record], &[origin], |_| true);
+        assert_eq!(steps.first(), Some(&Step::Refresh { volume: "vg0/data".into() }));
+    }
+}

@@ -1,0 +1,89 @@
+//! Files back from a copy.
+//!
+//! What is restored lies beside its target under another name until every file matches its digest
+//! and has its owner; then it is renamed into place, the data directory last, so that a server can't
+//! start on half a restore. What was there is kept aside. Where the target is a mount point, which
+//! can't be renamed, the same happens inside it: the restored entries move up, the system tablespace
+//! last. A restore that was cut short can be run again.
+//!
+//! [`plan()`] looks and decides, [`execute()`] does and decides nothing.
+
+mod execute;
+mod ground;
+mod installed;
+mod plan;
+mod prepare;
+mod service;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use crate::server::Position;
+use crate::store::{Backup, FileEntry, RootName, Store, Transfer};
+pub use execute::execute;
+use plan::Target;
+pub use service::start;
+
+/// What was asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Request {
+    /// Where the data directory goes.
+    pub to: PathBuf,
+    /// Where other roots go; else to where they were.
+    pub roots: BTreeMap<RootName, PathBuf>,
+    /// Keep what is there aside, instead of refusing.
+    pub replace: bool,
+    /// The copy becomes another server: it gets an identity of its own.
+    pub clone: bool,
+    /// Restore although the installed server is of another family or release.
+    pub any_version: bool,
+    /// How bytes are moved.
+    pub transfer: Transfer,
+}
+
+/// What will be done; printed by `--dry-run`.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// The steps, in words, in order.
+    pub steps: Vec<String>,
+    /// What the operator should know.
+    pub warnings: Vec<String>,
+    backup: Backup,
+    files: Vec<FileEntry>,
+    /// The data directory last.
+    targets: Vec<Target>,
+    clone: bool,
+    transfer: Transfer,
+}
+
+/// What was done.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Restored {
+    /// Where the data directory is.
+    pub to: PathBuf,
+    /// Where the former one is.
+    pub kept_aside: Vec<PathBuf>,
+    /// How many files.
+    pub files: u64,
+    /// How many bytes.
+    pub bytes: u64,
+    /// Where the server stands once it is started.
+    pub position: Position,
+    /// What to do next, in order.
+    pub next: Vec<String>,
+}
+
+/// Looks at the backup and at the target, and decides; refuses what must not be done.
+pub fn plan(store: &dyn Store, backup: &Backup, request: &Request) -> anyhow::Result<Plan> {
+    let files = backup.files(store)?;
+    plan::refuse_incomplete(store, backup, &files)?;
+    let installed = installed::server();
+    let grounds = plan::places(&backup.manifest, request)?
+        .into_iter()
+        .map(|(root, path)| ground::look(root, &path, &backup.manifest.id))
+        .collect::<anyhow::Result<Vec<_>>>()?;
+    let unknown = prepare::unknown_owners(&files);
+    let mut plan = plan::decide(backup, files, request, grounds, installed.as_ref())?;
+    plan.warnings.extend(unknown);
+    Ok(plan)
+}

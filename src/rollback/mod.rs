@@ -1,0 +1,162 @@
+//! `rollback`: merges a kept snapshot back into its origin, and the server with it.
+//!
+//! Everything written since the snapshot is lost, the binary logs on the volume included. LVM
+//! accepts a merge while the origin is in use and then does nothing until its next activation, so
+//! the server is stopped and the volume unmounted first. Works on the host's own mounts.
+
+mod service;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Context as _;
+
+use service::Service;
+
+use crate::fault::{Fault, Kind};
+use crate::lvm::{self, LvRef, Volume};
+use crate::run::events::{Event, Observer};
+use crate::run::{Intent, Run};
+use crate::server::{Access, running};
+use crate::snapshot;
+use crate::sys::cancel::Cancel;
+use crate::sys::cmd::Call;
+use crate::sys::mount::mount_points;
+
+/// How long the server may take to answer after the rollback: it recovers first.
+const START: Duration = Duration::from_secs(600);
+
+/// What will be done.
+#[derive(Debug)]
+pub struct Plan {
+    snapshots: Vec<Merge>,
+    service: Option<Service>,
+}
+
+/// One snapshot, its origin, and where that is mounted.
+#[derive(Debug)]
+struct Merge {
+    snapshot: Volume,
+    origin: LvRef,
+    mount_point: PathBuf,
+}
+
+/// Looks at the snapshots and at what uses their origins, and decides.
+pub fn plan(snapshots: &[Volume]) -> anyhow::Result<Plan> {
+    let merges = snapshots.iter().map(merge_of).collect::<anyhow::Result<Vec<Merge>>>()?;
+    let mut service = None;
+    for merge in &merges {
+        for user in running::users_of(&merge.mount_point)? {
+            let Some(found) = user.pid.map(Service::of_process).transpose()?.flatten() else {
+                let message = format!("{} uses {} and is no service", user.program, merge.mount_point.display());
+                return Err(Fault::new(Kind::Busy, message).hint("stop it first").into());
+            };
+            service = Some(found);
+        }
+    }
+    Ok(Plan { snapshots: merges, service })
+}
+
+fn merge_of(snapshot: &Volume) -> anyhow::Result<Merge> {
+    let wrong = |why: &str| Fault::new(Kind::Refused, format!("snapshot {} {why}", snapshot.name));
+    let origin = snapshot.origin.clone().ok_or_else(|| wrong("has no origin"))?;
+    let origin = LvRef { vg: snapshot.name.vg.clone(), lv: origin };
+    if snapshot.invalid {
+        return Err(wrong("overflowed: it holds nothing any more").into());
+    }
+    let device = lvm::volume(&origin)?.and_then(|v| v.device);
+    let mounts = mount_points()?;
+    let at = mounts.iter().find(|m| Some(m.device) == device && m.root == std::path::Path::new("/"));
+    let mount_point = at.map(|m| m.path.clone()).ok_or_else(|| {
+        wrong("cannot be merged: its origin is not mounted").hint("mount it where the server has it, then try again")
+    })?;
+    Ok(Merge { snapshot: snapshot.clone(), origin, mount_point })
+}
+
+impl Plan {
+    /// The steps in words.
+    pub fn describe(&self) -> Vec<String> {
+        let service = self.service.as_ref().map(|s| s.unit.as_str());
+        let mut steps = Vec::new();
+        steps.extend(service.map(|unit| format!("stop {unit}")));
+        for merge in &self.snapshots {
+            let (at, name, origin) = (merge.mount_point.display(), &merge.snapshot.name, &merge.origin);
+            steps.push(format!("unmount {at}"));
+            steps.push(format!("merge {name} into {origin}; it cannot be taken back once it has begun"));
+            steps.push(format!("mount {at}"));
+        }
+        steps.extend(service.map(|unit| format!("start {unit} and wait until it answers")));
+        steps
+    }
+
+    /// What will be gone.
+    pub fn loss(&self) -> String {
+        let since = self.snapshots.iter().map(|m| m.snapshot.created.as_str()).min().unwrap_or("its snapshot");
+        format!(
+            "  lost for good: everything written since {since}, and the binary logs of that time where they lie on \
+             the volume; the snapshot is used up"
+        )
+    }
+}
+
+/// Does it.
+pub fn execute(plan: &Plan, observer: &dyn Observer, cancel: &Cancel) -> anyhow::Result<()> {
+    let first = plan.snapshots.first().context("there is no snapshot to roll back to")?;
+    let mut run = Run::begin("rollback", None, &first.mount_point)?;
+    cancel.check()?;
+    for merge in &plan.snapshots {
+        run.intend(intent(merge, plan.service.as_ref()))?;
+    }
+    if let Some(service) = &plan.service {
+        observer.phase("stop", || service.stop(), |()| format!("{} is stopped", service.unit))?;
+    }
+    for merge in &plan.snapshots {
+        observer.phase("merge", || roll_back(merge, observer), |()| format!("{} is as it was", merge.origin))?;
+    }
+    if let Some(service) = &plan.service {
+        observer.phase("start", || start(service, cancel), |()| format!("{} answers", service.unit))?;
+    }
+    run.forget()
+}
+
+fn intent(merge: &Merge, service: Option<&Service>) -> Intent {
+    Intent::Merge {
+        group: merge.origin.vg.to_string(),
+        name: merge.snapshot.name.lv.to_string(),
+        origin: merge.origin.lv.to_string(),
+        mount_point: merge.mount_point.clone(),
+        unit: service.map(|s| s.unit.clone()),
+    }
+}
+
+/// From here on nothing is cancelled: a volume that is not mounted again helps nobody.
+fn roll_back(merge: &Merge, observer: &dyn Observer) -> anyhow::Result<()> {
+    Call::new("umount").arg(&merge.mount_point).run().map_err(|error| {
+        let at = merge.mount_point.display();
+        Fault::new(Kind::Busy, format!("cannot unmount {at}"))
+            .hint(format!("`fuser -vm {at}` names what uses it"))
+            .caused_by(error)
+    })?;
+    let merged = snapshot::start_merge(&merge.origin, &merge.snapshot).and_then(|()| {
+        snapshot::finish_merge(&merge.origin, &merge.snapshot, |progress| {
+            let text = format!("{:.1}% of the snapshot is still to be copied back", progress.left);
+            observer.event(Event::Note { text });
+        })
+    });
+    let mounted = mount(merge);
+    merged.and(mounted)
+}
+
+/// As `/etc/fstab` says, else by device.
+fn mount(merge: &Merge) -> anyhow::Result<()> {
+    let by_table = Call::new("mount").arg(&merge.mount_point).run();
+    if by_table.is_ok() {
+        return Ok(());
+    }
+    Ok(Call::new("mount").arg(merge.origin.device()).arg(&merge.mount_point).run()?)
+}
+
+fn start(service: &Service, cancel: &Cancel) -> anyhow::Result<()> {
+    service.start()?;
+    Access::default().wait_until_answering(START, cancel)
+}

@@ -1,0 +1,219 @@
+//! All SQL, and which server takes which: the one table of dialects.
+//!
+//! Tried on MySQL 5.6 and 9.7 and MariaDB 10.5, 10.11 and 11.8; the releases between them as in the
+//! manuals.
+
+use std::time::Duration;
+
+use super::hold::LockMode;
+use super::version::{Flavour, Version};
+
+/// With autocommit off, our reads would keep a transaction, and so old row versions, open.
+pub const PREPARE_SESSION: &str = "SET SESSION autocommit = 1";
+pub const VARIABLES: &str = "SHOW GLOBAL VARIABLES";
+pub const UPTIME: &str = "SHOW GLOBAL STATUS LIKE 'Uptime'";
+pub const ACCOUNT: &str = "SELECT CURRENT_USER()";
+pub const PROCESS_LIST: &str = "SHOW FULL PROCESSLIST";
+/// Needs PROCESS on every server.
+pub const ENGINE_STATUS: &str = "SHOW ENGINE INNODB STATUS";
+/// LOCAL keeps it out of the binary log. Needs RELOAD on every server.
+pub const FLUSH_ENGINE_LOGS: &str = "FLUSH LOCAL ENGINE LOGS";
+pub const REDO_AT_COMMIT: &str = "SELECT @@GLOBAL.innodb_flush_log_at_trx_commit";
+/// MariaDB's log sequence numbers.
+pub const LSN: &str = "SHOW GLOBAL STATUS LIKE 'Innodb_lsn_%'";
+
+/// The statements that one server takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Dialect {
+    /// Where the binary log stands.
+    pub binlog_status: &'static str,
+    /// The executed transactions; none before there were GTIDs.
+    pub gtid_set: &'static str,
+    /// What the replica has applied of its sources' transactions; MySQL keeps one set for all.
+    pub replica_gtid_set: Option<&'static str>,
+    /// Every channel of a replica.
+    pub replica_status: &'static str,
+    /// The files of InnoDB's tablespaces, one a row.
+    pub tablespace_files: &'static str,
+    /// What `binlog_status` needs, as GRANT writes it.
+    pub binlog_status_privilege: &'static str,
+    /// What `replica_status` needs.
+    pub replica_status_privilege: &'static str,
+}
+
+impl Dialect {
+    /// What a server of `flavour` and `version` takes.
+    pub fn of(flavour: Flavour, version: Version) -> Self {
+        if flavour.is_mariadb() { Self::mariadb(version) } else { Self::mysql(version) }
+    }
+
+    fn mariadb(version: Version) -> Self {
+        Self {
+            binlog_status: "SHOW MASTER STATUS",
+            gtid_set: "SELECT @@GLOBAL.gtid_binlog_pos",
+            replica_gtid_set: Some("SELECT @@GLOBAL.gtid_slave_pos"),
+            replica_status: "SHOW ALL SLAVES STATUS",
+            tablespace_files: if version < Version(10, 6, 0) {
+                "SELECT PATH FROM information_schema.INNODB_SYS_DATAFILES"
+            } else {
+                "SELECT FILENAME FROM information_schema.INNODB_SYS_TABLESPACES"
+            },
+            binlog_status_privilege: "BINLOG MONITOR",
+            replica_status_privilege: "SLAVE MONITOR",
+        }
+    }
+
+    fn mysql(version: Version) -> Self {
+        Self {
+            // 8.2 brought the new name, 8.4 dropped the old one.
+            binlog_status: if version < Version(8, 2, 0) { "SHOW MASTER STATUS" } else { "SHOW BINARY LOG STATUS" },
+            // Without GTIDs the set stays where it was when they were switched off.
+            gtid_set: "SELECT IF(@@GLOBAL.gtid_mode = 'OFF', NULL, @@GLOBAL.gtid_executed)",
+            replica_gtid_set: None,
+            replica_status: if version < Version(8, 0, 22) { "SHOW SLAVE STATUS" } else { "SHOW REPLICA STATUS" },
+            tablespace_files: if version < Version(8, 0, 0) {
+                "SELECT PATH FROM information_schema.INNODB_SYS_DATAFILES"
+            } else {
+                "SELECT PATH FROM information_schema.INNODB_DATAFILES"
+            },
+            binlog_status_privilege: "REPLICATION CLIENT",
+            replica_status_privilege: "REPLICATION CLIENT",
+        }
+    }
+}
+
+impl LockMode {
+    /// What prepares the lock without holding anybody up.
+    pub(super) fn prepare(self) -> Option<&'static str> {
+        match self {
+            Self::Global => None,
+            Self::Stages => Some("BACKUP STAGE START"),
+        }
+    }
+
+    /// What takes it.
+    pub(super) fn acquire(self) -> &'static str {
+        match self {
+            Self::Global => "FLUSH LOCAL TABLES WITH READ LOCK",
+            Self::Stages => "BACKUP STAGE BLOCK_COMMIT",
+        }
+    }
+
+    /// What ends it; the other's statement does nothing.
+    pub(super) fn release(self) -> &'static str {
+        match self {
+            Self::Global => "UNLOCK TABLES",
+            Self::Stages => "BACKUP STAGE END",
+        }
+    }
+}
+
+/// Bounds what the server does for us when we can't: see [`super::hold`].
+pub fn session_timeouts(lock_wait: u64, idle: u64) -> String {
+    format!("SET SESSION lock_wait_timeout = {lock_wait}, SESSION wait_timeout = {idle}")
+}
+
+/// How long the server keeps us while we say nothing.
+pub fn idle_timeout(idle: u64) -> String {
+    format!("SET SESSION wait_timeout = {idle}")
+}
+
+/// Ends a connection and with it every lock. Never KILL QUERY here: FLUSH TABLES WITH READ LOCK
+/// that is ended so keeps the global read lock (seen on MySQL 5.6 to 9.7).
+pub fn kill_connection(id: u32) -> String {
+    format!("KILL CONNECTION {id}")
+}
+
+/// Ends somebody's statement, by the operator's wish.
+pub fn kill_query(id: u64) -> String {
+    format!("KILL QUERY {id}")
+}
+
+/// Gives `privilege` to `account`, which is `user@host` as CURRENT_USER() writes it.
+pub fn grant(privilege: &str, account: &str) -> String {
+    let (user, host) = account.rsplit_once('@').unwrap_or((account, "%"));
+    format!("GRANT {privilege} ON *.* TO {}@{}", literal(user), literal(host))
+}
+
+/// Where a new replica begins in its source's changes.
+#[derive(Debug)]
+pub struct ReplicationSource<'a> {
+    pub channel: &'a str,
+    pub host: &'a str,
+    pub port: u16,
+    pub file: &'a str,
+    pub offset: u64,
+    pub gtid_set: Option<&'a str>,
+}
+
+impl ReplicationSource<'_> {
+    /// The statements that start it; the account is left for the person to fill in.
+    pub fn statement(&self, flavour: Flavour, version: Version) -> String {
+        let renamed = !flavour.is_mariadb() && version >= Version(8, 0, 23);
+        let (what, word, start) = if renamed {
+            ("REPLICATION SOURCE", "SOURCE", "START REPLICA")
+        } else {
+            ("MASTER", "MASTER", "START SLAVE")
+        };
+        // MariaDB names a channel before TO, MySQL at the end.
+        let (name, for_channel) = match (self.channel, flavour.is_mariadb()) {
+            ("", _) => (String::new(), String::new()),
+            (channel, true) => (format!(" {}", literal(channel)), String::new()),
+            (channel, false) => (String::new(), format!(" FOR CHANNEL {}", literal(channel))),
+        };
+        let (before, place) = self.place(flavour, word);
+        let (host, port) = (literal(self.host), self.port);
+        format!(
+            "{before}CHANGE {what}{name} TO {word}_HOST={host}, {word}_PORT={port}, {word}_USER='…', \
+             {word}_PASSWORD='…', {place}{for_channel}; {start}{name}{for_channel};"
+        )
+    }
+
+    fn place(&self, flavour: Flavour, word: &str) -> (String, String) {
+        match self.gtid_set {
+            Some(set) if flavour.is_mariadb() => {
+                (format!("SET GLOBAL gtid_slave_pos={}; ", literal(set)), format!("{word}_USE_GTID=slave_pos"))
+            }
+            // What a restored server has executed is in its data.
+            Some(_) => (String::new(), format!("{word}_AUTO_POSITION=1")),
+            None => {
+                let (file, offset) = (literal(self.file), self.offset);
+                (String::new(), format!("{word}_LOG_FILE={file}, {word}_LOG_POS={offset}"))
+            }
+        }
+    }
+}
+
+/// `text` as a string literal.
+pub fn literal(text: &str) -> String {
+    format!("'{}'", text.replace('\\', r"\\").replace('\'', "''"))
+}
+
+/// Whole seconds, at least one: what a timeout of the server takes.
+pub fn seconds(duration: Duration) -> u64 {
+    duration.as_secs().max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_release_gets_what_it_understands() {
+        let binlog = |flavour, version| Dialect::of(flavour, version).binlog_status;
+        assert_eq!(binlog(Flavour::MySql, Version(5, 6, 24)), "SHOW MASTER STATUS");
+        assert_eq!(binlog(Flavour::Percona, Version(8, 0, 36)), "SHOW MASTER STATUS");
+        assert_eq!(binlog(Flavour::MySql, Version(8, 4, 0)), "SHOW BINARY LOG STATUS");
+        assert_eq!(binlog(Flavour::MySql, Version(9, 7, 4)), "SHOW BINARY LOG STATUS");
+        assert_eq!(binlog(Flavour::MariaDb, Version(11, 8, 6)), "SHOW MASTER STATUS");
+        let replica = |version| Dialect::of(Flavour::MySql, version).replica_status;
+        assert_eq!(replica(Version(8, 0, 21)), "SHOW SLAVE STATUS");
+        assert_eq!(replica(Version(8, 0, 22)), "SHOW REPLICA STATUS");
+    }
+
+    #[test]
+    fn names_are_quoted() {
+        assert_eq!(grant("RELOAD", "o'neil@%"), "GRANT RELOAD ON *.* TO 'o''neil'@'%'");
+        assert_eq!(grant("PROCESS", "a@b@host"), "GRANT PROCESS ON *.* TO 'a@b'@'host'");
+    }
+}

@@ -1,0 +1,71 @@
+//! Merging a snapshot back into its origin.
+//!
+//! LVM accepts a merge while the origin is open and starts it at the next activation: success of
+//! the command is not "rolled back", only the report is. Both must be unmounted, then the origin is
+//! deactivated and activated. A thick origin can be used at once while blocks are copied back; a
+//! thin one is swapped. A merge that has begun can't be taken back, and survives a power cut.
+
+use std::time::{Duration, Instant};
+
+use crate::fault::{Fault, Kind};
+use crate::lvm::{self, LvRef, Volume};
+
+/// How long a merge may go on without any progress.
+const PATIENCE: Duration = Duration::from_secs(600);
+const POLL: Duration = Duration::from_millis(500);
+
+/// How far a merge is.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct MergeProgress {
+    /// What is still to be copied back, in percent of the store.
+    pub left: f64,
+}
+
+/// Starts the merge of `snapshot` into `origin`; neither may be open.
+pub fn start_merge(origin: &LvRef, snapshot: &Volume) -> anyhow::Result<()> {
+    refuse_open(origin)?;
+    refuse_open(&snapshot.name)?;
+    lvm::merge(&snapshot.name)?;
+    // Accepted is not begun: where anything opened the origin meanwhile, only an activation helps.
+    if lvm::volume(&snapshot.name)?.is_some() {
+        lvm::deactivate(origin)?;
+        lvm::activate(origin)?;
+    }
+    Ok(())
+}
+
+fn refuse_open(name: &LvRef) -> anyhow::Result<()> {
+    match lvm::volume(name)? {
+        Some(volume) if volume.is_open() => Err(Fault::new(Kind::Busy, format!("volume {name} is in use"))
+            .hint("unmount it and stop what uses it: `fuser -vm` names it")
+            .into()),
+        Some(_) => Ok(()),
+        None => Err(Fault::new(Kind::NotFound, format!("there is no volume {name}")).into()),
+    }
+}
+
+/// Waits until `snapshot` has become part of its origin; `progress` is told how far it is.
+pub fn finish_merge(origin: &LvRef, snapshot: &Volume, mut progress: impl FnMut(MergeProgress)) -> anyhow::Result<()> {
+    let mut last = (f64::MAX, Instant::now());
+    loop {
+        let Some(volume) = lvm::volumes()?.into_iter().find(|v| v.uuid == snapshot.uuid) else { return Ok(()) };
+        let left = volume.data_percent.unwrap_or(0.0);
+        progress(MergeProgress { left });
+        if left < last.0 {
+            last = (left, Instant::now());
+        }
+        if last.1.elapsed() > PATIENCE {
+            let message = format!("the merge of {} into {origin} does not go on; {left:.1}% are left", volume.name);
+            return Err(Fault::new(Kind::Snapshot, message)
+                .hint("`lvs -a` shows it; it goes on by itself, also after a reboot")
+                .into());
+        }
+        // lvmpolld notices the end only every 15 seconds by itself.
+        if left <= 0.0
+            && let Err(error) = lvm::poll_merge(origin)
+        {
+            tracing::debug!(%error, "polling is lvmpolld's work then");
+        }
+        std::thread::sleep(POLL);
+    }
+}

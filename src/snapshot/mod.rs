@@ -1,0 +1,250 @@
+//! Snapshots of logical volumes, thick and thin.
+//!
+//! A snapshot is made in steps so that as little as possible happens while writers wait:
+//! [`SnapshotProvider::prepare`] before the database lock, [`freeze`] under it, [`complete`] after
+//! it. [`freeze`] returns as soon as the origin's device is suspended: from then on nothing can
+//! reach the snapshot, so the lock may end while LVM does its housekeeping. The pending snapshot is
+//! judged in [`complete`]; until then it is not one.
+//!
+//! What is removed must be ours by tag, identifier, origin and kind, never by name alone.
+
+mod merge;
+mod monitor;
+mod mounts;
+mod plan;
+mod remove;
+mod thick;
+mod thin;
+
+use std::time::{Duration, Instant};
+
+pub use merge::{MergeProgress, finish_merge, start_merge};
+pub use monitor::{Action, Limits, Sample, decide, sample};
+pub use mounts::mount;
+pub use mounts::unsupported;
+pub use plan::{Plan, Planned, PoolRoom, StoreSize, WriteRate, plan};
+pub use remove::{remove, remove_all_of};
+pub use thick::Thick;
+pub use thin::Thin;
+
+use crate::fault::{Fault, Kind};
+use crate::id::RunId;
+use crate::lvm::{self, Group, LvName, LvRef, TAG, Volume, run_tag};
+use crate::sys::cmd::{CommandError, Running};
+use crate::sys::units::Bytes;
+
+/// How often the origin is looked at while its snapshot is being made.
+const SUSPEND_POLL: Duration = Duration::from_millis(1);
+/// How long a started LVM command may go on after the lock has ended.
+const COMPLETION_DEADLINE: Duration = Duration::from_secs(60);
+
+/// The witness that nothing can be committed: whoever holds the database lock implements it.
+pub trait WritersHeld {}
+
+/// How LVM keeps a snapshot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SnapshotKind {
+    /// A copy-on-write store of its own.
+    Thick,
+    /// Blocks shared in a pool.
+    Thin,
+}
+
+impl SnapshotKind {
+    /// The kind that snapshots of `origin` are.
+    pub fn of(origin: &Volume) -> Self {
+        if origin.segtype == "thin" { Self::Thin } else { Self::Thick }
+    }
+
+    /// The provider of this kind.
+    pub fn provider(self) -> &'static dyn SnapshotProvider {
+        match self {
+            Self::Thick => &Thick,
+            Self::Thin => &Thin,
+        }
+    }
+
+    /// `thick` or `thin`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Thick => "thick",
+            Self::Thin => "thin",
+        }
+    }
+}
+
+/// A snapshot to be made.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Spec {
+    /// Of which volume.
+    pub origin: Volume,
+    /// Its kind.
+    pub kind: SnapshotKind,
+    /// The group, with room and devices.
+    pub group: Group,
+    /// The snapshot's name.
+    pub name: LvRef,
+    /// Whose it is.
+    pub run: RunId,
+    /// The size of its store; of a thin one the size of the volume.
+    pub size: Bytes,
+}
+
+impl Spec {
+    /// A snapshot of `origin` for `run`.
+    pub fn new(origin: Volume, group: Group, run: &RunId, size: Bytes) -> Self {
+        let name = LvRef { vg: origin.name.vg.clone(), lv: LvName::snapshot_of(&origin.name.lv, run) };
+        Self { kind: SnapshotKind::of(&origin), origin, group, name, run: run.clone(), size }
+    }
+
+    fn tags(&self) -> Vec<String> {
+        vec![TAG.to_owned(), run_tag(&self.run)]
+    }
+}
+
+/// What differs between thick and thin.
+pub trait SnapshotProvider: Sync {
+    /// All that can be made before anybody waits.
+    fn prepare(&self, spec: &Spec) -> anyhow::Result<()>;
+
+    /// Starts the LVM command that suspends the origin and makes the snapshot.
+    fn start(&self, spec: &Spec) -> Result<Running<'static>, CommandError>;
+
+    /// After the command: makes the snapshot's device appear.
+    fn activate(&self, spec: &Spec) -> anyhow::Result<()>;
+
+    /// Whether `volume` is what was asked for.
+    fn matches(&self, volume: &Volume) -> bool;
+}
+
+/// A snapshot whose LVM command was started.
+#[derive(Debug)]
+#[must_use]
+pub struct Pending {
+    spec: Spec,
+    command: Running<'static>,
+    /// Whether the origin was seen suspended; otherwise the command had ended.
+    pub seen_suspended: bool,
+}
+
+/// A snapshot that is there, active and valid.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Snapshot {
+    /// What was asked for.
+    pub spec: Spec,
+    /// LVM's identifier.
+    pub uuid: String,
+}
+
+/// How a snapshot is.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Health {
+    /// Valid; how much of its store, or of its pool's fuller part, is used.
+    Good {
+        /// In percent.
+        used: f64,
+    },
+    /// It lost what it held: its store overflowed or its pool failed.
+    Overflowed,
+    /// It is not there any more.
+    Gone,
+}
+
+/// Takes the snapshots while nothing can be committed; returns when the last origin is suspended.
+///
+/// LVM makes one snapshot at a time in a group, so that all but the last are waited for to their
+/// end. At `deadline` it gives up; what was started is left to the caller to clean up by its tag,
+/// the LVM command itself is left alone.
+pub fn freeze(specs: Vec<Spec>, _: &dyn WritersHeld, deadline: Instant) -> anyhow::Result<Vec<Pending>> {
+    let last = specs.len().saturating_sub(1);
+    let mut pending = Vec::with_capacity(specs.len());
+    for (number, spec) in specs.into_iter().enumerate() {
+        let command = spec.kind.provider().start(&spec)?;
+        let mut one = Pending { spec, command, seen_suspended: false };
+        one.wait_until_frozen(deadline, number == last)?;
+        pending.push(one);
+    }
+    Ok(pending)
+}
+
+impl Pending {
+    fn wait_until_frozen(&mut self, deadline: Instant, stop_at_suspend: bool) -> anyhow::Result<()> {
+        loop {
+            if let Some(device) = self.spec.origin.device
+                && lvm::is_suspended(device)
+            {
+                self.seen_suspended = true;
+                if stop_at_suspend {
+                    return Ok(());
+                }
+            }
+            if self.command.has_ended() {
+                return Ok(());
+            }
+            if Instant::now() >= deadline {
+                return Err(Fault::new(
+                    Kind::Snapshot,
+                    format!("`{}` was not done within the time that writers may wait", self.command.argv()),
+                )
+                .hint("the disk or LVM is slow or hangs; the command is left to end by itself, then `mysnap recover`")
+                .into());
+            }
+            std::thread::sleep(SUSPEND_POLL);
+        }
+    }
+
+    /// Waits for the command's end and judges what it made. Called after the lock has ended.
+    fn complete(self) -> anyhow::Result<Snapshot> {
+        let argv = self.command.argv().to_owned();
+        let spec = self.spec;
+        let finished = self.command.wait_at_most(COMPLETION_DEADLINE).map_err(|e| failed(&spec, e.into()))?;
+        finished.succeeded(&argv).map_err(|e| failed(&spec, lvm::explained(e, &spec.origin.name.vg)))?;
+        spec.kind.provider().activate(&spec)?;
+        judge(spec)
+    }
+}
+
+/// Waits for the commands of all `pending` snapshots and judges what they made.
+pub fn complete(pending: Vec<Pending>) -> anyhow::Result<Vec<Snapshot>> {
+    let snapshots: Vec<Snapshot> = pending.into_iter().map(Pending::complete).collect::<anyhow::Result<_>>()?;
+    for snapshot in &snapshots {
+        // A backup of the metadata that can't be written is a warning of LVM's, not our failure.
+        if let Err(error) = lvm::backup_metadata(&snapshot.spec.origin.name.vg) {
+            tracing::warn!("{error}");
+        }
+    }
+    Ok(snapshots)
+}
+
+fn failed(spec: &Spec, error: anyhow::Error) -> anyhow::Error {
+    let message = format!("cannot make a snapshot of {}", spec.origin.name);
+    Fault::new(crate::fault::kind_of(&error).unwrap_or(Kind::Snapshot), message).caused_by(error).into()
+}
+
+/// A snapshot is one only if LVM reports it as one: of exactly this origin, ours, active, valid.
+fn judge(spec: Spec) -> anyhow::Result<Snapshot> {
+    let wrong = |why: &str| Fault::new(Kind::Snapshot, format!("snapshot {} {why}", spec.name));
+    let volume = lvm::volume(&spec.name)?.ok_or_else(|| wrong("is not there although LVM reported success"))?;
+    if volume.origin_uuid.as_deref() != Some(&spec.origin.uuid) || !spec.kind.provider().matches(&volume) {
+        return Err(wrong("is not a snapshot of its origin").into());
+    }
+    if volume.run().as_ref() != Some(&spec.run) {
+        return Err(wrong("does not carry this run's tags").into());
+    }
+    if !volume.is_active() || volume.invalid {
+        return Err(wrong("is not active and valid").into());
+    }
+    Ok(Snapshot { spec, uuid: volume.uuid })
+}
+
+impl Snapshot {
+    /// How it is now.
+    pub fn health(&self) -> anyhow::Result<Health> {
+        Ok(sample(self)?.health)
+    }
+
+    /// The kernel's numbers of its device, where it is active.
+    pub fn device(&self) -> anyhow::Result<Option<(u32, u32)>> {
+        Ok(lvm::volume(&self.spec.name)?.filter(|v| v.uuid == self.uuid).and_then(|v| v.device))
+    }
+}

@@ -1,0 +1,29 @@
+//! Thin snapshots: blocks shared with the origin in a pool.
+
+use super::{SnapshotProvider, Spec};
+use crate::lvm::{self, Volume};
+use crate::sys::cmd::{CommandError, Running};
+
+/// The provider of thin snapshots.
+#[derive(Debug, Clone, Copy)]
+pub struct Thin;
+
+impl SnapshotProvider for Thin {
+    fn prepare(&self, _: &Spec) -> anyhow::Result<()> {
+        lvm::load_target("thin")
+    }
+
+    fn start(&self, spec: &Spec) -> Result<Running<'static>, CommandError> {
+        lvm::start_thin_snapshot(&spec.origin.name, &spec.name, &spec.tags(), &spec.group)
+    }
+
+    /// Thin snapshots carry the activation skip flag (lvmthin(7)); it also keeps a leftover from
+    /// being activated at boot.
+    fn activate(&self, spec: &Spec) -> anyhow::Result<()> {
+        Ok(lvm::activate(&spec.name)?)
+    }
+
+    fn matches(&self, volume: &Volume) -> bool {
+        volume.attr.starts_with('V') && volume.segtype == "thin"
+    }
+}

@@ -1,0 +1,161 @@
+//! The backups of a destination, derived from their manifests; never a database of its own.
+
+use anyhow::Context as _;
+
+use super::files::FileEntry;
+use super::manifest::Manifest;
+use super::slot::{Slot, State};
+use super::{Found, Sha256, Store, files};
+use crate::fault::{Fault, Kind};
+use crate::id::JobName;
+
+/// The names of the manifest and its twin in a backup's directory.
+pub(super) const MANIFEST: [&str; 2] = ["manifest.json", "manifest.copy.json"];
+/// The names of the list of files and its twin.
+pub(super) const FILES: [&str; 2] = ["files.jsonl", "files.copy.jsonl"];
+
+/// What is at a destination.
+#[derive(Debug, Default)]
+pub struct Catalog {
+    /// Newest first; the unreadable ones too.
+    pub items: Vec<Item>,
+    /// What runs left that did not end well, and removals that were cut short.
+    pub leftovers: Vec<Slot>,
+}
+
+/// A directory that is, or was, a backup.
+#[derive(Debug)]
+pub enum Item {
+    /// A backup.
+    Good(Box<Backup>),
+    /// Its manifest cannot be read, because of this.
+    Unreadable(Slot, String),
+}
+
+impl Item {
+    /// Where it is.
+    pub fn slot(&self) -> &Slot {
+        match self {
+            Self::Good(backup) => &backup.slot,
+            Self::Unreadable(slot, _) => slot,
+        }
+    }
+}
+
+/// A backup whose manifest was read and is whole.
+#[derive(Debug, Clone)]
+pub struct Backup {
+    /// Where it is.
+    pub slot: Slot,
+    /// What it says about itself.
+    pub manifest: Manifest,
+    /// Whether the manifest or its twin is damaged; the other one was read.
+    pub twin_damaged: Option<String>,
+}
+
+impl Catalog {
+    /// What is at `store`, of one job or of all.
+    pub fn read(store: &dyn Store, job: Option<&JobName>) -> anyhow::Result<Self> {
+        Ok(Self::of(store.scan(job)?))
+    }
+
+    fn of(found: Vec<Found>) -> Self {
+        let mut catalog = Self::default();
+        for one in found {
+            if one.slot.state == State::Finished {
+                catalog.items.push(item(one));
+            } else {
+                catalog.leftovers.push(one.slot);
+            }
+        }
+        // Identifiers sort by time; the job only makes the order of equals certain.
+        catalog.items.sort_by(|a, b| {
+            let key = |item: &Item| (item.slot().id.clone(), item.slot().job.clone());
+            key(b).cmp(&key(a))
+        });
+        catalog
+    }
+
+    /// The backups that can be read, newest first.
+    pub fn good(&self) -> impl Iterator<Item = &Backup> {
+        self.items.iter().filter_map(|item| match item {
+            Item::Good(backup) => Some(&**backup),
+            Item::Unreadable(..) => None,
+        })
+    }
+
+    /// The backup that `text` names: `latest`, an id, or the beginning of one.
+    pub fn find(&self, text: &str) -> anyhow::Result<&Backup> {
+        if text == "latest" {
+            let newest = self.good().next();
+            return Ok(newest.ok_or_else(|| Fault::new(Kind::NotFound, "there is no backup yet"))?);
+        }
+        let matching: Vec<&Item> =
+            self.items.iter().filter(|i| !text.is_empty() && i.slot().id.as_str().starts_with(text)).collect();
+        match matching.as_slice() {
+            [Item::Good(backup)] => Ok(backup),
+            [Item::Unreadable(slot, why)] => {
+                let message = format!("backup {} of job {} is unreadable: {why}", slot.id, slot.job);
+                Err(Fault::new(Kind::Verify, message).into())
+            }
+            [] => {
+                let fault = Fault::new(Kind::NotFound, format!("there is no backup {text}"));
+                Err(fault.hint("`mysnap list` shows what there is").into())
+            }
+            several => {
+                let names: Vec<String> = several.iter().map(|i| i.slot().relative()).collect();
+                let message = format!("{text} names several backups: {}", names.join(", "));
+                Err(Fault::new(Kind::Config, message).hint("give more of the id, or the job").into())
+            }
+        }
+    }
+}
+
+fn item(found: Found) -> Item {
+    let copies = [found.manifest, found.twin].map(|bytes| {
+        let manifest = Manifest::decode(&bytes.context("there is no manifest")?)?;
+        let same = manifest.id == found.slot.id && manifest.job == found.slot.job;
+        anyhow::ensure!(same, "the manifest is that of {}/{}", manifest.job, manifest.id);
+        Ok(manifest)
+    });
+    let slot = found.slot;
+    match copies {
+        [Ok(manifest), twin] => {
+            let twin_damaged = twin.err().map(|e| format!("{}: {e:#}", MANIFEST[1]));
+            Item::Good(Box::new(Backup { slot, manifest, twin_damaged }))
+        }
+        [Err(error), Ok(manifest)] => {
+            let twin_damaged = Some(format!("{}: {error:#}", MANIFEST[0]));
+            Item::Good(Box::new(Backup { slot, manifest, twin_damaged }))
+        }
+        [Err(error), Err(_)] => Item::Unreadable(slot, format!("{error:#}")),
+    }
+}
+
+impl Backup {
+    /// The names of the manifest, the list of files and their twins, where one is damaged.
+    pub fn damaged_twins(&self, store: &dyn Store) -> anyhow::Result<Vec<String>> {
+        let mut damaged: Vec<String> = self.twin_damaged.iter().cloned().collect();
+        for name in FILES {
+            let bytes = store.read(&self.slot, name)?;
+            if bytes.is_none_or(|bytes| Sha256::of(&bytes) != self.manifest.files.sha256) {
+                damaged.push(format!("{name}: missing, or not what the manifest vouches for"));
+            }
+        }
+        Ok(damaged)
+    }
+
+    /// The list of its files, or of the twin where the first is damaged.
+    pub fn files(&self, store: &dyn Store) -> anyhow::Result<Vec<FileEntry>> {
+        let wanted = self.manifest.files.sha256;
+        for name in FILES {
+            let bytes = store.read(&self.slot, name)?;
+            if let Some(bytes) = bytes.filter(|bytes| Sha256::of(bytes) == wanted) {
+                return files::decode(&bytes);
+            }
+            tracing::warn!("{}/{name} is missing or damaged", self.slot.relative());
+        }
+        let message = format!("the list of files of backup {} and its twin are damaged", self.slot.id);
+        Err(Fault::new(Kind::Verify, message).into())
+    }
+}

@@ -1,0 +1,288 @@
+//! What a backup says about itself.
+//!
+//! A manifest carries its own digest and lies beside a twin, so that a flipped bit or a torn write
+//! is noticed and survived; where both are damaged the backup is *unreadable*, never absent. The
+//! digests of its files are in a list of their own, which keeps the manifest small; the manifest
+//! holds the digest of that list. See `docs/formats.md`.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use anyhow::Context as _;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use super::digest::Sha256;
+use super::files::{FileEntry, Totals};
+use crate::id::{JobName, RunId};
+use crate::server::{Facts, LockMode, PlaceKind, Position};
+
+/// The format that we write, and the newest that we read.
+pub const FORMAT: u32 = 1;
+
+/// What a backup says about itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// The run that made it.
+    pub id: RunId,
+    /// The job that it belongs to.
+    pub job: JobName,
+    /// How it was made.
+    pub method: Method,
+    /// The host on which the run was.
+    pub host: String,
+    /// When the run began.
+    pub begin: Timestamp,
+    /// When the backup was complete.
+    pub end: Timestamp,
+    /// The version of mysnap.
+    pub mysnap: String,
+    /// The server that was backed up.
+    pub server: Facts,
+    /// Where it stood.
+    pub position: Position,
+    /// Whether the files are those of a server that was running: the first start recovers them.
+    pub crash_consistent: bool,
+    /// The directories and files that make up the server's data.
+    pub roots: Vec<Root>,
+    /// The list of all files.
+    pub files: FileList,
+    /// The hold that the server went through.
+    pub hold: HoldRecord,
+    /// The snapshots that were copied.
+    pub snapshots: Vec<SnapshotRecord>,
+    /// How long each part of the run took, in order.
+    pub phases: Vec<PhaseRecord>,
+    /// The tools used, with their versions.
+    pub tools: BTreeMap<String, String>,
+    /// How it was shown that what is stored is what was read.
+    pub proof: Proof,
+    /// What the operator should know.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
+}
+
+/// How a backup was made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Method {
+    /// The files as they were in the snapshot.
+    #[default]
+    Copy,
+}
+
+/// The name of a root, which is also its directory in a backup: `datadir`, `binlog-1`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct RootName(String);
+
+impl RootName {
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for RootName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl From<RootName> for String {
+    fn from(name: RootName) -> Self {
+        name.0
+    }
+}
+
+impl TryFrom<String> for RootName {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+impl FromStr for RootName {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+        if (1..=40).contains(&text.len()) && !text.starts_with('-') && text.bytes().all(allowed) {
+            return Ok(Self(text.to_owned()));
+        }
+        Err(format!("{text:?} is not the name of a root; allowed: lower case letters, digits and '-'"))
+    }
+}
+
+/// A directory, or a single file, of the server's data. It is stored below the backup in a
+/// directory of its name; a single file lies in that directory under its own name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Root {
+    /// Its name.
+    pub name: RootName,
+    /// Where the server has it, symlinks followed.
+    pub live_path: PathBuf,
+    /// What it holds.
+    pub kinds: Vec<PlaceKind>,
+    /// Whether it is a single file.
+    pub is_file: bool,
+    /// The logical volume that it lies on (`vg0/data`).
+    pub volume: String,
+}
+
+impl Root {
+    /// Whether this is the data directory.
+    pub fn is_datadir(&self) -> bool {
+        self.kinds.contains(&PlaceKind::DataDirectory)
+    }
+}
+
+/// The list of files that a manifest vouches for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileList {
+    /// The digest of the list.
+    pub sha256: Sha256,
+    /// What it adds up to.
+    pub totals: Totals,
+}
+
+impl FileList {
+    /// The list of `entries`.
+    pub fn of(entries: &[FileEntry]) -> anyhow::Result<Self> {
+        Ok(Self { sha256: Sha256::of(&super::files::encode(entries)?), totals: Totals::of(entries) })
+    }
+}
+
+/// What the server's writers went through.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HoldRecord {
+    /// The lock.
+    pub lock: LockMode,
+    /// From asking for the lock to having it.
+    pub waited_ms: u64,
+    /// From having the lock to its release.
+    pub held_ms: u64,
+    /// How many tries it took.
+    pub tries: u32,
+}
+
+/// A snapshot that was copied.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SnapshotRecord {
+    /// The volume that it was taken of (`vg0/data`).
+    pub origin: String,
+    /// Its own name.
+    pub name: String,
+    /// `thick` or `thin`.
+    pub kind: String,
+    /// The size of its copy-on-write store, or of the thin volume, in bytes.
+    pub size: u64,
+    /// The share of the store, or of the pool, that was used at the end, in percent.
+    pub used_percent: u8,
+    /// Whether it was still valid after the last byte was read.
+    pub valid_after_copy: bool,
+}
+
+/// How long a part of the run took.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PhaseRecord {
+    /// Its name.
+    pub name: String,
+    /// How long it took.
+    pub ms: u64,
+}
+
+/// How it was shown that what is stored is what was read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Proof {
+    /// What was done.
+    pub level: ProofLevel,
+    /// When it was done.
+    pub at: Timestamp,
+    /// How many files were read back.
+    pub files: u64,
+    /// How many bytes were read back.
+    pub bytes: u64,
+    /// Files that had to be copied a second time.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub repaired: Vec<String>,
+}
+
+/// How much proof a backup has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ProofLevel {
+    /// The copying tool reported success.
+    None,
+    /// Every file was read back and has the digest of its source.
+    #[default]
+    Checksum,
+}
+
+/// The outer form: which format, and the digest of the inner text as it stands.
+#[derive(Serialize, Deserialize)]
+struct Envelope<'a> {
+    format: u32,
+    sha256: Sha256,
+    #[serde(borrow)]
+    manifest: &'a RawValue,
+}
+
+/// Only the number, for manifests that we can't read.
+#[derive(Deserialize)]
+struct Format {
+    format: u32,
+}
+
+impl Manifest {
+    /// The bytes to store.
+    pub fn encode(&self) -> anyhow::Result<Vec<u8>> {
+        let text = serde_json::to_string_pretty(self).context("cannot write the manifest as JSON")?;
+        let manifest: &RawValue = serde_json::from_str(&text).context("cannot read the manifest's own JSON")?;
+        let envelope = Envelope { format: FORMAT, sha256: Sha256::of(text.as_bytes()), manifest };
+        let mut bytes = serde_json::to_vec_pretty(&envelope).context("cannot write the manifest as JSON")?;
+        bytes.push(b'\n');
+        Ok(bytes)
+    }
+
+    /// Reads stored bytes; refuses what is damaged, of a newer format or hostile.
+    pub fn decode(bytes: &[u8]) -> anyhow::Result<Self> {
+        let Format { format } = serde_json::from_slice(bytes).context("the manifest is damaged")?;
+        anyhow::ensure!(
+            format == FORMAT,
+            "the manifest has format {format}; this mysnap reads format {FORMAT}: a newer one is needed"
+        );
+        let envelope: Envelope<'_> = serde_json::from_slice(bytes).context("the manifest is damaged")?;
+        let text = envelope.manifest.get();
+        anyhow::ensure!(envelope.sha256 == Sha256::of(text.as_bytes()), "the manifest does not match its own digest");
+        let manifest: Self = serde_json::from_str(text).context("the manifest lacks something")?;
+        manifest.refuse_hostile()?;
+        Ok(manifest)
+    }
+
+    /// The root of that name.
+    pub fn root(&self, name: &RootName) -> Option<&Root> {
+        self.roots.iter().find(|root| root.name == *name)
+    }
+
+    fn refuse_hostile(&self) -> anyhow::Result<()> {
+        for (n, root) in self.roots.iter().enumerate() {
+            let path = &root.live_path;
+            let plain = path.is_absolute() && path.components().all(|c| c != std::path::Component::ParentDir);
+            anyhow::ensure!(plain, "the manifest names a root at {}", path.display());
+            let twice = self.roots.iter().take(n).any(|other| other.name == root.name);
+            anyhow::ensure!(!twice, "the manifest names two roots {}", root.name);
+        }
+        let datadirs = self.roots.iter().filter(|root| root.is_datadir()).count();
+        anyhow::ensure!(datadirs == 1, "the manifest names {datadirs} data directories");
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+#[path = "manifest_tests.rs"]
+mod tests;

@@ -1,0 +1,322 @@
+//! A destination on another node, reached by ssh and the tools that are there.
+//!
+//! Commands go over as argument vectors, quoted word by word in one place; what needs more than
+//! one command is a fixed script that takes its words as positional parameters. Host keys are
+//! checked and never learned; no question is ever asked; a dead network is noticed within a minute.
+//! All commands of a store share one connection, because making one may take longer than what it is
+//! made for. It ends with the store, or by itself soon after we died.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use super::rsync::UNBOUNDED;
+use super::ssh_errors::{self, Node};
+use super::ssh_output;
+use super::{
+    Destination, Digest, Found, Listed, Readable, Room, Slot, SshOptions, State, Store, StoredPath,
+    missing_destination, tool_version,
+};
+use crate::fault::{Fault, Kind};
+use crate::id::JobName;
+use crate::sys::cancel::Cancel;
+use crate::sys::cmd::{Call, CommandError, Finished, quote};
+use crate::sys::durable;
+
+const RUNTIME_DIRECTORY: &str = "/run/mysnap";
+/// What our scripts answer where something is not there.
+const ABSENT: i32 = 44;
+const SHORT: Duration = Duration::from_secs(120);
+
+const PROBE: &str = r#"
+for tool in rsync sha256sum sync find xargs df dd mv; do
+  command -v "$tool" >/dev/null || { echo "missing $tool"; exit 0; }
+done
+{ find / -maxdepth 0 -printf '' && sync --help | grep -q -- --file-system && df --output=avail / >/dev/null; } ||
+  { echo "missing GNU coreutils and findutils"; exit 0; }
+rsync --version | sed -n 1p; sha256sum --version | sed -n 1p; uname -sr"#;
+const ROOM: &str = r#"p=$1; while ! [ -d "$p" ]; do p=$(dirname -- "$p"); done; df -B1 --output=avail,iavail -- "$p""#;
+const SCAN: &str = r#"
+[ -d "$1" ] || exit 44
+exec find "$1" -ignore_readdir_race -mindepth 2 -maxdepth 3 -path "$2" \( -type d -printf 'd\0%P\0' -o \
+  -type f \( -name manifest.json -o -name manifest.copy.json \) -printf 'f\0%P\0%s\0' -exec cat -- {} \; \)"#;
+const CREATE: &str =
+    r#"mkdir -p -- "$2" && ! [ -L "$2" ] && { ! [ -e "$3" ] || exit 44; } && mkdir -- "$3" && sync -- "$2" "$1""#;
+const WRITE: &str = r#"
+dd of="$1/.new-$2" bs=64k conv=fsync status=none && mv -T -- "$1/.new-$2" "$1/$2" && sync -- "$1""#;
+const READ: &str = r#"[ -e "$1" ] || exit 44; ! [ -L "$1" ] && exec cat -- "$1""#;
+const DIGESTS: &str = r#"cd -- "$1" && exec xargs -0 -r -n 16 -P 2 sha256sum --"#;
+const PUBLISH: &str = r#"! [ -e "$2" ] && sync -- "$1" && mv -T -- "$1" "$2" && sync -- "$3""#;
+const REMOVE: &str = r#"
+rm -rf -- "$2" && if [ -e "$1" ]; then mv -T -- "$1" "$2" && sync -- "$3" && rm -rf -- "$2" && sync -- "$3"; fi"#;
+
+/// A destination on another node, reached by ssh and the tools that are there.
+#[derive(Debug)]
+pub struct SshStore {
+    destination: Destination,
+    host: String,
+    ssh: Vec<String>,
+    known_hosts: Option<PathBuf>,
+    port: Option<u16>,
+    control: Option<PathBuf>,
+    cancel: Cancel,
+}
+
+impl SshStore {
+    /// Nothing is asked of it yet.
+    pub fn new(destination: &Destination, options: &SshOptions, cancel: &Cancel) -> anyhow::Result<Self> {
+        let Destination::Ssh { user, host, .. } = destination else {
+            anyhow::bail!("{destination} is not on another node");
+        };
+        let control = control_path();
+        Ok(Self {
+            destination: destination.clone(),
+            host: host.clone(),
+            ssh: ssh_command(user.as_deref(), options, control.as_deref()),
+            control,
+            known_hosts: options.known_hosts.clone(),
+            port: options.port,
+            cancel: cancel.clone(),
+        })
+    }
+
+    fn path(&self, slot: &Slot) -> String {
+        self.text(&slot.relative())
+    }
+
+    fn job_path(&self, job: &JobName) -> String {
+        self.text(job.as_str())
+    }
+
+    fn text(&self, relative: &str) -> String {
+        self.destination.path().join(relative).to_string_lossy().into_owned()
+    }
+
+    /// A fixed script over there with `words` as its parameters: the only way in which anything is
+    /// run on the other side.
+    fn call(&self, script: &str, words: &[&str], stdin: &[u8], deadline: Duration) -> Call<'_> {
+        let argv = ["env", "LC_ALL=C", "TZ=UTC", "sh", "-c", script, "mysnap"];
+        let quoted: Vec<String> = argv.iter().chain(words).map(|word| quote(word)).collect();
+        let remote = format!("umask 077 && exec {}", quoted.join(" "));
+        let (program, args) = self.ssh.split_first().unwrap_or_else(|| unreachable!("ssh has a name"));
+        let call = Call::new(program).args(args).args(["--", &self.host, &remote]);
+        call.stdin(stdin).deadline(deadline).cancel(&self.cancel)
+    }
+
+    /// Runs it; any status of the script is an answer, silence is an error.
+    fn script(&self, script: &str, words: &[&str], stdin: &[u8], deadline: Duration) -> anyhow::Result<Finished> {
+        let finished = self.call(script, words, stdin, deadline).finish().map_err(|error| self.silent(error))?;
+        if finished.status.code() == Some(255) {
+            return Err(self.unreachable(&String::from_utf8_lossy(&finished.stderr)));
+        }
+        Ok(finished)
+    }
+
+    fn silent(&self, error: CommandError) -> anyhow::Error {
+        match self.cancel.check() {
+            Err(cancelled) => cancelled.context(format!("a command on {} was stopped", self.host)),
+            Ok(()) => Fault::new(Kind::Copy, format!("{} does not answer", self.host)).caused_by(error).into(),
+        }
+    }
+
+    fn unreachable(&self, said: &str) -> anyhow::Error {
+        let node = Node { host: &self.host, port: self.port, known_hosts: self.known_hosts.as_deref() };
+        ssh_errors::explain(said, node, &self.cancel)
+    }
+
+    /// The same where only success is an answer.
+    fn done(&self, what: &str, script: &str, words: &[&str], stdin: &[u8]) -> anyhow::Result<Vec<u8>> {
+        let finished = self.script(script, words, stdin, UNBOUNDED)?;
+        if finished.status.success() {
+            return Ok(finished.stdout);
+        }
+        Err(self.failed(what, &finished))
+    }
+
+    fn failed(&self, what: &str, finished: &Finished) -> anyhow::Error {
+        let said = String::from_utf8_lossy(&finished.stderr);
+        let said: Vec<&str> = said.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+        let fault = Fault::new(Kind::Copy, format!("cannot {what} on {}: {}", self.host, said.join("; ")));
+        let full = said.iter().any(|line| line.contains("No space left") || line.contains("Disk quota exceeded"));
+        if full { fault.hint("make room there; earlier backups are untouched").into() } else { fault.into() }
+    }
+}
+
+impl Drop for SshStore {
+    fn drop(&mut self) {
+        let Some(control) = self.control.as_deref().filter(|path| path.exists()) else { return };
+        let (program, args) = self.ssh.split_first().unwrap_or_else(|| unreachable!("ssh has a name"));
+        let call = Call::new(program).args(args).args(["-Oexit", "--", &self.host]).deadline(Duration::from_secs(5));
+        if let Err(error) = call.run().map_err(anyhow::Error::from).and_then(|()| durable::remove_file(control)) {
+            tracing::debug!("the connection to {} ends by itself: {error:#}", self.host);
+        }
+    }
+}
+
+/// A socket of this store alone, for the shared connection; none where the directory can't be had.
+fn control_path() -> Option<PathBuf> {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let directory = Path::new(RUNTIME_DIRECTORY);
+    if let Err(error) = durable::create_private_directory(directory) {
+        tracing::debug!("every command makes a connection of its own: {error:#}");
+        return None;
+    }
+    Some(directory.join(format!("ssh-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))))
+}
+
+/// `ssh` with the options that make it strict, quiet and mortal.
+fn ssh_command(user: Option<&str>, options: &SshOptions, control: Option<&Path>) -> Vec<String> {
+    let settings = [
+        "BatchMode=yes",
+        "StrictHostKeyChecking=yes",
+        "UpdateHostKeys=no",
+        "ConnectTimeout=10",
+        "ServerAliveInterval=15",
+        "ServerAliveCountMax=3",
+        "ClearAllForwardings=yes",
+        "ForwardAgent=no",
+        "PermitLocalCommand=no",
+        "LogLevel=ERROR",
+    ];
+    let mut command = vec!["ssh".to_owned(), "-T".to_owned()];
+    command.extend(settings.iter().map(|setting| format!("-o{setting}")));
+    let mut option = |name: &str, path: Option<&Path>| {
+        command.extend(path.map(|path| format!("-o{name}={}", path.display())));
+    };
+    option("ControlPath", Some(control.unwrap_or(Path::new("none"))));
+    option("UserKnownHostsFile", options.known_hosts.as_deref());
+    option("IdentityFile", options.key.as_deref());
+    command.extend(options.key.iter().map(|_| "-oIdentitiesOnly=yes".to_owned()));
+    if control.is_some() {
+        // It outlives its last command only a little, whatever becomes of us.
+        command.extend(["-oControlMaster=auto".to_owned(), "-oControlPersist=15".to_owned()]);
+    }
+    command.extend(options.port.map(|port| format!("-oPort={port}")));
+    command.extend(user.map(|user| format!("-l{user}")));
+    command
+}
+
+impl Store for SshStore {
+    fn destination(&self) -> &Destination {
+        &self.destination
+    }
+
+    fn probe(&self) -> anyhow::Result<BTreeMap<String, String>> {
+        let [rsync, ssh] = ["rsync", "ssh"].map(|tool| tool_version(tool, &self.cancel));
+        let mut tools: BTreeMap<_, _> = [rsync?, ssh?].into_iter().collect();
+        let answer = self.done("look for tools", PROBE, &[], &[])?;
+        tools.extend(ssh_output::tools(&answer, &self.host)?);
+        Ok(tools)
+    }
+
+    fn room(&self) -> anyhow::Result<Room> {
+        let answer = self.done("look for room", ROOM, &[&self.text("")], &[])?;
+        ssh_output::room(&answer)
+    }
+
+    fn device(&self) -> anyhow::Result<Option<u64>> {
+        Ok(None)
+    }
+
+    fn scan(&self, job: Option<&JobName>) -> anyhow::Result<Vec<Found>> {
+        let top = self.text("");
+        let top = top.trim_end_matches('/');
+        // A job's name has no character that is special in a pattern; the path's own are escaped.
+        let pattern = format!("{}/{}/*", ssh_output::escape_pattern(top), job.map_or("*", JobName::as_str));
+        let finished = self.script(SCAN, &[top, &pattern], &[], UNBOUNDED)?;
+        match finished.status.code() {
+            Some(0) => ssh_output::scan(&finished.stdout),
+            Some(ABSENT) => Err(missing_destination(&self.destination)),
+            _ => Err(self.failed(&format!("list {top}"), &finished)),
+        }
+    }
+
+    fn create(&self, slot: &Slot) -> anyhow::Result<()> {
+        let (top, job, path) = (self.text(""), self.job_path(&slot.job), self.path(slot));
+        let finished = self.script(CREATE, &[&top, &job, &path], &[], SHORT)?;
+        match finished.status.code() {
+            Some(0) => Ok(()),
+            Some(ABSENT) => Err(Fault::new(Kind::Copy, format!("{path} exists already on {}", self.host)).into()),
+            _ => Err(self.failed(&format!("create {path}"), &finished)),
+        }
+    }
+
+    fn write(&self, slot: &Slot, name: &str, bytes: &[u8]) -> anyhow::Result<()> {
+        let path = self.path(slot);
+        self.done(&format!("write {path}/{name}"), WRITE, &[&path, name], bytes).map(drop)
+    }
+
+    fn read(&self, slot: &Slot, name: &str) -> anyhow::Result<Option<Vec<u8>>> {
+        let path = format!("{}/{name}", self.path(slot));
+        let finished = self.script(READ, &[&path], &[], UNBOUNDED)?;
+        match finished.status.code() {
+            Some(0) => Ok(Some(finished.stdout)),
+            Some(ABSENT) => Ok(None),
+            _ => Err(self.failed(&format!("read {path}"), &finished)),
+        }
+    }
+
+    fn entries(&self, slot: &Slot) -> anyhow::Result<Vec<Listed>> {
+        let path = self.path(slot);
+        let script = r#"exec find "$1" -mindepth 1 -printf '%y\0%s\0%P\0%l\0'"#;
+        ssh_output::entries(&self.done(&format!("list {path}"), script, &[&path], &[])?)
+    }
+
+    fn digests(
+        &self,
+        slot: &Slot,
+        files: &[Readable],
+        progress: &(dyn Fn(u64) + Sync),
+    ) -> anyhow::Result<Vec<(StoredPath, Digest)>> {
+        let names: Vec<u8> = files.iter().flat_map(|file| [b"./", file.path.as_bytes(), b"\0"].concat()).collect();
+        if names.is_empty() {
+            return Ok(Vec::new());
+        }
+        let (mut stdout, mut lines, mut done) = (Vec::new(), 0, 0);
+        let result = self.call(DIGESTS, &[&self.path(slot)], &names, UNBOUNDED).stream(|piece| {
+            stdout.extend_from_slice(piece);
+            // Two readers answer a little out of order; for progress the count of lines is enough.
+            let more = piece.split(|byte| *byte == b'\n').count().saturating_sub(1);
+            done += files.iter().skip(lines).take(more).map(|file| file.size).sum::<u64>();
+            lines += more;
+            progress(done);
+        });
+        let stderr = match &result {
+            Ok(()) => String::new(),
+            // A file could not be read; the others were.
+            Err(error) if error.code() == Some(123) => error.stderr().unwrap_or_default().to_owned(),
+            Err(error) if error.code() == Some(255) => return Err(self.unreachable(error.stderr().unwrap_or_default())),
+            Err(_) => return result.map(|()| Vec::new()).map_err(|error| self.silent(error)),
+        };
+        ssh_output::digests(files, &stdout, &stderr)
+    }
+
+    fn sync(&self, slot: &Slot) -> anyhow::Result<()> {
+        let path = self.path(slot);
+        self.done(&format!("write out {path}"), r#"exec sync -f -- "$1""#, &[&path], &[]).map(drop)
+    }
+
+    fn publish(&self, slot: &Slot) -> anyhow::Result<()> {
+        let (path, finished) = (self.path(slot), self.path(&slot.with(State::Finished)));
+        let words = [path.as_str(), &finished, &self.job_path(&slot.job)];
+        self.done(&format!("rename {path} to {finished}"), PUBLISH, &words, &[]).map(drop)
+    }
+
+    fn remove(&self, slot: &Slot) -> anyhow::Result<()> {
+        let (path, removing) = (self.path(slot), self.path(&slot.with(State::Removing)));
+        let words = [path.as_str(), &removing, &self.job_path(&slot.job)];
+        self.done(&format!("remove {path}"), REMOVE, &words, &[]).map(drop)
+    }
+
+    fn rsync_name(&self, slot: &Slot, path: &str) -> OsString {
+        let host = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };
+        OsString::from_vec(format!("{host}:{}/{path}", self.path(slot)).into_bytes())
+    }
+
+    fn rsync_shell(&self) -> Option<String> {
+        Some(self.ssh.join(" "))
+    }
+}
