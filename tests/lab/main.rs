@@ -7,7 +7,10 @@
 //! an empty disk `/dev/vdc`, and a second guest named by `MYSNAP_NODE2` with root's ssh.
 
 mod backup;
+mod faults;
 mod host;
+mod live;
+mod preflight;
 mod server;
 mod support;
 mod witness;
