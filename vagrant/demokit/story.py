@@ -75,7 +75,7 @@ class Story:
         kind = {"thick": "logical volume", "thin": "thin logical volume"}[self.volume]
         self.screen.say(f"""shop-db runs {self.dialect.name}. Its data directory lies on the
             {kind} vg0/data. We load a small shop (several engines, table names that trip tools up)
-            and note the checksum of every table, to compare them in the end.""")
+            and note rows and checksum of every table, to compare them in the end.""")
         self.db.type("lvs vg0; findmnt /var/lib/mysql")
         self.db.type(f"{GUEST_PROVISION}/demo-data.sh")
         self.db.type("demo-checksums >before.txt; wc -l before.txt")
@@ -85,7 +85,7 @@ class Story:
         self.screen.say("""Two clients now write to the table shop.ledger, one row after another.
             Each notes the number and the time of every row that the server acknowledged: they will
             be our witnesses.""")
-        self.db.type(f"{LOAD} start")
+        self.db.type(f"{LOAD} start --pause 0.05")
         self.db.type(f"{LOAD} status")
 
     def check(self) -> None:
