@@ -43,7 +43,8 @@ make_group() {
     local device=$1 owner
     owner=$(pvs --noheadings -o vg_name "$device" 2>/dev/null | tr -d ' ') || owner=''
     if vgs "$VOLUME_GROUP" >/dev/null 2>&1; then
-        [ "$owner" = "$VOLUME_GROUP" ] || fail "$device: is not in the group $VOLUME_GROUP, which exists"
+        [ "$owner" = "$VOLUME_GROUP" ] ||
+            fail "$device: is not in the group $VOLUME_GROUP, which exists"
         return
     fi
     [ -z "$owner" ] || fail "$device: belongs to the volume group $owner"

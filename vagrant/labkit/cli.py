@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import signal
 import sys
 from typing import NoReturn, Sequence
 
@@ -14,7 +15,7 @@ state and cache: $MYSNAP_LAB_DIR, else ~/.cache/mysnap-lab
 packages from:   $MYSNAP_LAB_MIRROR, else this host's Debian mirror
 Guests of one group reach each other by name, root's ssh included.
 """
-# sshd's own word for "no connection"; the commands of a guest may also use it
+# exit statuses above this tell of a signal, as in a shell
 SIGNALLED = 128
 
 
@@ -27,6 +28,8 @@ class Parser(argparse.ArgumentParser):
 
 def main(argv: Sequence[str]) -> int:
     """Run one command of the lab and return its exit status."""
+    for ending in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(ending, end_by_signal)
     try:
         arguments = parser().parse_args(argv)
         tools.ensure()
@@ -37,6 +40,11 @@ def main(argv: Sequence[str]) -> int:
     except KeyboardInterrupt:
         print("lab: interrupted", file=sys.stderr)
         return 130
+
+
+def end_by_signal(number: int, _frame: object) -> NoReturn:
+    """End through every `finally`: a guest half made must not stay."""
+    raise SystemExit(SIGNALLED + number)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -126,12 +134,14 @@ def exit_status(returned: int) -> int:
 def run_put(arguments: argparse.Namespace) -> int:
     if not os.path.exists(arguments.source):
         raise UsageError(f"{arguments.source}: no such file on this host")
-    guest.find_running(arguments.name).connection.copy(arguments.source, arguments.target, put=True)
+    target = guest.find_running(arguments.name)
+    target.connection.copy(arguments.source, arguments.target, put=True)
     return 0
 
 
 def run_get(arguments: argparse.Namespace) -> int:
-    guest.find_running(arguments.name).connection.copy(arguments.source, arguments.target, put=False)
+    source = guest.find_running(arguments.name)
+    source.connection.copy(arguments.source, arguments.target, put=False)
     return 0
 
 

@@ -22,8 +22,9 @@ from .warm import Kind
 RECORD = "guest.json"
 NAME = re.compile(r"[a-z]([a-z0-9-]{0,30}[a-z0-9])?")
 REGISTRY = "guests"
-COLD_BOOT_SECONDS = 300
-RESUME_SECONDS = 120
+# generous: an emulated guest on a busy host is slow, not broken
+COLD_BOOT_SECONDS = 600
+RESUME_SECONDS = 300
 PEER_SECONDS = 30
 BECOME_ANOTHER_MACHINE = "rm /etc/machine-id && systemd-machine-id-setup 2>/dev/null"
 

@@ -2,6 +2,7 @@
 
 import io
 import os
+import shlex
 import shutil
 import subprocess
 import tarfile
@@ -115,7 +116,7 @@ def build(server_name: str, target: Path) -> None:
 UNPACK_AND_FORMAT = """
 cd "$1"
 mkdir tree
-tar -xf tree.tar -C tree --numeric-owner
+tar -xf tree.tar -C tree --numeric-owner --exclude='./dev/*'
 mkdir modules
 cp tree/boot/vmlinuz-* vmlinuz
 cp tree/usr/lib/lab/packages packages
@@ -150,15 +151,19 @@ def bootstrap(server: catalog.Server, target: Path, scratch: Path) -> None:
     argv += [f"--aptopt={option}" for option in APT_OPTIONS]
     argv += [f"--dpkgopt={option}" for option in DPKG_OPTIONS]
     argv += [
-        f"--customize-hook=upload {ours} /ours.tar",
+        f"--customize-hook=upload {shlex.quote(str(ours))} /ours.tar",
         '--customize-hook=chroot "$1" tar -xf /ours.tar -C /',
         '--customize-hook=rm "$1/ours.tar"',
         '--customize-hook=chroot "$1" /usr/lib/lab/setup',
         server.suite, str(target), tools.mirror(),
     ]
+    # no initramfs of Debian's is used, so none is generated
+    environment = {"INITRD": "No"}
+    if os.geteuid() == 0:
+        # elsewhere the tree's foreign owners must be let in, as /tmp does
+        environment["TMPDIR"] = str(scratch)
     try:
-        # no initramfs of Debian's is used, so none is generated
-        check(argv, env={"INITRD": "No", "TMPDIR": str(scratch)})
+        check(argv, env=environment)
     except LabError as error:
         raise LabError(f"packages of {server.suite} from {tools.mirror()}: {error}",
                        bootstrap_hint()) from None

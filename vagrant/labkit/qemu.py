@@ -41,8 +41,8 @@ def machine_arguments(memory_mb: int) -> list[str]:
     if can_use_kvm():
         accelerator = ["-accel", "kvm", "-cpu", "host"]
     else:
-        accelerator = ["-accel", "tcg,thread=multi,tb-size=512", "-cpu", "max,la57=off"]
-    return ["-machine", "q35", *accelerator, "-smp", "2", "-m", str(memory_mb),
+        accelerator = ["-accel", "tcg,thread=multi,tb-size=512", "-cpu", "max,la57=off,svm=off"]
+    return ["-machine", "q35,sata=off", *accelerator, "-smp", "2", "-m", str(memory_mb),
             "-device", "vmgenid,guid=auto"]
 
 
@@ -192,7 +192,8 @@ class Monitor:
 
     def ssh_port(self) -> int:
         """The port of 127.0.0.1 that leads to the guest's port 22."""
-        found = re.search(r"HOST_FORWARD\]\s+\d+\s+127\.0\.0\.1\s+(\d+)", self.human("info usernet"))
+        table = self.human("info usernet")
+        found = re.search(r"HOST_FORWARD\]\s+\d+\s+127\.0\.0\.1\s+(\d+)", table)
         if not found:
             raise LabError("qemu: no forwarded port in `info usernet`")
         return int(found.group(1))

@@ -49,6 +49,11 @@ def guest_key_files() -> dict[str, tuple[bytes, int]]:
     }
 
 
+def quoted(path: Path) -> str:
+    """`path` as a value of one of ssh's options, which split at spaces."""
+    return '"' + str(path).replace("%", "%%") + '"'
+
+
 class Connection:
     """Root's shell in the guest behind `port`, from the directory `home`.
 
@@ -63,8 +68,8 @@ class Connection:
         directory = keys()
         chosen = {
             "Port": self.port, "User": "root", "HostKeyAlias": HOST_ALIAS,
-            "IdentityFile": directory / "root", "IdentitiesOnly": "yes",
-            "UserKnownHostsFile": directory / "known_hosts",
+            "IdentityFile": quoted(directory / "root"), "IdentitiesOnly": "yes",
+            "UserKnownHostsFile": quoted(directory / "known_hosts"),
             "GlobalKnownHostsFile": "/dev/null", "StrictHostKeyChecking": "yes",
             "BatchMode": "yes", "LogLevel": "ERROR", "ControlPath": CONTROL,
             "ServerAliveInterval": 15, "ServerAliveCountMax": 4, "ConnectTimeout": 20,

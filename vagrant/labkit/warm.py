@@ -20,7 +20,7 @@ from .run import say
 from .ssh import Connection
 
 GUEST_PROVISION = "/usr/lib/mysnap/provision"
-BOOT_SECONDS = 300
+BOOT_SECONDS = 600
 # says on which image a snapshot's disks lie
 IMAGE_NAME = "image"
 
