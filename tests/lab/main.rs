@@ -11,6 +11,7 @@ mod faults;
 mod host;
 mod live;
 mod preflight;
+mod rollback;
 mod server;
 mod support;
 mod witness;
