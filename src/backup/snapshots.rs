@@ -166,8 +166,9 @@ impl MountedSnapshots {
     }
 }
 
-pub(super) fn released(cleanup: Option<&anyhow::Error>) -> String {
+pub(super) fn released(keep: bool, cleanup: Option<&anyhow::Error>) -> String {
     match cleanup {
+        None if keep => "unmounted; the snapshot is kept, `mysnap release` removes it".to_owned(),
         None => "nothing is left of the run but its backup".to_owned(),
         Some(error) => format!("cleanup is pending: {error:#}"),
     }

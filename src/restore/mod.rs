@@ -1,11 +1,28 @@
 //! Files back from a copy.
+//!
+//! What is restored lies beside its target under another name until every file matches its digest
+//! and has its owner; then it is renamed into place, the data directory last, so that a server can't
+//! start on half a restore. What was there is kept aside. Where the target is a mount point, which
+//! can't be renamed, the same happens inside it: the restored entries move up, the system tablespace
+//! last. A restore that was cut short can be run again.
+//!
+//! [`plan()`] looks and decides, [`execute()`] does and decides nothing.
+
+mod execute;
+mod ground;
+mod installed;
+mod plan;
+mod prepare;
+mod service;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use crate::server::{Facts, Position};
-use crate::store::{Backup, RootName, Store, Transfer};
-use crate::sys::cancel::Cancel;
+use crate::server::Position;
+use crate::store::{Backup, FileEntry, RootName, Store, Transfer};
+pub use execute::execute;
+use plan::Target;
+pub use service::start;
 
 /// What was asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,12 +42,18 @@ pub struct Request {
 }
 
 /// What will be done; printed by `--dry-run`.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone)]
 pub struct Plan {
     /// The steps, in words, in order.
     pub steps: Vec<String>,
     /// What the operator should know.
     pub warnings: Vec<String>,
+    backup: Backup,
+    files: Vec<FileEntry>,
+    /// The data directory last.
+    targets: Vec<Target>,
+    clone: bool,
+    transfer: Transfer,
 }
 
 /// What was done.
@@ -52,23 +75,15 @@ pub struct Restored {
 
 /// Looks at the backup and at the target, and decides; refuses what must not be done.
 pub fn plan(store: &dyn Store, backup: &Backup, request: &Request) -> anyhow::Result<Plan> {
-    let _ = (store, backup, request);
-    anyhow::bail!("not built yet")
-}
-
-/// Does what was planned. A restore that was cut short can be run again.
-pub fn execute(
-    plan: &Plan,
-    store: &dyn Store,
-    progress: &(dyn Fn(u64) + Sync),
-    cancel: &Cancel,
-) -> anyhow::Result<Restored> {
-    let _ = (plan, store, progress, cancel);
-    anyhow::bail!("not built yet")
-}
-
-/// Starts the service that fits the server and waits until it answers.
-pub fn start(server: &Facts, to: &std::path::Path, cancel: &Cancel) -> anyhow::Result<()> {
-    let _ = (server, to, cancel);
-    anyhow::bail!("not built yet")
+    let files = backup.files(store)?;
+    plan::refuse_incomplete(store, backup, &files)?;
+    let installed = installed::server();
+    let grounds = plan::places(&backup.manifest, request)?
+        .into_iter()
+        .map(|(root, path)| ground::look(root, &path, &backup.manifest.id))
+        .collect::<anyhow::Result<Vec<_>>>()?;
+    let unknown = prepare::unknown_owners(&files);
+    let mut plan = plan::decide(backup, files, request, grounds, installed.as_ref())?;
+    plan.warnings.extend(unknown);
+    Ok(plan)
 }

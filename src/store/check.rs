@@ -1,11 +1,13 @@
 //! What is stored, compared with what it should be.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
 use super::catalog::{FILES, MANIFEST};
 use super::files::{EntryKind, FileEntry};
 use super::slot::Slot;
-use super::{Digest, Listed, ListedKind, Readable, RootName, Store, StoredPath};
+use super::tree::{Node, NodeKind, Reading, Tree};
+use super::{Digest, Listed, ListedKind, Readable, Sha256, Store, StoredPath};
 
 /// What differs; each name is `root/path` as the list of files writes it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -30,6 +32,14 @@ impl Findings {
         self.all().next().is_none()
     }
 
+    /// What differs in one line, for an error: the first of it by name, the rest counted.
+    pub fn summary(&self) -> String {
+        const NAMED: usize = 20;
+        let all: Vec<String> = self.all().collect();
+        let named = all.iter().take(NAMED).map(String::as_str).collect::<Vec<_>>().join(", ");
+        if all.len() > NAMED { format!("{named} and {} more", all.len() - NAMED) } else { named }
+    }
+
     /// Everything that differs.
     pub fn all(&self) -> impl Iterator<Item = String> {
         let named = |what: &'static str, names: &'_ [String]| {
@@ -52,38 +62,46 @@ pub fn check(
     files: &[FileEntry],
     progress: &(dyn Fn(u64) + Sync),
 ) -> anyhow::Result<Findings> {
-    let listed = store.entries(slot)?;
-    let (mut findings, readable) = compare(files, &listed);
-    let mut digests: BTreeMap<StoredPath, Digest> = store.digests(slot, &readable, progress)?.into_iter().collect();
-    for entry in files {
-        let EntryKind::File { size, sha256 } = &entry.kind else { continue };
-        match digests.remove(&stored(&entry.root, &entry.path)) {
-            Some(Digest::Is(found)) => {
-                findings.files += 1;
-                findings.bytes += size;
-                if found != *sha256 {
-                    findings.changed.push(entry.name());
-                }
-            }
-            Some(Digest::Unreadable(reason)) => findings.unreadable.push(format!("{} ({reason})", entry.name())),
-            // Missing, or of another size: named already.
-            None => {}
-        }
-    }
-    Ok(findings)
+    let (findings, readable) = compare(files, &store.entries(slot)?, stored);
+    let digests = store.digests(slot, &readable, progress)?;
+    Ok(judge(findings, files, digests, stored))
+}
+
+/// The same without reading: what is missing, extra or of another size.
+pub fn check_names(store: &dyn Store, slot: &Slot, files: &[FileEntry]) -> anyhow::Result<Findings> {
+    Ok(compare(files, &store.entries(slot)?, stored).0)
+}
+
+/// Compares everything in a directory on this host with the `files` of one root.
+pub(crate) fn check_directory(
+    directory: &Path,
+    files: &[FileEntry],
+    reading: &Reading<'_>,
+) -> anyhow::Result<Findings> {
+    let place = |entry: &FileEntry| entry.path.clone();
+    let tree = Tree::open(directory)?;
+    let nodes: Vec<Listed> = tree.walk(reading.cancel)?.into_iter().map(Listed::from).collect();
+    let (findings, readable) = compare(files, &nodes, place);
+    let digests = tree.digests(&readable, reading)?.into_iter().map(Digest::from);
+    let digests = readable.into_iter().map(|file| file.path).zip(digests).collect();
+    Ok(judge(findings, files, digests, place))
 }
 
 /// Where an entry lies below the backup's directory.
-fn stored(root: &RootName, path: &StoredPath) -> StoredPath {
-    StoredPath::root().join(root.as_str().as_ref()).below(path)
+fn stored(entry: &FileEntry) -> StoredPath {
+    StoredPath::root().join(entry.root.as_str().as_ref()).below(&entry.path)
 }
 
 /// What differs without reading, and the files to read.
-fn compare(files: &[FileEntry], listed: &[Listed]) -> (Findings, Vec<Readable>) {
+fn compare(
+    files: &[FileEntry],
+    listed: &[Listed],
+    place: impl Fn(&FileEntry) -> StoredPath,
+) -> (Findings, Vec<Readable>) {
     let mut found: BTreeMap<&StoredPath, &ListedKind> = listed.iter().map(|one| (&one.path, &one.kind)).collect();
     let (mut findings, mut readable) = (Findings::default(), Vec::new());
     for entry in files {
-        let path = stored(&entry.root, &entry.path);
+        let path = place(entry);
         match (&entry.kind, found.remove(&path)) {
             (_, None) => findings.missing.push(entry.name()),
             (EntryKind::File { size, .. }, Some(ListedKind::File(length))) if size == length => {
@@ -97,8 +115,56 @@ fn compare(files: &[FileEntry], listed: &[Listed]) -> (Findings, Vec<Readable>) 
     let roots: BTreeSet<&str> = files.iter().map(|entry| entry.root.as_str()).collect();
     let expected = |path: &StoredPath| {
         let name = std::str::from_utf8(path.as_bytes()).unwrap_or_default();
-        MANIFEST.contains(&name) || FILES.contains(&name) || roots.contains(name)
+        path.is_root() || MANIFEST.contains(&name) || FILES.contains(&name) || roots.contains(name)
     };
     findings.extra = found.keys().filter(|path| !expected(path)).map(ToString::to_string).collect();
     (findings, readable)
+}
+
+/// Adds to `findings` what reading showed.
+fn judge(
+    mut findings: Findings,
+    files: &[FileEntry],
+    digests: Vec<(StoredPath, Digest)>,
+    place: impl Fn(&FileEntry) -> StoredPath,
+) -> Findings {
+    let mut digests: BTreeMap<StoredPath, Digest> = digests.into_iter().collect();
+    for entry in files {
+        let EntryKind::File { size, sha256 } = &entry.kind else { continue };
+        match digests.remove(&place(entry)) {
+            Some(Digest::Is(found)) => {
+                findings.files += 1;
+                findings.bytes += size;
+                if found != *sha256 {
+                    findings.changed.push(entry.name());
+                }
+            }
+            Some(Digest::Unreadable(reason)) => findings.unreadable.push(format!("{} ({reason})", entry.name())),
+            // Missing, or of another size: named already.
+            None => {}
+        }
+    }
+    findings
+}
+
+impl From<Node> for Listed {
+    fn from(node: Node) -> Self {
+        let size = node.size();
+        let kind = match node.kind {
+            NodeKind::File => ListedKind::File(size),
+            NodeKind::Directory => ListedKind::Directory,
+            NodeKind::Symlink(target) => ListedKind::Symlink(target),
+            NodeKind::Other(_) => ListedKind::Other,
+        };
+        Self { path: node.path, kind }
+    }
+}
+
+impl From<anyhow::Result<Sha256>> for Digest {
+    fn from(result: anyhow::Result<Sha256>) -> Self {
+        match result {
+            Ok(digest) => Self::Is(digest),
+            Err(error) => Self::Unreadable(format!("{error:#}")),
+        }
+    }
 }

@@ -9,10 +9,10 @@ use std::sync::atomic::AtomicBool;
 use anyhow::Context as _;
 
 use super::catalog::MANIFEST;
-use super::tree::{NodeKind, Reading, Tree};
+use super::tree::{Reading, Tree};
 use super::{
-    Destination, Digest, Found, Listed, ListedKind, Readable, Room, Slot, State, Store, StoredPath,
-    missing_destination, tool_version,
+    Destination, Digest, Found, Listed, Readable, Room, Slot, State, Store, StoredPath, missing_destination,
+    tool_version,
 };
 use crate::fault::{Fault, Kind};
 use crate::id::JobName;
@@ -130,17 +130,7 @@ impl Store for LocalStore {
 
     fn entries(&self, slot: &Slot) -> anyhow::Result<Vec<Listed>> {
         let nodes = Tree::open(&self.path(slot))?.walk(&self.cancel)?;
-        let listed = nodes.into_iter().filter(|node| !node.path.is_root()).map(|node| {
-            let size = node.size();
-            let kind = match node.kind {
-                NodeKind::File => ListedKind::File(size),
-                NodeKind::Directory => ListedKind::Directory,
-                NodeKind::Symlink(target) => ListedKind::Symlink(target),
-                NodeKind::Other(_) => ListedKind::Other,
-            };
-            Listed { path: node.path, kind }
-        });
-        Ok(listed.collect())
+        Ok(nodes.into_iter().filter(|node| !node.path.is_root()).map(Listed::from).collect())
     }
 
     fn digests(
@@ -152,10 +142,7 @@ impl Store for LocalStore {
         let stop = AtomicBool::new(false);
         let reading = Reading { niceness: None, from_disk: true, progress, cancel: &self.cancel, stop: &stop };
         let digests = Tree::open(&self.path(slot))?.digests(files, &reading)?;
-        let digests = digests.into_iter().map(|digest| match digest {
-            Ok(digest) => Digest::Is(digest),
-            Err(error) => Digest::Unreadable(format!("{error:#}")),
-        });
+        let digests = digests.into_iter().map(Digest::from);
         Ok(files.iter().map(|file| file.path.clone()).zip(digests).collect())
     }
 

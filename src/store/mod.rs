@@ -31,7 +31,8 @@ use std::ffi::OsString;
 use std::fmt;
 
 pub use catalog::{Backup, Catalog, Item};
-pub use check::{Findings, check};
+pub(crate) use check::check_directory;
+pub use check::{Findings, check, check_names};
 pub use destination::{Destination, SshOptions};
 pub use digest::{Hasher, Sha256};
 pub use files::{EntryKind, FileEntry, Mode, Totals};
@@ -41,7 +42,7 @@ pub use manifest::{
 };
 pub use nice::{IoClass, Niceness};
 pub use path::{EncodedBytes, StoredPath};
-pub use rsync::Transfer;
+pub use rsync::{Transfer, fetch};
 pub use slot::{Slot, State};
 pub use ssh::SshStore;
 pub use staging::{Copied, Source, Staging, Work};

@@ -7,9 +7,11 @@
 //! used: one syncfs before the manifest does the same for all files at once, and tells of errors.
 
 use std::ffi::OsString;
+use std::path::Path;
 use std::time::Duration;
 
 use super::nice::Niceness;
+use super::{RootName, Slot, Store, Work};
 use crate::fault::{Fault, Kind};
 use crate::sys::cancel::Cancel;
 use crate::sys::cmd::{Call, CommandError};
@@ -132,6 +134,21 @@ fn explain(error: CommandError, to: &OsString) -> anyhow::Error {
     };
     let message = format!("{} {what}", to.to_string_lossy());
     Fault::new(Kind::Copy, message).hint(hint).caused_by(error).into()
+}
+
+/// Copies what is stored of one root to `to`, which becomes equal to it.
+pub fn fetch(store: &dyn Store, slot: &Slot, root: &RootName, to: &Path, work: Work<'_>) -> anyhow::Result<()> {
+    let mut target = to.as_os_str().to_owned();
+    target.push("/");
+    let rsync = Rsync {
+        transfer: work.transfer,
+        shell: store.rsync_shell(),
+        from: store.rsync_name(slot, &format!("{root}/")),
+        to: target,
+        link_dest: Vec::new(),
+        checksum: false,
+    };
+    rsync.run(work.cancel, work.progress)
 }
 
 #[cfg(test)]

@@ -20,8 +20,6 @@ use crate::sys::clock;
 
 /// How many earlier generations rsync may link to, at most (its own limit is 20).
 const GENERATIONS: usize = 4;
-/// How many files an error names.
-const NAMED: usize = 20;
 
 /// A root, and where it can be read now.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -209,9 +207,6 @@ fn take_inventory(sources: &[Source], reading: &Reading<'_>) -> anyhow::Result<(
 }
 
 fn differs(slot: &Slot, findings: &Findings) -> anyhow::Error {
-    let names: Vec<String> = findings.all().take(NAMED).collect();
-    let more = findings.all().count().saturating_sub(NAMED);
-    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-    let message = format!("what is stored of backup {} differs from its source: {}{more}", slot.id, names.join(", "));
+    let message = format!("what is stored of backup {} differs from its source: {}", slot.id, findings.summary());
     Fault::new(Kind::Verify, message).hint("check the disk and the memory of the destination").into()
 }

@@ -18,7 +18,8 @@ use anyhow::Context as _;
 use nix::dir::Dir;
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, OpenHow, PosixFadviseAdvice, ResolveFlag, openat2, posix_fadvise, readlinkat};
-use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat};
+use nix::sys::stat::{FileStat, Mode, SFlag, fchmod, fstat, fstatat};
+use nix::unistd::{UnlinkatFlags, fchown, fchownat, symlinkat, unlinkat};
 
 use super::nice::Niceness;
 use super::{Hasher, Readable, Sha256, StoredPath, Totals};
@@ -175,6 +176,44 @@ impl Tree {
         let shown = self.path.join(path.as_path());
         file.take(limit).read_to_end(&mut bytes).with_context(|| format!("cannot read {}", shown.display()))?;
         Ok(Some(bytes))
+    }
+
+    /// Gives something its owner and, but for a symlink, its permission bits.
+    pub(crate) fn set_owner(&self, node: &Node, uid: u32, gid: u32, mode: u32) -> anyhow::Result<()> {
+        let shown = || format!("cannot set the owner of {}", self.path.join(node.path.as_path()).display());
+        let (uid, gid) = (nix::unistd::Uid::from_raw(uid), nix::unistd::Gid::from_raw(gid));
+        let chowned = (node.stat.st_uid, node.stat.st_gid) != (uid.as_raw(), gid.as_raw());
+        if let NodeKind::Symlink(_) = node.kind {
+            let parent = self.open_beneath(&node.path.parent().unwrap_or_default(), OFlag::O_DIRECTORY)?;
+            let name = node.path.name().map(OsStr::from_bytes).context("a symlink needs a name")?;
+            return fchownat(&parent, name, Some(uid), Some(gid), AtFlags::AT_SYMLINK_NOFOLLOW).with_context(shown);
+        }
+        if !chowned && node.stat.st_mode & 0o7777 == mode {
+            return Ok(());
+        }
+        let fd = self.open_beneath(&node.path, OFlag::empty())?;
+        if chowned {
+            fchown(&fd, Some(uid), Some(gid)).with_context(shown)?;
+        }
+        // After the owner: a change of owner takes the set-group-id bit away.
+        fchmod(&fd, Mode::from_bits_truncate(mode)).with_context(shown)
+    }
+
+    /// Removes a file, a symlink or an empty directory.
+    pub(crate) fn remove(&self, path: &StoredPath, kind: UnlinkatFlags) -> anyhow::Result<()> {
+        let parent = self.open_beneath(&path.parent().unwrap_or_default(), OFlag::O_DIRECTORY)?;
+        let name = path.name().map(OsStr::from_bytes).context("what is removed needs a name")?;
+        unlinkat(&parent, name, kind)
+            .with_context(|| format!("cannot remove {}", self.path.join(path.as_path()).display()))
+    }
+
+    /// Makes a symlink point to another place.
+    pub(crate) fn relink(&self, path: &StoredPath, target: &OsStr) -> anyhow::Result<()> {
+        self.remove(path, UnlinkatFlags::NoRemoveDir)?;
+        let parent = self.open_beneath(&path.parent().unwrap_or_default(), OFlag::O_DIRECTORY)?;
+        let name = path.name().map(OsStr::from_bytes).context("a symlink needs a name")?;
+        symlinkat(target, &parent, name)
+            .with_context(|| format!("cannot make symlink {}", self.path.join(path.as_path()).display()))
     }
 
     /// The digest of every file in `files`, in their order, by two threads; a file that could not be

@@ -1,6 +1,5 @@
 //! Whether a stored backup is still what was copied: every file against its digest.
 
-use crate::fault::{Fault, Kind};
 use crate::id::{JobName, RunId};
 use crate::store::{Backup, Store, check};
 
@@ -28,20 +27,9 @@ pub struct Report {
 }
 
 impl Report {
-    /// How many things are wrong.
-    pub fn faults(&self) -> usize {
-        [&self.missing, &self.changed, &self.extra, &self.unreadable, &self.twins_damaged].iter().map(|l| l.len()).sum()
-    }
-
-    /// An error of class [`Kind::Verify`] where anything is wrong.
-    pub fn into_result(self) -> anyhow::Result<Self> {
-        let faults = self.faults();
-        if faults == 0 {
-            return Ok(self);
-        }
-        let things = if faults == 1 { "1 thing is" } else { &format!("{faults} things are") };
-        let message = format!("backup {} of job {} is damaged: {things} not as they were stored", self.id, self.job);
-        Err(Fault::new(Kind::Verify, message).hint("restore from another backup; check the destination's disk").into())
+    /// Whether nothing is wrong.
+    pub fn is_good(&self) -> bool {
+        [&self.missing, &self.changed, &self.extra, &self.unreadable, &self.twins_damaged].iter().all(|l| l.is_empty())
     }
 }
 
