@@ -8,12 +8,11 @@
 
 mod backup;
 mod disk;
-mod host;
-mod restore;
 mod faults;
 mod host;
 mod live;
 mod preflight;
+mod restore;
 mod rollback;
 mod server;
 mod store;
