@@ -11,6 +11,7 @@ mod disk;
 mod faults;
 mod host;
 mod live;
+mod places;
 mod preflight;
 mod restore;
 mod rollback;
