@@ -41,7 +41,8 @@ pub(super) fn check(context: &Context<'_>, arguments: &CheckArgs) -> anyhow::Res
 fn leftovers() -> anyhow::Result<Vec<String>> {
     let plan = recover::plan()?;
     let steps = plan.steps.iter().map(recover::Step::describe);
-    Ok(steps.chain(plan.unrecorded.iter().map(|v| format!("volume {v} carries our tag and no record"))).collect())
+    let unrecorded = plan.unrecorded.iter().map(|v| format!("volume {v} carries our tag and no record"));
+    Ok(steps.chain(unrecorded).chain(plan.interrupted.iter().cloned()).collect())
 }
 
 fn survey(context: &Context<'_>, request: &Request) -> anyhow::Result<(Option<Ground>, Findings)> {

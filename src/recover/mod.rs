@@ -64,6 +64,8 @@ pub struct Plan {
     pub steps: Vec<Step>,
     /// What carries our tag and has no record: it is left alone.
     pub unrecorded: Vec<String>,
+    /// What a rollback that died left to be done, in words: a server is not started unasked.
+    pub interrupted: Vec<String>,
     /// The locks of the dead runs: nobody else cleans up after them meanwhile.
     #[serde(skip)]
     adopted: Vec<(Record, LockFile)>,
@@ -87,7 +89,8 @@ pub fn plan() -> anyhow::Result<Plan> {
     let dead: Vec<&Record> = adopted.iter().map(|(record, _)| record).collect();
     let steps = steps(&dead, &volumes, |volume| volume.device.is_some_and(lvm::is_suspended));
     let unrecorded = unrecorded(&dead, &alive, &volumes);
-    Ok(Plan { steps, unrecorded, adopted })
+    let interrupted = dead.iter().flat_map(|record| &record.intents).filter_map(interrupted).collect();
+    Ok(Plan { steps, unrecorded, interrupted, adopted })
 }
 
 /// The steps that clean up after `dead`: pure.
@@ -116,6 +119,17 @@ fn origin_of(intent: &Intent) -> Option<&str> {
         Intent::Snapshot { origin_uuid, .. } => Some(origin_uuid),
         _ => None,
     }
+}
+
+/// LVM goes on with a merge by itself; the mount and the server it knows nothing of.
+fn interrupted(intent: &Intent) -> Option<String> {
+    let Intent::Merge { group, name, origin, mount_point, unit } = intent else { return None };
+    let at = mount_point.display();
+    let start = unit.as_ref().map(|unit| format!(", then `systemctl start {unit}`")).unwrap_or_default();
+    Some(format!(
+        "a rollback of {group}/{origin} to {name} died: look whether it was merged (`lvs -a {group}`); if {at} is not \
+         mounted, `lvchange -ay {group}/{origin}` and `mount {at}`{start}"
+    ))
 }
 
 fn unrecorded(dead: &[&Record], alive: &[RunId], volumes: &[Volume]) -> Vec<String> {
@@ -183,6 +197,7 @@ pub fn recover(observer: &dyn Observer) -> anyhow::Result<()> {
              look at it with `mysnap snapshots`, remove it with `mysnap release`"
         ));
     }
+    plan.interrupted.iter().for_each(|text| observer.warn(text));
     if plan.is_empty() {
         return Ok(());
     }
@@ -221,6 +236,17 @@ mod tests {
         let removed: Vec<&Step> = steps.iter().filter(|s| matches!(s, Step::Remove { .. })).collect();
         assert!(matches!(removed.as_slice(), [Step::Remove { uuid, .. }] if uuid == "a"), "{removed:?}");
         assert_eq!(unrecorded(&[&record], &[], &volumes), ["vg0/other"]);
+    }
+
+    #[test]
+    fn what_a_dead_rollback_left_is_told_with_the_commands() {
+        let (mount_point, unit) = ("/var/lib/mysql".into(), Some("mariadb.service".into()));
+        let name = |name: &str| name.to_owned();
+        let (group, name, origin) = (name("vg0"), name("kept"), name("data"));
+        let text = interrupted(&Intent::Merge { group, name, origin, mount_point, unit }).unwrap();
+        for part in ["vg0/data to kept", "mount /var/lib/mysql", "systemctl start mariadb.service"] {
+            assert!(text.contains(part), "{part}: {text}");
+        }
     }
 
     #[test]

@@ -13,11 +13,12 @@ use anyhow::Context as _;
 
 use service::Service;
 
-use crate::fault::{Fault, Kind};
+use crate::fault::{Failure, Fault, Kind};
 use crate::lvm::{self, LvRef, Volume};
 use crate::run::events::{Event, Observer};
-use crate::run::{Intent, Run};
-use crate::server::{Access, running};
+use crate::run::{self, Intent, Run};
+use crate::server::Access;
+use crate::server::running::{self, User};
 use crate::snapshot;
 use crate::sys::cancel::Cancel;
 use crate::sys::cmd::Call;
@@ -25,6 +26,8 @@ use crate::sys::mount::mount_points;
 
 /// How long the server may take to answer after the rollback: it recovers first.
 const START: Duration = Duration::from_secs(600);
+/// The names that a server's process has.
+const SERVERS: [&str; 2] = ["mariadbd", "mysqld"];
 
 /// What will be done.
 #[derive(Debug)]
@@ -47,14 +50,27 @@ pub fn plan(snapshots: &[Volume]) -> anyhow::Result<Plan> {
     let mut service = None;
     for merge in &merges {
         for user in running::users_of(&merge.mount_point)? {
-            let Some(found) = user.pid.map(Service::of_process).transpose()?.flatten() else {
-                let message = format!("{} uses {} and is no service", user.program, merge.mount_point.display());
-                return Err(Fault::new(Kind::Busy, message).hint("stop it first").into());
-            };
+            let found = service_of(&user, merge)?;
+            if service.as_ref().is_some_and(|known| *known != found) {
+                let message = format!("more than one server uses {}", merge.mount_point.display());
+                return Err(Fault::new(Kind::Busy, message).hint("stop all of them first").into());
+            }
             service = Some(found);
         }
     }
     Ok(Plan { snapshots: merges, service })
+}
+
+/// The service of a *server*. Whatever else uses the volume is not ours to stop: a shell in the
+/// directory belongs to a service too, that of the remote login.
+fn service_of(user: &User, merge: &Merge) -> anyhow::Result<Service> {
+    let server = SERVERS.contains(&user.program.as_str());
+    let service = user.pid.filter(|_| server).map(Service::of_process).transpose()?.flatten();
+    service.ok_or_else(|| {
+        let what = if server { "a server that is no service" } else { "no server" };
+        let message = format!("{user} uses {} and is {what}", merge.mount_point.display());
+        Fault::new(Kind::Busy, message).hint("stop it first; nothing was touched").into()
+    })
 }
 
 fn merge_of(snapshot: &Volume) -> anyhow::Result<Merge> {
@@ -64,7 +80,11 @@ fn merge_of(snapshot: &Volume) -> anyhow::Result<Merge> {
     if snapshot.invalid {
         return Err(wrong("overflowed: it holds nothing any more").into());
     }
-    let device = lvm::volume(&origin)?.and_then(|v| v.device);
+    let found = lvm::volume(&origin)?;
+    if let Some(volume) = &found {
+        run::refuse_live_on(&volume.uuid)?;
+    }
+    let device = found.and_then(|v| v.device);
     let mounts = mount_points()?;
     let at = mounts.iter().find(|m| Some(m.device) == device && m.root == std::path::Path::new("/"));
     let mount_point = at.map(|m| m.path.clone()).ok_or_else(|| {
@@ -99,16 +119,17 @@ impl Plan {
     }
 }
 
-/// Does it.
+/// Does it. Where the volumes can't be freed nothing is merged, and the server is started again.
 pub fn execute(plan: &Plan, observer: &dyn Observer, cancel: &Cancel) -> anyhow::Result<()> {
     let first = plan.snapshots.first().context("there is no snapshot to roll back to")?;
-    let mut run = Run::begin("rollback", None, &first.mount_point)?;
     cancel.check()?;
+    let mut run = Run::begin("rollback", None, &first.mount_point)?;
     for merge in &plan.snapshots {
         run.intend(intent(merge, plan.service.as_ref()))?;
     }
-    if let Some(service) = &plan.service {
-        observer.phase("stop", || service.stop(), |()| format!("{} is stopped", service.unit))?;
+    if let Err(error) = free(plan, observer) {
+        let back = bring_back(plan).and_then(|()| run.forget());
+        return Err(Failure::join(error, back.err().into_iter().collect()));
     }
     for merge in &plan.snapshots {
         observer.phase("merge", || roll_back(merge, observer), |()| format!("{} is as it was", merge.origin))?;
@@ -117,6 +138,23 @@ pub fn execute(plan: &Plan, observer: &dyn Observer, cancel: &Cancel) -> anyhow:
         observer.phase("start", || start(service, cancel), |()| format!("{} answers", service.unit))?;
     }
     run.forget()
+}
+
+/// Stops the server and unmounts the volumes.
+fn free(plan: &Plan, observer: &dyn Observer) -> anyhow::Result<()> {
+    if let Some(service) = &plan.service {
+        observer.phase("stop", || service.stop(), |()| format!("{} is stopped", service.unit))?;
+    }
+    plan.snapshots.iter().try_for_each(unmount)
+}
+
+/// The same backwards, with nothing merged.
+fn bring_back(plan: &Plan) -> anyhow::Result<()> {
+    let mounts = mount_points()?;
+    for merge in plan.snapshots.iter().filter(|merge| mounts.iter().all(|m| m.path != merge.mount_point)) {
+        mount(merge)?;
+    }
+    plan.service.as_ref().map_or(Ok(()), Service::start)
 }
 
 fn intent(merge: &Merge, service: Option<&Service>) -> Intent {
@@ -129,14 +167,17 @@ fn intent(merge: &Merge, service: Option<&Service>) -> Intent {
     }
 }
 
-/// From here on nothing is cancelled: a volume that is not mounted again helps nobody.
-fn roll_back(merge: &Merge, observer: &dyn Observer) -> anyhow::Result<()> {
-    Call::new("umount").arg(&merge.mount_point).run().map_err(|error| {
+fn unmount(merge: &Merge) -> anyhow::Result<()> {
+    Ok(Call::new("umount").arg(&merge.mount_point).run().map_err(|error| {
         let at = merge.mount_point.display();
         Fault::new(Kind::Busy, format!("cannot unmount {at}"))
             .hint(format!("`fuser -vm {at}` names what uses it"))
             .caused_by(error)
-    })?;
+    })?)
+}
+
+/// From here on nothing is cancelled: a volume that is not mounted again helps nobody.
+fn roll_back(merge: &Merge, observer: &dyn Observer) -> anyhow::Result<()> {
     let merged = snapshot::start_merge(&merge.origin, &merge.snapshot).and_then(|()| {
         snapshot::finish_merge(&merge.origin, &merge.snapshot, |progress| {
             let text = format!("{:.1}% of the snapshot is still to be copied back", progress.left);

@@ -92,6 +92,18 @@ pub fn refuse_live(id: &RunId) -> anyhow::Result<()> {
     Err(Fault::new(Kind::Busy, message).hint("wait for it to end").into())
 }
 
+/// An error while a live run takes or reads snapshots of the volume with `uuid`.
+pub fn refuse_live_on(uuid: &str) -> anyhow::Result<()> {
+    let (records, _) = record::all()?;
+    for record in records.iter().filter(|record| record.has_snapshot_of(uuid)) {
+        if record.try_adopt()?.is_none() {
+            let message = format!("a snapshot of the volume is in use by {}", record.holder());
+            return Err(Fault::new(Kind::Busy, message).hint("wait for it to end; nothing was touched").into());
+        }
+    }
+    Ok(())
+}
+
 fn claim(path: &Path, record: &Record, datadir: &Path) -> anyhow::Result<LockFile> {
     match LockFile::try_lock(path)? {
         Attempt::Held(mut lock) => {

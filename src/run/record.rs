@@ -85,6 +85,11 @@ impl Record {
         format!("{}{job} (pid {}, run {}, since {since})", self.verb, self.pid, self.id)
     }
 
+    /// Whether the run makes, or made, a snapshot of the volume with `uuid`.
+    pub fn has_snapshot_of(&self, uuid: &str) -> bool {
+        self.intents.iter().any(|i| matches!(i, Intent::Snapshot { origin_uuid, .. } if origin_uuid == uuid))
+    }
+
     /// Writes the record durably.
     pub fn save(&self) -> anyhow::Result<()> {
         let text = serde_json::to_vec_pretty(self).context("cannot write the run's record")?;

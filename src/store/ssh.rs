@@ -188,6 +188,8 @@ fn ssh_command(user: Option<&str>, options: &SshOptions, control: Option<&Path>)
     };
     option("ControlPath", Some(control.unwrap_or(Path::new("none"))));
     option("UserKnownHostsFile", options.known_hosts.as_deref());
+    // The file that was named vouches alone.
+    option("GlobalKnownHostsFile", options.known_hosts.as_ref().map(|_| Path::new("/dev/null")));
     option("IdentityFile", options.key.as_deref());
     command.extend(options.key.iter().map(|_| "-oIdentitiesOnly=yes".to_owned()));
     if control.is_some() {

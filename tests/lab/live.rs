@@ -162,6 +162,36 @@ impl BeforeSnapshot {
     }
 }
 
+/// A snapshot command that comes to a halt under the lock until the test lets it go on.
+pub struct Halt {
+    _command: BeforeSnapshot,
+}
+
+impl Halt {
+    const HERE: &str = "/run/mysnap-test-halt";
+
+    pub fn new() -> Self {
+        let here = Self::HERE;
+        drop(try_run(&["rm", "-f", here]));
+        Self { _command: BeforeSnapshot::runs(&format!("touch {here}; while [ -e {here} ]; do sleep 0.05; done")) }
+    }
+
+    /// Waits until it was come to.
+    pub fn reached(&self) {
+        until("the hold", || std::path::Path::new(Self::HERE).exists());
+    }
+
+    pub fn go_on(self) {
+        run(&["rm", Self::HERE]);
+    }
+}
+
+impl Drop for Halt {
+    fn drop(&mut self) {
+        drop(try_run(&["rm", "-f", Self::HERE]));
+    }
+}
+
 impl Drop for BeforeSnapshot {
     fn drop(&mut self) {
         drop(try_run(&["rm", "-f", &self.0]));

@@ -8,12 +8,13 @@
 
 mod backup;
 mod disk;
-mod host;
-mod restore;
 mod faults;
 mod host;
 mod live;
+mod places;
 mod preflight;
+mod restore;
+mod rollback;
 mod server;
 mod store;
 #[path = "../store/suite.rs"]

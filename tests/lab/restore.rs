@@ -31,8 +31,13 @@ fn restoring(config: &str, to: &Path, more: &[&str]) -> Child {
     command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
 }
 
-/// Starts a second server on `datadir`, asks it for the demo's rows, and ends it.
+/// Starts a second server on `datadir`, counts the demo's rows in it, and ends it.
 fn start_and_count(datadir: &Path) -> u64 {
+    start_and_ask(datadir, "SELECT COUNT(*) FROM shop.orders").parse().unwrap()
+}
+
+/// Starts a second server on `datadir`, asks it `query`, and ends it.
+pub fn start_and_ask(datadir: &Path, query: &str) -> String {
     let program = if host::is_mariadb_installed() { "/usr/sbin/mariadbd" } else { "/usr/sbin/mysqld" };
     let own = datadir.with_extension("run");
     run(&["install", "-d", "-o", "mysql", "-g", "mysql", text(&own)]);
@@ -56,7 +61,7 @@ fn start_and_count(datadir: &Path) -> u64 {
         options.extend(["--mysqlx=OFF", "--secure-file-priv="].map(str::to_owned));
     }
     let mut child = spawn(program, &options);
-    let count = format!("{} -N -u root -S {} -e 'SELECT COUNT(*) FROM shop.orders'", host::client(), at("s"));
+    let count = format!("{} -N -u root -S {} -e '{query}'", host::client(), at("s"));
     let counted = mysnap::sys::retry::until(Duration::from_secs(120), || {
         let output = host::try_run(&["sh", "-c", &count]);
         if output.status.success() { Ok(output) } else { Err(String::from_utf8_lossy(&output.stderr).into_owned()) }
@@ -65,7 +70,7 @@ fn start_and_count(datadir: &Path) -> u64 {
     child.wait().unwrap();
     let counted = counted.unwrap_or_else(|error| panic!("{error}\n{}", run(&["tail", "-n", "40", &at("log")])));
     run(&["rm", "-r", text(&own)]);
-    String::from_utf8_lossy(&counted.stdout).trim().parse().unwrap()
+    String::from_utf8_lossy(&counted.stdout).trim().to_owned()
 }
 
 #[expect(clippy::disallowed_methods, reason = "a program that the test ends")]

@@ -1,0 +1,132 @@
+//! A kept snapshot and its two ends: rolled back to, or released.
+
+use mysql::prelude::Queryable as _;
+use nix::sys::signal::Signal;
+
+use crate::host::{self, Ran, mysnap, mysnap_ok, run, try_run};
+use crate::live::{Live, Undo, expect, local, until};
+use crate::support::start_server;
+
+/// Makes a backup that keeps its snapshot; the run's id.
+fn keep(extra: &str) -> String {
+    let kept = || -> Vec<String> {
+        let listed: serde_json::Value = serde_json::from_str(&mysnap_ok(&["snapshots", "--json"])).unwrap();
+        listed.as_array().unwrap().iter().map(|row| row["run"].as_str().unwrap().to_owned()).collect()
+    };
+    let before = kept();
+    mysnap_ok(&["--config", &local("keep", extra), "backup", "local", "--keep-snapshot"]);
+    kept().into_iter().find(|id| !before.contains(id)).expect("a snapshot is kept")
+}
+
+fn server_is_up() -> bool {
+    try_run(&["systemctl", "is-active", "--quiet", host::service()]).status.success()
+}
+
+fn refused(ran: &Ran, status: i32, words: &[&str]) {
+    expect(ran, status, words);
+    assert!(server_is_up(), "a refused rollback must not touch the server: {}", ran.stderr);
+    host::assert_writable();
+}
+
+fn rows() -> Vec<u32> {
+    host::root().query("SELECT n FROM undo_me.t ORDER BY n").unwrap()
+}
+
+#[test]
+fn a_server_goes_back_to_its_kept_snapshot_and_only_when_nothing_else_would_be_hurt() {
+    let mut root = host::root();
+    root.query_drop("DROP DATABASE IF EXISTS undo_me").unwrap();
+    root.query_drop("CREATE DATABASE undo_me").unwrap();
+    root.query_drop("CREATE TABLE undo_me.t (n INT)").unwrap();
+    root.query_drop("INSERT INTO undo_me.t VALUES (1)").unwrap();
+    let id = keep("");
+    root.query_drop("INSERT INTO undo_me.t VALUES (2)").unwrap();
+    drop(root);
+
+    let plan = mysnap(&["rollback", &id, "--dry-run"]);
+    refused(&plan, 0, &["stop ", "unmount /var/lib/mysql", "lost for good: everything written since"]);
+    refused(&mysnap(&["rollback", &id]), 11, &["not confirmed", "--yes"]);
+    refused(&mysnap(&["release", &id]), 11, &["no rollback to it is possible any more"]);
+    refused(&mysnap(&["rollback", "20260101T000000Z-abcd", "--yes"]), 10, &["has no snapshot here"]);
+    refused(&mysnap(&["rollback", "yesterday", "--yes"]), 2, &["`mysnap snapshots` lists the runs"]);
+    a_stranger_on_the_volume_is_not_stopped(&id);
+    a_running_backup_is_not_pulled_away(&id);
+    assert_eq!(rows(), [1, 2]);
+
+    let ran = mysnap(&["rollback", &id, "--yes"]);
+    expect(&ran, 0, &["the server answers on the rolled back data"]);
+    assert_eq!(rows(), [1]);
+    host::assert_nothing_left();
+    host::root().query_drop("DROP DATABASE undo_me").unwrap();
+}
+
+/// A shell in the data directory belongs to a service too: that of the remote login.
+fn a_stranger_on_the_volume_is_not_stopped(id: &str) {
+    #[expect(clippy::disallowed_methods, reason = "tests start programs too")]
+    let mut stranger = std::process::Command::new("sleep").arg("600").current_dir("/var/lib/mysql").spawn().unwrap();
+    let ran = mysnap(&["rollback", id, "--yes"]);
+    stranger.kill().unwrap();
+    stranger.wait().unwrap();
+    refused(&ran, 5, &["sleep (process", "uses /var/lib/mysql and is no server", "stop it first"]);
+}
+
+fn a_running_backup_is_not_pulled_away(id: &str) {
+    let mut live = Live::backup(&local("meanwhile", "bandwidth_limit = \"4MiB\"\n"));
+    live.wait_for("copy");
+    let ran = mysnap(&["rollback", id, "--yes"]);
+    live.signal(Signal::SIGTERM);
+    assert_eq!(live.finish().status, 143);
+    refused(&ran, 5, &["in use by backup local (pid"]);
+}
+
+#[test]
+fn a_volume_that_cannot_be_freed_costs_no_more_than_a_restart() {
+    let id = keep("");
+    // Something that has no file open on the volume still keeps it: a mount on top.
+    run(&["sh", "-c", "mkdir -p /var/lib/mysql/top && mount -t tmpfs tmpfs /var/lib/mysql/top"]);
+    let ran = {
+        let _gone = Undo::with("umount /var/lib/mysql/top; rmdir /var/lib/mysql/top");
+        mysnap(&["rollback", &id, "--yes"])
+    };
+    refused(&ran, 5, &["cannot unmount /var/lib/mysql", "fuser -vm"]);
+    assert_eq!(run(&["lvs", "--noheadings", "-o", "lv_name", "@mysnap"]).lines().count(), 1, "the snapshot stays");
+    expect(&mysnap(&["release", &id, "--yes"]), 0, &["removed vg0/data_mysnap_"]);
+    host::assert_nothing_left();
+}
+
+#[test]
+fn an_overflowed_snapshot_is_refused_and_can_be_released() {
+    if host::is_thin() {
+        return;
+    }
+    let id = keep("snapshot_size = \"16MiB\"\n");
+    run(&["dd", "if=/dev/urandom", "of=/var/lib/mysql/ballast", "bs=1M", "count=24", "conv=fsync", "status=none"]);
+    run(&["rm", "/var/lib/mysql/ballast"]);
+    let invalid = || run(&["lvs", "--noheadings", "-o", "lv_snapshot_invalid", "@mysnap"]).contains("invalid");
+    until("the overflow", invalid);
+    refused(&mysnap(&["rollback", &id, "--yes"]), 3, &["overflowed: it holds nothing any more"]);
+    expect(&mysnap(&["release", &id, "--yes"]), 0, &["removed vg0/data_mysnap_"]);
+    host::assert_nothing_left();
+}
+
+#[test]
+fn a_volume_that_is_being_merged_is_not_backed_up() {
+    let mut create = vec!["lvcreate", "-qy", "-s", "-n", "foreign", "vg0/data"];
+    create.extend(if host::is_thin() { ["-kn", "-ay"] } else { ["-L", "64M"] });
+    run(&create);
+    // Accepted while the origin is open: it begins at the next activation.
+    run(&["lvconvert", "-qy", "--merge", "vg0/foreign"]);
+    let ran = mysnap(&["--config", &local("merging", ""), "backup", "local"]);
+    run(&["systemctl", "stop", host::service()]);
+    run(&["umount", "/var/lib/mysql"]);
+    run(&["lvchange", "-an", "vg0/data"]);
+    run(&["lvchange", "-ay", "vg0/data"]);
+    run(&["mount", "/var/lib/mysql"]);
+    start_server();
+    expect(&ran, 3, &["vg0/data is being merged with a snapshot", "repair it first"]);
+    until("the end of the merge", || {
+        drop(try_run(&["lvchange", "--poll", "y", "vg0/data"]));
+        !run(&["lvs", "-a", "--noheadings", "-o", "lv_name", "vg0"]).contains("foreign")
+    });
+    host::assert_nothing_left();
+}
