@@ -11,9 +11,11 @@ use std::io::{Read, Write as _};
 use std::os::unix::process::CommandExt as _;
 use std::process::{Child, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, killpg};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
 use super::cancel::{Cancel, POLL};
@@ -343,13 +345,16 @@ impl Running<'_> {
             return;
         }
         self.signal(Signal::SIGTERM);
+        self.wait_for_end();
+        self.signal(Signal::SIGKILL);
+        // Not for ever: what waits for a disk that hangs does not even notice a SIGKILL.
+        self.wait_for_end();
+    }
+
+    fn wait_for_end(&mut self) {
         let end = Instant::now() + GRACE;
         while Instant::now() < end && !self.has_ended() {
             std::thread::sleep(POLL / 4);
-        }
-        self.signal(Signal::SIGKILL);
-        if let Err(error) = self.child.wait() {
-            tracing::warn!(argv = self.argv, %error, "cannot wait for a killed program");
         }
     }
 
@@ -362,15 +367,35 @@ impl Running<'_> {
     }
 }
 
+/// Spared programs that were let go of: their work is not over.
+static LET_GO: Mutex<Vec<(Pid, String)>> = Mutex::new(Vec::new());
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        if let (true, false, Ok(pid)) = (self.spared, self.has_ended(), i32::try_from(self.child.id())) {
+            let mut let_go = LET_GO.lock().unwrap_or_else(PoisonError::into_inner);
+            let_go.push((Pid::from_raw(pid), self.argv.clone()));
+        }
+    }
+}
+
+/// The spared programs that we let go of and that still run.
+pub fn still_running() -> Vec<String> {
+    let mut let_go = LET_GO.lock().unwrap_or_else(PoisonError::into_inner);
+    let_go.retain(|(pid, _)| waitpid(*pid, Some(WaitPidFlag::WNOHANG)) == Ok(WaitStatus::StillAlive));
+    let_go.iter().map(|(_, argv)| argv.clone()).collect()
+}
+
 fn forward(source: Option<impl Read + Send + 'static>, sender: Sender<Piece>, wrap: fn(Vec<u8>) -> Piece) {
     let Some(mut source) = source else { return };
     std::thread::spawn(move || {
         let mut buffer = vec![0; 64 * 1024];
-        while let Ok(count) = source.read(&mut buffer) {
+        let mut listened_to = true;
+        while let Ok(count @ 1..) = source.read(&mut buffer) {
+            // Read on when nobody listens any more: a program that was let go of must not meet a
+            // closed pipe.
             let piece = buffer.get(..count).unwrap_or_default();
-            if piece.is_empty() || sender.send(wrap(piece.to_vec())).is_err() {
-                break;
-            }
+            listened_to = listened_to && sender.send(wrap(piece.to_vec())).is_ok();
         }
     });
 }
@@ -434,6 +459,9 @@ mod tests {
         assert!(matches!(call.run().unwrap_err(), CommandError::Deadline { spared: true, .. }));
         let processes = Call::new("ps").args(["-eo", "args"]).stdout().unwrap();
         assert!(processes.contains("sleep 1.2345"), "{processes}");
+        assert!(still_running().iter().any(|argv| argv.contains("1.2345")));
+        std::thread::sleep(Duration::from_millis(1500));
+        assert!(!still_running().iter().any(|argv| argv.contains("1.2345")));
     }
 
     #[test]

@@ -9,5 +9,6 @@
 mod backup;
 mod host;
 mod server;
+mod snapshot;
 mod support;
 mod witness;
