@@ -23,6 +23,9 @@ use crate::sys::units::Bytes;
 /// How long an LVM command may take before we let go of it.
 const DEADLINE: Duration = Duration::from_secs(60);
 
+/// A busy group fails at once instead of making us wait, and leaves no command behind that would
+/// begin its work much later.
+const NO_WAITING: &str = "global{wait_for_locks=0}";
 /// What makes an LVM command short: no waiting for locks, no locking of memory, no metadata backup
 /// (it is made after the unlock), no dmeventd.
 const UNDER_LOCK: &str = "global{wait_for_locks=0} activation{reserved_memory=0 reserved_stack=0 monitoring=0} \
@@ -56,11 +59,19 @@ pub fn volume(name: &LvRef) -> anyhow::Result<Option<Volume>> {
 
 /// A volume group with its devices.
 pub fn group(name: &VgName) -> anyhow::Result<Group> {
+    let mut group = group_without_devices(name)?;
+    group.devices = report::parse_devices(&reading("pvs").args(["-o", "pv_name,vg_name"]).stdout()?, name)?;
+    Ok(group)
+}
+
+/// The room that a volume group has.
+pub fn free_in(name: &VgName) -> anyhow::Result<Bytes> {
+    Ok(group_without_devices(name)?.free)
+}
+
+fn group_without_devices(name: &VgName) -> anyhow::Result<Group> {
     let groups = report::parse_groups(&reading("vgs").args(["-o", report::GROUP_FIELDS]).stdout()?)?;
-    let mut group = groups.into_iter().find(|g| g.name == *name);
-    let found = group.as_mut().with_context(|| format!("there is no volume group {name}"))?;
-    found.devices = report::parse_devices(&reading("pvs").args(["-o", "pv_name,vg_name"]).stdout()?, name)?;
-    group.context("found above")
+    groups.into_iter().find(|g| g.name == *name).with_context(|| format!("there is no volume group {name}"))
 }
 
 /// Whether the device with these kernel numbers is suspended: every write to it then waits.
@@ -97,7 +108,7 @@ pub fn explained(error: CommandError, group: &VgName) -> anyhow::Error {
 pub fn create_store(store: &LvRef, size: Bytes, tags: &[String]) -> Result<(), CommandError> {
     // -Wn -Zn: an inactive volume can't be wiped or zeroed by lvcreate; the caller does it.
     changing("lvcreate")
-        .args(["-an", "-Wn", "-Zn", "-n", store.lv.as_str(), "-L", &format!("{}b", size.0)])
+        .args(["--config", NO_WAITING, "-an", "-Wn", "-Zn", "-n", store.lv.as_str(), "-L", &format!("{}b", size.0)])
         .args(tags.iter().flat_map(|tag| ["--addtag", tag]))
         .arg(store.vg.as_str())
         .run()
@@ -154,9 +165,11 @@ pub fn extend(volume: &LvRef, by: Bytes) -> Result<(), CommandError> {
     changing("lvextend").args(["-L", &format!("+{}b", by.0), &volume.to_string()]).run()
 }
 
-/// Removes a volume.
-pub fn remove(volume: &LvRef) -> Result<(), CommandError> {
-    changing("lvremove").arg(volume.to_string()).run()
+/// Removes the volume of this name if it is the one with this identifier. Success does not say
+/// which: where another has taken the name meanwhile, nothing is removed.
+pub fn remove(volume: &Volume) -> Result<(), CommandError> {
+    let same = format!("lv_uuid={}", volume.uuid);
+    changing("lvremove").args(["-S", &same, &volume.name.to_string()]).run()
 }
 
 /// Writes LVM's own backup of the group's metadata, which the commands under the lock leave out.

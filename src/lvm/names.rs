@@ -35,21 +35,32 @@ impl LvName {
     pub fn as_str(&self) -> &str {
         &self.0
     }
-
-    /// The name of a snapshot of `origin` made by `run`: the origin's name, shortened where LVM's
-    /// limit asks for it, and the run.
-    pub fn snapshot_of(origin: &Self, run: &RunId) -> Self {
-        // 127 bytes less what device-mapper may add ("-cow") and our own suffix; names are ASCII.
-        let kept: String = origin.0.chars().take(80).collect();
-        Self(format!("{kept}_mysnap_{run}"))
-    }
 }
 
+/// device-mapper's limit, less what LVM adds to the names of a snapshot's parts (`-cow`, `-real`).
+const LONGEST_DEVICE_NAME: usize = 127 - 5;
+
 impl LvRef {
+    /// The name of a snapshot of `origin` made by `run`: the origin's name, shortened where the
+    /// name of the device would become too long, and the run.
+    pub fn snapshot_of(origin: &Self, run: &RunId) -> Self {
+        let suffix = format!("_mysnap_{run}");
+        let room = LONGEST_DEVICE_NAME.saturating_sub(device_length(&origin.vg.0) + 1 + device_length(&suffix));
+        let fits = |end: &usize| origin.lv.0.get(..*end).is_some_and(|kept| device_length(kept) <= room);
+        let end = (0..=origin.lv.0.len()).rev().find(fits).unwrap_or(0);
+        let kept = origin.lv.0.get(..end).unwrap_or_default();
+        Self { vg: origin.vg.clone(), lv: LvName(format!("{kept}{suffix}")) }
+    }
+
     /// `/dev/vg/lv`.
     pub fn device(&self) -> PathBuf {
         Path::new("/dev").join(&self.vg.0).join(&self.lv.0)
     }
+}
+
+/// How long a name is in device-mapper's, which doubles hyphens.
+fn device_length(name: &str) -> usize {
+    name.len() + name.bytes().filter(|byte| *byte == b'-').count()
 }
 
 impl fmt::Display for VgName {
@@ -149,11 +160,18 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_snapshots_name_is_always_a_name(origin in "[a-zA-Z0-9+_.][a-zA-Z0-9+_.-]{0,126}") {
-            prop_assume!(origin != "." && origin != "..");
+        fn a_snapshots_name_is_always_a_name(
+            vg in "[a-zA-Z0-9+_.][a-zA-Z0-9+_.-]{0,39}",
+            lv in "[a-zA-Z0-9+_.][a-zA-Z0-9+_.-]{0,126}",
+        ) {
+            prop_assume!(![".", ".."].contains(&vg.as_str()) && ![".", ".."].contains(&lv.as_str()));
             let run: RunId = "20261121T092233Z-4f2a".parse().unwrap();
-            let name = LvName::snapshot_of(&origin.parse().unwrap(), &run);
-            prop_assert!(name.as_str().parse::<LvName>().is_ok());
+            let origin: LvRef = format!("{vg}/{lv}").parse().unwrap();
+            let name = LvRef::snapshot_of(&origin, &run);
+            prop_assert!(name.lv.as_str().parse::<LvName>().is_ok());
+            prop_assert!(name.lv.as_str().ends_with(run.as_str()));
+            let device = device_length(name.vg.as_str()) + 1 + device_length(name.lv.as_str());
+            prop_assert!(device <= LONGEST_DEVICE_NAME, "{device}");
             prop_assert!(run_tag(&run).len() < 128);
         }
     }

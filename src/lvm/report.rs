@@ -3,6 +3,8 @@
 //! Warnings and notices go to standard error and are never parsed. Numbers come as text, in bytes,
 //! without a unit.
 
+use std::collections::HashSet;
+
 use anyhow::Context as _;
 use serde::Deserialize;
 
@@ -75,6 +77,11 @@ impl Volume {
     /// Whether a merge into it has been started (`lv_attr` begins with `O`).
     pub fn has_merging_snapshot(&self) -> bool {
         self.attr.starts_with('O')
+    }
+
+    /// Whether it is the origin of a thick snapshot (`lv_attr` begins with `o` or `O`).
+    pub fn has_thick_snapshot(&self) -> bool {
+        matches!(self.attr.as_bytes().first(), Some(b'o' | b'O'))
     }
 
     /// The run of ours that made it; none where it isn't ours.
@@ -164,7 +171,11 @@ struct RawDevice {
 /// The volumes of a report made with `--reportformat json --units b --nosuffix`.
 pub fn parse_volumes(json: &str) -> anyhow::Result<Vec<Volume>> {
     let document: Document<Volumes> = serde_json::from_str(json).context("lvs did not answer with its JSON report")?;
-    document.report.into_iter().flat_map(|report| report.lv).map(volume).collect()
+    let rows: Vec<Volume> =
+        document.report.into_iter().flat_map(|report| report.lv).map(volume).collect::<anyhow::Result<_>>()?;
+    // `segtype` makes LVM report a row for each segment.
+    let mut seen = HashSet::new();
+    Ok(rows.into_iter().filter(|volume| seen.insert(volume.uuid.clone())).collect())
 }
 
 /// The groups of a report, without their devices.

@@ -29,7 +29,7 @@ pub use thin::Thin;
 
 use crate::fault::{Fault, Kind};
 use crate::id::RunId;
-use crate::lvm::{self, Group, LvName, LvRef, TAG, Volume, run_tag};
+use crate::lvm::{self, Group, LvRef, TAG, Volume, run_tag};
 use crate::sys::cmd::{CommandError, Running};
 use crate::sys::units::Bytes;
 
@@ -93,7 +93,7 @@ pub struct Spec {
 impl Spec {
     /// A snapshot of `origin` for `run`.
     pub fn new(origin: Volume, group: Group, run: &RunId, size: Bytes) -> Self {
-        let name = LvRef { vg: origin.name.vg.clone(), lv: LvName::snapshot_of(&origin.name.lv, run) };
+        let name = LvRef::snapshot_of(&origin.name, run);
         Self { kind: SnapshotKind::of(&origin), origin, group, name, run: run.clone(), size }
     }
 

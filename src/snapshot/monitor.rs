@@ -3,7 +3,7 @@
 //! A thick store that fills up costs the backup; it is grown while the group has room. A thin pool
 //! that fills up costs *production* its writes; our snapshot is given up before that.
 
-use super::{Health, Snapshot, SnapshotKind};
+use super::{Health, Snapshot, SnapshotKind, plan};
 use crate::lvm::{self, LvRef, Volume};
 use crate::sys::units::{Bytes, Percent};
 
@@ -44,8 +44,10 @@ pub struct Sample {
     pub kind: SnapshotKind,
     /// The size of its store.
     pub size: Bytes,
-    /// Room in the group.
-    pub free: Bytes,
+    /// What its store may still be grown by: room in the group that the store has a use for.
+    pub growth: Bytes,
+    /// Whether the store holds every block of its origin: being full harms it no more.
+    pub cannot_overflow: bool,
 }
 
 /// What to do about it.
@@ -71,15 +73,20 @@ pub fn sample(snapshot: &Snapshot) -> anyhow::Result<Sample> {
         (Some(volume), SnapshotKind::Thick) => thick(volume),
         (Some(volume), SnapshotKind::Thin) => thin(volume, &volumes),
     };
-    let free = lvm::group(&spec.group.name)?.free;
     let size = volume.map_or(Bytes(0), |v| v.size);
-    Ok(Sample { health, kind: spec.kind, size, free })
+    let (growth, cannot_overflow) = match spec.kind {
+        SnapshotKind::Thick => {
+            let missing = plan::whole(spec.origin.size, spec.group.extent).0.saturating_sub(size.0);
+            (lvm::free_in(&spec.group.name)?.min(Bytes(missing)), missing == 0)
+        }
+        SnapshotKind::Thin => (Bytes(0), false),
+    };
+    Ok(Sample { health, kind: spec.kind, size, growth, cannot_overflow })
 }
 
 fn thick(volume: &Volume) -> Health {
-    // Without a percentage the kernel says "Invalid" or "Overflow".
     match volume.data_percent {
-        Some(used) if !volume.invalid && used < 100.0 => Health::Good { used },
+        Some(used) if !volume.invalid => Health::Good { used },
         _ => Health::Overflowed,
     }
 }
@@ -108,8 +115,9 @@ pub fn decide(sample: &Sample, limits: &Limits) -> Action {
         SnapshotKind::Thin if reached(limits.pool_give_up) => {
             Action::GiveUp("its pool is nearly full, which would stop the server")
         }
-        SnapshotKind::Thick if reached(limits.grow_at) && sample.free.0 > 0 => {
-            Action::Grow(limits.grow_by.of(sample.size).min(sample.free))
+        SnapshotKind::Thick if sample.cannot_overflow => Action::Continue,
+        SnapshotKind::Thick if reached(limits.grow_at) && sample.growth.0 > 0 => {
+            Action::Grow(limits.grow_by.of(sample.size).min(sample.growth))
         }
         SnapshotKind::Thick if reached(limits.give_up) => Action::GiveUp("its store is full and the group has no room"),
         SnapshotKind::Thick if reached(limits.warn) => Action::Warn(used),
@@ -123,7 +131,8 @@ mod tests {
     use proptest::prelude::*;
 
     fn sample_of(kind: SnapshotKind, used: f64, free: u64) -> Sample {
-        Sample { health: Health::Good { used }, kind, size: Bytes(100 << 20), free: Bytes(free) }
+        let health = Health::Good { used };
+        Sample { health, kind, size: Bytes(100 << 20), growth: Bytes(free), cannot_overflow: false }
     }
 
     #[test]
@@ -133,7 +142,9 @@ mod tests {
         assert_eq!(decide(&sample_of(SnapshotKind::Thick, 75.0, 0), &limits), Action::Warn(75.0));
         assert_eq!(decide(&sample_of(SnapshotKind::Thick, 85.0, 1 << 30), &limits), Action::Grow(Bytes(20 << 20)));
         assert_eq!(decide(&sample_of(SnapshotKind::Thick, 85.0, 0), &limits), Action::Warn(85.0));
-        assert!(matches!(decide(&sample_of(SnapshotKind::Thick, 95.0, 0), &limits), Action::GiveUp(_)));
+        let full = sample_of(SnapshotKind::Thick, 95.0, 0);
+        assert!(matches!(decide(&full, &limits), Action::GiveUp(_)));
+        assert_eq!(decide(&Sample { cannot_overflow: true, ..full }, &limits), Action::Continue);
     }
 
     #[test]

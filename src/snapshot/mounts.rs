@@ -4,12 +4,15 @@ use std::path::Path;
 
 use super::Snapshot;
 use crate::fault::{Fault, Kind};
+use crate::sys::cmd::Call;
 use crate::sys::mount::Mounted;
 
 /// Mounts `snapshot` read-only at `at`; `fstype` is that of its mounted origin.
 ///
-/// LVM freezes the file system while the snapshot is made, so ext4 has nothing to replay. XFS
-/// refuses a second file system with the same UUID, and would write its log to the snapshot.
+/// LVM freezes the file system while the snapshot is made, so ext4 has nothing to replay; but even
+/// a read-only mount makes it finish the removal of files that were open, which MySQL always has.
+/// So the device itself is made read-only. XFS refuses a second file system with the same UUID, and
+/// would write its log to the snapshot.
 pub fn mount(snapshot: &Snapshot, fstype: &str, at: &Path) -> anyhow::Result<Mounted> {
     let device = snapshot.spec.name.device();
     let options = match fstype {
@@ -17,6 +20,7 @@ pub fn mount(snapshot: &Snapshot, fstype: &str, at: &Path) -> anyhow::Result<Mou
         "xfs" => "nouuid,norecovery",
         other => return Err(unsupported(other).into()),
     };
+    Call::new("blockdev").arg("--setro").arg(&device).run()?;
     Mounted::new(&device, at, fstype, options, false)
 }
 

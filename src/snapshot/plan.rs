@@ -116,8 +116,8 @@ fn thick(origin: &Volume, group: &Group, free: Bytes, asked: StoreSize, rate: Wr
     Ok(Planned { origin: origin.clone(), group: group.clone(), size, cannot_overflow: size >= whole })
 }
 
-/// What a store needs when every chunk of its origin is rewritten.
-fn whole(origin: Bytes, extent: Bytes) -> Bytes {
+/// What a store needs when every chunk of its origin is rewritten: it cannot overflow.
+pub(super) fn whole(origin: Bytes, extent: Bytes) -> Bytes {
     let chunks = origin.0.div_ceil(CHUNK) + 1;
     let exceptions = (chunks * EXCEPTION).div_ceil(CHUNK) + 1;
     up(Bytes((chunks + exceptions) * CHUNK), extent)

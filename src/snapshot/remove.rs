@@ -1,36 +1,44 @@
 //! Removing snapshots: ours only, told by tag, identifier, origin and kind.
 
-use std::time::Duration;
-
-use anyhow::Context as _;
+use std::time::{Duration, Instant};
 
 use crate::fault::{Fault, Kind};
 use crate::id::RunId;
 use crate::lvm::{self, Volume};
-use crate::sys::cmd::{self, Call};
-use crate::sys::retry;
+use crate::sys::cmd::{self, Call, CommandError};
 
 /// How long a busy volume is tried again.
 const DEADLINE: Duration = Duration::from_secs(30);
 /// How long an LVM command that was let go of is waited for.
 const LATE: Duration = Duration::from_secs(60);
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
 /// Removes the volume with `uuid` if it is one of ours; that it is gone already is success.
 ///
 /// It is ours when it carries our tags, and it is a snapshot, or a store that has not become one.
+/// LVM compares the identifier again under its own lock, so that a rename between our look and the
+/// removal costs another look, not another volume.
 pub fn remove(uuid: &str, run: &RunId) -> anyhow::Result<()> {
-    retry::until(DEADLINE, || {
-        let Some(volume) = lvm::volumes()?.into_iter().find(|v| v.uuid == uuid) else { return Ok(()) };
+    let end = Instant::now() + DEADLINE;
+    let mut pause = Duration::from_millis(50);
+    let mut failed = None;
+    while let Some(volume) = lvm::volumes()?.into_iter().find(|v| v.uuid == uuid) {
         refuse_what_is_not_ours(&volume, run)?;
-        lvm::remove(&volume.name).map_err(anyhow::Error::from)
-    })
-    .with_context(|| left_behind(uuid))
+        if Instant::now() >= end {
+            return Err(still_there(&volume, failed));
+        }
+        if failed.is_some() {
+            std::thread::sleep(pause);
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+        failed = lvm::remove(&volume).err();
+    }
+    Ok(())
 }
 
-/// Removes every volume that carries the tags of `run`, but for those kept on purpose. A command
-/// that was let go of may still make one: it is waited for first.
+/// Removes every volume that carries the tags of `run`, but for those kept on purpose.
 pub fn remove_all_of(run: &RunId) -> anyhow::Result<Vec<String>> {
-    cmd::settle(LATE)?;
+    wait_for_what_was_let_go()?;
     let mut removed = Vec::new();
     for volume in lvm::volumes_of_ours()? {
         if volume.run().as_ref() == Some(run) && !volume.has_tag(lvm::KEEP_TAG) {
@@ -41,24 +49,52 @@ pub fn remove_all_of(run: &RunId) -> anyhow::Result<Vec<String>> {
     Ok(removed)
 }
 
+/// An LVM command that still runs may yet make what is to be removed.
+fn wait_for_what_was_let_go() -> anyhow::Result<()> {
+    cmd::settle(LATE).map_err(|error| {
+        Fault::new(Kind::CleanupPending, "an LVM command still runs: what it makes cannot be removed yet")
+            .hint("the disk hangs, or another LVM command holds the group; then run `mysnap recover`")
+            .caused_by(error)
+            .into()
+    })
+}
+
 fn refuse_what_is_not_ours(volume: &Volume, run: &RunId) -> anyhow::Result<()> {
     let made_by_us = volume.run().as_ref() == Some(run);
     let shape = volume.origin.is_some() || (volume.segtype == "linear" && !volume.is_open());
-    if made_by_us && shape {
-        return Ok(());
+    if !made_by_us || !shape {
+        let message = format!("volume {} is not a snapshot of run {run}; it is left alone", volume.name);
+        return Err(Fault::new(Kind::Refused, message).into());
     }
-    let message = format!("volume {} is not a snapshot of run {run}; it is left alone", volume.name);
-    Err(Fault::new(Kind::Refused, message).into())
+    // lvremove would take the snapshots of what it removes with it, and they aren't ours.
+    if volume.has_thick_snapshot() {
+        let message = format!("snapshot {} has a snapshot of its own, which we did not make", volume.name);
+        return Err(Fault::new(Kind::Refused, message).hint("`lvs -a` shows it; remove that one first").into());
+    }
+    Ok(())
 }
 
-/// Which volume stays, and who uses it.
-fn left_behind(uuid: &str) -> String {
-    let volume = lvm::volumes().ok().and_then(|all| all.into_iter().find(|v| v.uuid == uuid));
-    let Some(volume) = volume else { return format!("cannot remove the snapshot with identifier {uuid}") };
-    let holders = Call::new("fuser").args(["-vm"]).arg(volume.name.device()).finish();
-    let holders = holders.map(|f| String::from_utf8_lossy(&f.stderr).split_whitespace().collect::<Vec<_>>().join(" "));
-    match holders {
-        Ok(text) if !text.is_empty() => format!("snapshot {} cannot be removed; it is used by: {text}", volume.name),
-        _ => format!("snapshot {} cannot be removed", volume.name),
+/// Which volume stays, why, and who uses it.
+fn still_there(volume: &Volume, failed: Option<CommandError>) -> anyhow::Error {
+    let mut message = format!("snapshot {} cannot be removed", volume.name);
+    let holders = holders(volume);
+    if !holders.is_empty() {
+        message = format!("{message}; it is used by {holders}");
     }
+    let fault = Fault::new(Kind::CleanupPending, message).hint("end what uses it, then run `mysnap recover`");
+    match failed {
+        Some(error) => fault.caused_by(error).into(),
+        None => fault.into(),
+    }
+}
+
+/// What `fuser` says: those who have files on it open, and those who have the device itself open.
+fn holders(volume: &Volume) -> String {
+    let ask = |how: &str| Call::new("fuser").arg(how).arg(volume.name.device()).finish();
+    let answers = ["-vm", "-v"].map(|how| ask(how).map(|f| words(&f.stderr)).unwrap_or_default());
+    answers.into_iter().find(|text| text.contains(' ')).unwrap_or_default()
+}
+
+fn words(text: &[u8]) -> String {
+    String::from_utf8_lossy(text).lines().skip(1).flat_map(str::split_whitespace).collect::<Vec<_>>().join(" ")
 }

@@ -19,5 +19,6 @@ mod server;
 mod store;
 #[path = "../store/suite.rs"]
 mod suite;
+mod snapshot;
 mod support;
 mod witness;

@@ -1,0 +1,21 @@
+//! One contract for both kinds of snapshot, on real volumes; each fault has its real cause.
+
+mod contract;
+mod hang;
+mod merge;
+mod own;
+mod room;
+mod scratch;
+
+/// Makes a test of each function for each kind.
+macro_rules! both_kinds {
+    ($($name:ident),* $(,)?) => {
+        mod thick {
+            $(#[test] fn $name() { super::$name(mysnap::snapshot::SnapshotKind::Thick) })*
+        }
+        mod thin {
+            $(#[test] fn $name() { super::$name(mysnap::snapshot::SnapshotKind::Thin) })*
+        }
+    };
+}
+use both_kinds;
