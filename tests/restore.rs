@@ -1,5 +1,7 @@
 //! Backups and their way back, on directories of this host.
 
+#![cfg(test)]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
@@ -21,7 +23,6 @@ struct Bench {
     store: LocalStore,
 }
 
-#[cfg(test)]
 impl Bench {
     /// A destination, and sources `data` and `log` with what `fill` puts there.
     fn new(fill: impl FnOnce(&Path)) -> Self {
@@ -93,7 +94,6 @@ fn golden() -> Manifest {
     Manifest::decode(include_bytes!("data/manifest-1.json")).unwrap()
 }
 
-#[cfg(test)]
 mod files {
     use super::*;
 

@@ -13,24 +13,17 @@ use mysnap::sys::cancel::Cancel;
 use sshd::Sshd;
 use suite::Bench;
 
-fn shell(words: &[&str]) -> Vec<String> {
-    words.iter().map(|&word| word.to_owned()).collect()
-}
-
 #[test]
 fn a_directory_keeps_the_contract() {
     let directory = tempfile::tempdir().unwrap();
-    let directory = directory.path().canonicalize().unwrap();
-    let shell = shell(&["sh", "-c"]);
-    Bench { prefix: String::new(), directory, ssh: SshOptions::default(), shell }.run_all();
+    Bench::here(&directory.path().canonicalize().unwrap()).run_all();
 }
 
 #[test]
 fn another_node_keeps_the_contract() {
     let (sshd, directory) = (Sshd::start(), tempfile::tempdir().unwrap());
-    let directory = directory.path().canonicalize().unwrap();
-    let ssh = sshd.options("known", "user");
-    Bench { prefix: Sshd::prefix(), directory, ssh, shell: shell(&["sh", "-c"]) }.run_all();
+    let here = Bench::here(&directory.path().canonicalize().unwrap());
+    Bench { prefix: Sshd::prefix(), ssh: sshd.options("known", "user"), ..here }.run_all();
 }
 
 #[test]

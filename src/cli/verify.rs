@@ -25,7 +25,7 @@ pub(super) fn verify(context: &Context<'_>, arguments: &VerifyArgs) -> anyhow::R
 }
 
 fn judge(context: &Context<'_>, report: &Report) -> anyhow::Result<()> {
-    if report.faults() == 0 {
+    if report.is_good() {
         context.output.result(&format!("backup {} is whole: {} files match their digests", report.id, report.files));
         return Ok(());
     }

@@ -7,7 +7,16 @@
 //! an empty disk `/dev/vdc`, and a second guest named by `MYSNAP_NODE2` with root's ssh.
 
 mod backup;
+mod disk;
 mod host;
+mod restore;
+mod faults;
+mod host;
+mod live;
+mod preflight;
 mod server;
+mod store;
+#[path = "../store/suite.rs"]
+mod suite;
 mod support;
 mod witness;

@@ -31,8 +31,10 @@ pub struct Bench {
     pub shell: Vec<String>,
 }
 
-const FIRST: &str = "20261121T092233Z-0001";
-const SECOND: &str = "20261121T092234Z-0002";
+/// The first backup of a test.
+pub const FIRST: &str = "20261121T092233Z-0001";
+/// The second backup of a test.
+pub const SECOND: &str = "20261121T092234Z-0002";
 
 fn job() -> JobName {
     "nightly".parse().unwrap()
@@ -45,6 +47,12 @@ fn id(text: &str) -> RunId {
 type Test = (&'static str, fn(&Place<'_>));
 
 impl Bench {
+    /// Destinations on this host.
+    pub fn here(directory: &Path) -> Self {
+        let shell = ["sh", "-c"].map(str::to_owned).to_vec();
+        Self { prefix: String::new(), directory: directory.to_owned(), ssh: SshOptions::default(), shell }
+    }
+
     /// Runs every test; each has a destination of its own.
     pub fn run_all(&self) {
         let tests: &[Test] = &[
@@ -82,18 +90,24 @@ impl<'a> Place<'a> {
     fn new(bench: &'a Bench) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let name = format!("b [{}] 'x'", NEXT.fetch_add(1, Ordering::Relaxed));
-        let path = bench.directory.join(name);
+        Self::at(bench, bench.directory.join(name))
+    }
+
+    /// The destination `path`.
+    pub fn at(bench: &'a Bench, path: PathBuf) -> Self {
         let destination: Destination = format!("{}{}", bench.prefix, path.display()).parse().unwrap();
         let cancel = Cancel::new();
         let store = open(&destination, &bench.ssh, &cancel).unwrap();
         Self { bench, path, store, cancel, source: tempfile::tempdir().unwrap() }
     }
 
-    fn store(&self) -> &dyn Store {
+    /// The store under test.
+    pub fn store(&self) -> &dyn Store {
         &*self.store
     }
 
-    fn source(&self) -> &Path {
+    /// Where its sources are.
+    pub fn source(&self) -> &Path {
         self.source.path()
     }
 
@@ -105,7 +119,8 @@ impl<'a> Place<'a> {
         Call::new(program).args(args).arg(&line).stdout().unwrap()
     }
 
-    fn sources(&self) -> Vec<Source> {
+    /// The same as what a backup is made of.
+    pub fn sources(&self) -> Vec<Source> {
         vec![Source { root: root("datadir", false), path: self.source().canonicalize().unwrap() }]
     }
 
@@ -113,7 +128,8 @@ impl<'a> Place<'a> {
         Work { transfer, progress: &|_| {}, cancel: &self.cancel }
     }
 
-    fn copy(&self, run: &str, sources: &[Source]) -> anyhow::Result<(Staging<'_>, Copied, Manifest)> {
+    /// A backup that only lacks its commit.
+    pub fn copy(&self, run: &str, sources: &[Source]) -> anyhow::Result<(Staging<'_>, Copied, Manifest)> {
         let transfer = Transfer::default();
         let staging = Staging::begin(self.store(), &job(), &id(run))?;
         let copied = staging.copy(sources, self.work(&transfer))?;
@@ -125,13 +141,15 @@ impl<'a> Place<'a> {
         Ok((staging, copied, manifest))
     }
 
-    fn backup(&self, run: &str) -> Copied {
+    /// A whole backup.
+    pub fn backup(&self, run: &str) -> Copied {
         let (staging, copied, manifest) = self.copy(run, &self.sources()).unwrap();
         staging.commit(manifest, &copied.files).unwrap();
         copied
     }
 
-    fn catalog(&self) -> Catalog {
+    /// What is listed.
+    pub fn catalog(&self) -> Catalog {
         Catalog::read(self.store(), Some(&job())).unwrap()
     }
 
@@ -139,12 +157,14 @@ impl<'a> Place<'a> {
         self.catalog().find(run).unwrap().clone()
     }
 
-    fn verify(&self, run: &str) -> Report {
+    /// Every file against its digest.
+    pub fn verify(&self, run: &str) -> Report {
         verify(self.store(), &self.found(run), &|_| {}).unwrap()
     }
 }
 
-fn root(name: &str, is_file: bool) -> Root {
+/// A root of that name.
+pub fn root(name: &str, is_file: bool) -> Root {
     let manifest = Manifest::decode(include_bytes!("../data/manifest-1.json")).unwrap();
     Root { name: name.parse().unwrap(), is_file, ..manifest.roots[0].clone() }
 }
@@ -155,7 +175,7 @@ fn write(path: &Path, bytes: &[u8]) {
 }
 
 /// A few files like those of a server.
-fn plain_tree(at: &Path) {
+pub fn plain_tree(at: &Path) {
     std::fs::create_dir(at.join("shop")).unwrap();
     write(&at.join("ibdata1"), &vec![7; 300_000]);
     write(&at.join("shop/orders.ibd"), b"orders");

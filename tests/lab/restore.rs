@@ -1,0 +1,140 @@
+//! Restores that are cut short, meet a full disk or a running server, and start.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use mysnap::id::RunId;
+
+use crate::disk::Disk;
+use crate::host::{self, mysnap, mysnap_ok, on_node2, run};
+
+/// A backup of the server here, on the second node; its configuration and its id.
+fn backed_up() -> (String, RunId) {
+    let to = format!("[job.nightly]\nto = \"root@{}:/srv/backup\"\n", host::node2());
+    let config = host::configure("restore", &to);
+    on_node2("rm -rf /srv/backup && mkdir -p -m 0700 /srv/backup");
+    mysnap_ok(&["--config", &config, "backup", "nightly"]);
+    let shown: serde_json::Value =
+        serde_json::from_str(&mysnap_ok(&["--config", &config, "show", "latest", "--json"])).unwrap();
+    (config, shown["id"].as_str().unwrap().parse().unwrap())
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+#[expect(clippy::disallowed_methods, reason = "a program that the test kills")]
+fn restoring(config: &str, to: &Path, more: &[&str]) -> Child {
+    let mut command = Command::new("/usr/local/bin/mysnap");
+    command.args(["--config", config, "restore", "latest", "--to", text(to), "--yes"]).args(more);
+    command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+}
+
+/// Starts a second server on `datadir`, asks it for the demo's rows, and ends it.
+fn start_and_count(datadir: &Path) -> u64 {
+    let program = if host::is_mariadb_installed() { "/usr/sbin/mariadbd" } else { "/usr/sbin/mysqld" };
+    let own = datadir.with_extension("run");
+    run(&["install", "-d", "-o", "mysql", "-g", "mysql", text(&own)]);
+    let at = |name: &str| own.join(name).display().to_string();
+    let mut options = vec![
+        "--no-defaults".to_owned(),
+        format!("--datadir={}", datadir.display()),
+        format!("--socket={}", at("s")),
+        format!("--pid-file={}", at("pid")),
+        format!("--log-error={}", at("log")),
+        "--user=mysql".to_owned(),
+        "--skip-networking".to_owned(),
+        "--performance-schema=OFF".to_owned(),
+        "--innodb-buffer-pool-size=32M".to_owned(),
+        "--server-id=4711".to_owned(),
+    ];
+    // Recovery needs the binary log, under its own name.
+    let log = run(&[host::client(), "-N", "-u", "root", "-e", "SELECT @@log_bin_basename"]);
+    options.push(format!("--log-bin={}", Path::new(log.trim()).file_name().unwrap().to_str().unwrap()));
+    if !host::is_mariadb_installed() {
+        options.extend(["--mysqlx=OFF", "--secure-file-priv="].map(str::to_owned));
+    }
+    let mut child = spawn(program, &options);
+    let count = format!("{} -N -u root -S {} -e 'SELECT COUNT(*) FROM shop.orders'", host::client(), at("s"));
+    let counted = mysnap::sys::retry::until(Duration::from_secs(120), || {
+        let output = host::try_run(&["sh", "-c", &count]);
+        if output.status.success() { Ok(output) } else { Err(String::from_utf8_lossy(&output.stderr).into_owned()) }
+    });
+    run(&["kill", &child.id().to_string()]);
+    child.wait().unwrap();
+    let counted = counted.unwrap_or_else(|error| panic!("{error}\n{}", run(&["tail", "-n", "40", &at("log")])));
+    run(&["rm", "-r", text(&own)]);
+    String::from_utf8_lossy(&counted.stdout).trim().parse().unwrap()
+}
+
+#[expect(clippy::disallowed_methods, reason = "a program that the test ends")]
+fn spawn(program: &str, options: &[String]) -> Child {
+    Command::new(program).args(options).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+}
+
+#[test]
+fn a_running_servers_directory_is_refused_even_with_consent() {
+    let (config, _) = backed_up();
+    let refused = mysnap(&["--config", &config, "restore", "latest", "--to", "/var/lib/mysql", "--replace", "--yes"]);
+    assert_eq!(refused.status, 3, "{}", refused.stderr);
+    assert!(refused.stderr.contains("/var/lib/mysql is in use by"), "{}", refused.stderr);
+    host::assert_nothing_left();
+}
+
+#[test]
+fn a_killed_restore_leaves_nothing_to_start_on_and_can_be_run_again() {
+    let (config, id) = backed_up();
+    let home = tempfile::tempdir_in("/var/tmp").unwrap();
+    run(&["chmod", "755", text(home.path())]);
+    let to = home.path().join("data");
+    let staging = PathBuf::from(format!("{}.restoring-{id}", to.display()));
+    for delay in [300, 900, 2500] {
+        let mut child = restoring(&config, &to, &[]);
+        std::thread::sleep(Duration::from_millis(delay));
+        child.kill().unwrap();
+        let ended = child.wait().unwrap();
+        assert!(ended.success() || !to.exists(), "killed after {delay} ms, {} exists", to.display());
+        if ended.success() {
+            break;
+        }
+    }
+    if !to.exists() {
+        mysnap_ok(&["--config", &config, "restore", "latest", "--to", text(&to), "--yes"]);
+    }
+    assert!(!staging.exists());
+    assert!(start_and_count(&to) > 0);
+}
+
+#[test]
+fn a_restore_into_a_mount_point_keeps_the_former_server_aside_and_starts() {
+    let (config, id) = backed_up();
+    let disk = Disk::formatted();
+    let to = disk.mount();
+    run(&["chmod", "755", text(to)]);
+    // The former content is a whole data directory: every tablespace is there twice.
+    mysnap_ok(&["--config", &config, "restore", "latest", "--to", text(to), "--yes"]);
+    for delay in [1500, 4000] {
+        let mut child = restoring(&config, to, &["--replace"]);
+        std::thread::sleep(Duration::from_millis(delay));
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    mysnap_ok(&["--config", &config, "restore", "latest", "--to", text(to), "--replace", "--yes"]);
+    let aside = to.join(format!(".before-{id}"));
+    assert!(aside.join("ibdata1").exists() && to.join("ibdata1").exists() && to.join("lost+found").exists());
+    assert!(start_and_count(to) > 0);
+}
+
+#[test]
+fn too_little_room_is_refused_before_the_first_write() {
+    let (config, _) = backed_up();
+    let home = tempfile::tempdir().unwrap();
+    run(&["mount", "-t", "tmpfs", "-o", "size=10m", "none", text(home.path())]);
+    let refused = mysnap(&["--config", &config, "restore", "latest", "--to", text(&home.path().join("data"))]);
+    let names = home.path().read_dir().unwrap().count();
+    run(&["umount", text(home.path())]);
+    assert_eq!(refused.status, 3, "{}", refused.stderr);
+    assert!(refused.stderr.contains("are needed at"), "{}", refused.stderr);
+    assert_eq!(names, 0);
+}

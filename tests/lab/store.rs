@@ -1,0 +1,163 @@
+//! The second node, and disks that fail, as destinations.
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use mysnap::fault::{Kind, hints_of, kind_of};
+use mysnap::store::{Source, SshOptions};
+
+use crate::disk::Disk;
+use crate::host::{node2, on_node2, run};
+use crate::suite::{Bench, FIRST, Place, SECOND, plain_tree, root};
+
+fn node(directory: &str) -> Bench {
+    Bench {
+        prefix: format!("root@{}:", node2()),
+        directory: directory.into(),
+        ssh: SshOptions::default(),
+        shell: vec!["ssh".to_owned(), node2()],
+    }
+}
+
+fn fill(path: &Path, megabytes: usize) {
+    run(&["dd", "if=/dev/urandom", &format!("of={}", path.display()), "bs=1M", &format!("count={megabytes}")]);
+}
+
+#[test]
+fn the_second_node_keeps_the_contract() {
+    on_node2("rm -rf /var/tmp/contract; mkdir -p /var/tmp/contract");
+    node("/var/tmp/contract").run_all();
+    on_node2("rm -rf /var/tmp/contract; ! pgrep -f mysnap");
+    let sockets = std::fs::read_dir("/run/mysnap")
+        .unwrap()
+        .filter(|e| e.as_ref().unwrap().file_name().to_string_lossy().starts_with("ssh-"));
+    assert_eq!(sockets.count(), 0, "a connection is left");
+}
+
+#[test]
+fn a_full_destination_fails_the_run_and_nothing_else() {
+    on_node2("mkdir -p /srv/full; umount -q /srv/full; mount -t tmpfs -o size=20m,nr_inodes=60 none /srv/full");
+    let bench = node("/srv/full");
+    let place = Place::at(&bench, "/srv/full/b".into());
+    plain_tree(place.source());
+    fill(&place.source().join("shop/small.ibd"), 4);
+    place.backup(FIRST);
+
+    fill(&place.source().join("shop/big.ibd"), 24);
+    let full = place.copy(SECOND, &place.sources()).unwrap_err();
+    assert_eq!(kind_of(&full), Some(Kind::Copy));
+    assert!(hints_of(&full).join(" ").contains("make room there"), "{full:#}");
+    std::fs::remove_file(place.source().join("shop/big.ibd")).unwrap();
+
+    for n in 0..80 {
+        fill(&place.source().join(format!("shop/t{n}.ibd")), 0);
+    }
+    let inodes = place.copy("20261121T092235Z-0003", &place.sources()).unwrap_err();
+    assert!(hints_of(&inodes).join(" ").contains("make room there"), "{inodes:#}");
+
+    assert!(place.verify(FIRST).is_good(), "the earlier backup is untouched");
+    let catalog = place.catalog();
+    assert_eq!((catalog.items.len(), catalog.leftovers.len()), (1, 2));
+    for slot in &catalog.leftovers {
+        place.store().remove(slot).unwrap();
+    }
+    on_node2("mount -o remount,size=60m,nr_inodes=900 /srv/full");
+    place.backup("20261121T092236Z-0004");
+    on_node2("umount /srv/full");
+}
+
+#[test]
+fn a_cut_network_is_noticed_within_a_minute() {
+    on_node2("rm -rf /var/tmp/cut");
+    let bench = node("/var/tmp/cut");
+    let place = Place::at(&bench, "/var/tmp/cut".into());
+    plain_tree(place.source());
+    fill(&place.source().join("big"), 200);
+    let address = run(&["getent", "hosts", &node2()]).split_whitespace().next().unwrap().to_owned();
+    let began = std::thread::scope(|scope| {
+        let copying = scope.spawn(|| place.copy(FIRST, &place.sources()).unwrap_err());
+        std::thread::sleep(std::time::Duration::from_secs(4));
+        drop_packets(&address, true);
+        let cut = Instant::now();
+        let error = copying.join().unwrap();
+        assert_eq!(kind_of(&error), Some(Kind::Copy), "{error:#}");
+        assert!(hints_of(&error).join(" ").contains("check the network"), "{error:#}");
+        cut
+    });
+    let took = began.elapsed();
+    drop_packets(&address, false);
+    assert!(took.as_secs() < 75, "noticed after {took:?}");
+    // What arrived is taken from there.
+    place.backup(SECOND);
+    on_node2("rm -rf /var/tmp/cut");
+}
+
+/// Everything that the second node sends is lost.
+fn drop_packets(address: &str, on: bool) {
+    if on {
+        run(&["nft", "add", "table", "ip", "cut"]);
+        run(&["nft", "add", "chain", "ip", "cut", "in", "{ type filter hook input priority 0 ; }"]);
+        run(&["nft", "add", "rule", "ip", "cut", "in", "ip", "saddr", address, "drop"]);
+    } else {
+        run(&["nft", "delete", "table", "ip", "cut"]);
+    }
+}
+
+#[test]
+fn a_source_that_cannot_be_read_fails_the_run_without_zeros() {
+    let disk = Disk::formatted();
+    let path: PathBuf = disk.mount().join("data");
+    std::fs::create_dir(&path).unwrap();
+    plain_tree(&path);
+    fill(&path.join("broken.ibd"), 8);
+    disk.break_file(&path.join("broken.ibd"));
+
+    let home = tempfile::tempdir().unwrap();
+    let bench = Bench::here(home.path());
+    let place = Place::at(&bench, home.path().join("b"));
+    let sources = [Source { root: root("datadir", false), path }];
+    let error = place.copy(FIRST, &sources).unwrap_err();
+    assert_eq!(kind_of(&error), Some(Kind::Copy), "{error:#}");
+    assert!(format!("{error:#}").contains("broken.ibd"), "{error:#}");
+    assert!(place.catalog().items.is_empty());
+}
+
+#[test]
+fn a_write_error_seen_only_when_written_out_fails_the_run() {
+    let disk = Disk::formatted();
+    let bench = Bench::here(disk.mount());
+    let place = Place::at(&bench, disk.mount().join("b"));
+    plain_tree(place.source());
+    fill(&place.source().join("big"), 8);
+    place.backup(FIRST);
+    fill(&place.source().join("other"), 8);
+    disk.fail_writes_soon();
+    let made = place
+        .copy(SECOND, &place.sources())
+        .and_then(|(staging, copied, manifest)| staging.commit(manifest, &copied.files));
+    assert!(made.is_err(), "a backup was made on a disk that takes nothing");
+    disk.remount();
+    assert_eq!(place.catalog().items.len(), 1);
+    assert!(place.verify(FIRST).is_good());
+}
+
+#[test]
+fn a_power_cut_leaves_all_of_a_backup_or_nothing() {
+    let disk = Disk::formatted();
+    let bench = Bench::here(disk.mount());
+    let place = Place::at(&bench, disk.mount().join("b"));
+    plain_tree(place.source());
+    fill(&place.source().join("big"), 8);
+
+    place.backup(FIRST);
+    disk.cut_power();
+    assert!(place.verify(FIRST).is_good(), "what was committed lasts");
+
+    fill(&place.source().join("other"), 4);
+    let (staging, copied, manifest) = place.copy(SECOND, &place.sources()).unwrap();
+    disk.lose_writes();
+    staging.commit(manifest, &copied.files).unwrap();
+    disk.remount();
+    assert_eq!(place.catalog().items.len(), 1, "what was not written out is not listed");
+    assert!(place.verify(FIRST).is_good());
+}
