@@ -56,12 +56,12 @@ END
 }
 
 grant_on_mysql() {
-    # BACKUP_ADMIN: LOCK INSTANCE FOR BACKUP; with SELECT also log_status.
     # RELOAD: FLUSH ENGINE LOGS asks for it (error 1227 with FLUSH_TABLES alone),
     # and FLUSH TABLES WITH READ LOCK is content with it.
+    # REPLICATION CLIENT: our position, and that of our source.
+    # PROCESS: the long queries that would block the lock.
     sql <<'END'
-GRANT BACKUP_ADMIN, RELOAD, REPLICATION CLIENT, PROCESS ON *.* TO 'mysnap'@'localhost';
-GRANT SELECT ON performance_schema.log_status TO 'mysnap'@'localhost';
+GRANT RELOAD, REPLICATION CLIENT, PROCESS ON *.* TO 'mysnap'@'localhost';
 END
 }
 

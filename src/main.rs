@@ -1,5 +1,6 @@
 //! The `mysnap` command: parse, mount namespace, signals, dispatch, exit status.
 
+use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
 use clap::Parser as _;
@@ -38,5 +39,7 @@ fn run(arguments: &Arguments, output: &Output, cancel: &Cancel) -> anyhow::Resul
 fn trace_to_stderr() {
     let filter = tracing_subscriber::EnvFilter::try_from_env("MYSNAP_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    // A log gets no escape sequences.
+    let colours = std::io::stderr().is_terminal();
+    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(std::io::stderr).init();
 }

@@ -29,7 +29,8 @@ pub(super) struct Hold {
 }
 
 /// Takes the snapshots, with as many tries as the job allows where only the lock failed. Each try
-/// has fresh connections and fresh stores.
+/// has fresh connections and fresh stores; what a failed one made is removed, a snapshot that LVM
+/// finished too late included.
 pub(super) fn take(
     request: &Request,
     ground: &Ground,
@@ -41,8 +42,12 @@ pub(super) fn take(
     loop {
         let error = match attempt(request, ground, session, run, cancel) {
             Ok(frozen) => return Ok(Frozen { hold: Hold { tries, ..frozen.hold }, ..frozen }),
-            Err(error) => clean_up(run, error),
+            Err(error) => error,
         };
+        // With something left of this try there is no other one.
+        if let Err(left) = snapshot::remove_all_of(run.id()) {
+            return Err(Failure::join(error, vec![left]));
+        }
         let again = matches!(kind_of(&error), Some(Kind::Lock | Kind::Busy)) && tries < request.tries;
         if !again {
             return Err(error.context(format!("no snapshot was taken in {tries} of {} tries", request.tries)));
@@ -94,11 +99,4 @@ fn prepare(ground: &Ground, run: &mut Run) -> anyhow::Result<Vec<Spec>> {
 /// Dirty pages would be written out while the origin is suspended, and writers wait for that.
 fn flush(origins: &[Origin]) -> anyhow::Result<()> {
     origins.iter().try_for_each(|origin| durable::sync_file_system(&origin.mount.path))
-}
-
-/// Removes what the failed try made. A started LVM command holds the group until it has ended, and
-/// LVM waits for it: a snapshot that was finished late is found and removed.
-fn clean_up(run: &Run, error: anyhow::Error) -> anyhow::Error {
-    let removed = snapshot::remove_all_of(run.id());
-    Failure::join(error, removed.err().into_iter().collect())
 }

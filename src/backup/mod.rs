@@ -73,7 +73,7 @@ fn work(
     let cleanup = phases.run(
         "release",
         || Ok(mounted.release(request.keep_snapshot)),
-        |left| snapshots::released(left.as_ref()),
+        |left| snapshots::released(request.keep_snapshot, left.as_ref()),
     )?;
     let evidence = Evidence { hold: &frozen.hold, shipped: &shipped, snapshots: health, phases: &phases };
     let manifest = manifest::write(request, &ground, run, evidence)?;
@@ -143,7 +143,7 @@ impl Frozen {
         let hold = &self.hold;
         let binlog = self.hold.position.binlog.as_ref();
         let at = binlog.map_or_else(|| "no binary log".to_owned(), |p| format!("{}:{}", p.file, p.offset));
-        let (waited, held) = (human_duration(hold.waited), human_duration(hold.held));
-        format!("writers waited {held} (lock granted after {waited}), position {at}")
+        let all = human_duration(hold.waited + hold.held);
+        format!("writers waited {all}, {} of it for the lock; position {at}", human_duration(hold.waited))
     }
 }

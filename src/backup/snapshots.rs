@@ -12,10 +12,13 @@ use crate::snapshot::{self, Action, Health, Limits, Snapshot};
 use crate::store::{Root, SnapshotRecord, Source};
 use crate::sys::cancel::Cancel;
 use crate::sys::mount::Mounted;
+use crate::sys::retry;
 use crate::sys::units::Bytes;
 
 /// How often the snapshots are looked at while they are read.
 const SAMPLE: Duration = Duration::from_secs(1);
+/// For how long a look at them is tried.
+const LOOK: Duration = Duration::from_secs(5);
 
 /// The snapshots; removed when this is dropped.
 #[derive(Debug)]
@@ -163,8 +166,9 @@ impl MountedSnapshots {
     }
 }
 
-pub(super) fn released(cleanup: Option<&anyhow::Error>) -> String {
+pub(super) fn released(keep: bool, cleanup: Option<&anyhow::Error>) -> String {
     match cleanup {
+        None if keep => "unmounted; the snapshot is kept, `mysnap release` removes it".to_owned(),
         None => "nothing is left of the run but its backup".to_owned(),
         Some(error) => format!("cleanup is pending: {error:#}"),
     }
@@ -173,7 +177,9 @@ pub(super) fn released(cleanup: Option<&anyhow::Error>) -> String {
 /// Looks at `snapshot` and does what is to be done about it.
 fn tend(snapshot: &Snapshot, limits: Limits) -> anyhow::Result<()> {
     let name = &snapshot.spec.name;
-    match snapshot::decide(&snapshot::sample(snapshot)?, &limits) {
+    // One look that fails while LVM changes something is no loss.
+    let sample = retry::until(LOOK, || snapshot::sample(snapshot))?;
+    match snapshot::decide(&sample, &limits) {
         Action::Continue => Ok(()),
         Action::Warn(used) => {
             tracing::warn!("the store of {name} is {used:.0}% full");
@@ -199,7 +205,7 @@ fn lost(snapshot: &Snapshot, why: &str) -> anyhow::Error {
 }
 
 fn judged(snapshot: &Snapshot) -> anyhow::Result<SnapshotRecord> {
-    let sample = snapshot::sample(snapshot)?;
+    let sample = retry::until(LOOK, || snapshot::sample(snapshot))?;
     let used = match sample.health {
         Health::Good { used } => used,
         Health::Overflowed => return Err(lost(snapshot, "it overflowed before the last byte was read")),

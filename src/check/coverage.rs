@@ -36,7 +36,7 @@ impl SourceRoot {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Uncovered {
     /// Its directory also holds the directory that is copied as another root.
-    #[error("{kind:?} lies in {}, which also holds {}", .directory.display(), .inner.display())]
+    #[error("the {kind} lies in {}, which also holds {}", .directory.display(), .inner.display())]
     Shared {
         /// What lies there.
         kind: PlaceKind,

@@ -55,7 +55,7 @@ fn not_on_lvm(root: &SourceRoot) -> String {
 }
 
 fn describe(kinds: &[PlaceKind]) -> String {
-    let names: Vec<String> = kinds.iter().map(|kind| format!("{kind:?}")).collect();
+    let names: Vec<String> = kinds.iter().map(ToString::to_string).collect();
     names.join(", ")
 }
 

@@ -46,7 +46,9 @@ fn leftovers() -> anyhow::Result<Vec<String>> {
 
 fn survey(context: &Context<'_>, request: &Request) -> anyhow::Result<(Option<Ground>, Findings)> {
     let mut session = request.server.connect(context.cancel)?;
-    Ok(check::survey(request, &mut session, context.cancel))
+    let surveyed = check::survey(request, &mut session, context.cancel);
+    context.cancel.check()?;
+    Ok(surveyed)
 }
 
 fn dry_run(context: &Context<'_>, request: &Request) -> anyhow::Result<()> {

@@ -28,8 +28,11 @@ const DEADLINE: Duration = Duration::from_secs(60);
 const UNDER_LOCK: &str = "global{wait_for_locks=0} activation{reserved_memory=0 reserved_stack=0 monitoring=0} \
     backup{backup=0 archive=0}";
 
+/// A report takes no lock: it would wait for as long as another command holds the group. Metadata
+/// that changes meanwhile is replaced whole, with a checksum, so that the old or the new is read.
 fn reading(tool: &str) -> Call<'static> {
-    Call::new(tool).args(["--reportformat", "json", "--units", "b", "--nosuffix"]).deadline(DEADLINE)
+    let call = Call::new(tool).args(["--nolocking", "--reportformat", "json", "--units", "b", "--nosuffix"]);
+    call.deadline(DEADLINE)
 }
 
 fn changing(tool: &str) -> Call<'static> {

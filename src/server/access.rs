@@ -28,9 +28,10 @@ const PORT: u16 = 3306;
 pub enum TlsMode {
     /// Plain text; refused for a host other than this one.
     Disabled,
-    /// The certificate comes from a trusted authority.
+    /// The certificate comes from a trusted authority. Taken as [`Self::VerifyIdentity`]: the driver
+    /// trusts the public authorities too, and those sign for everybody.
     VerifyCa,
-    /// The same, and it names the host. The default for another host.
+    /// A certificate from a trusted authority names the host. The default for another host.
     #[default]
     VerifyIdentity,
 }
@@ -176,8 +177,7 @@ fn local(options: &OptionFile) -> anyhow::Result<Endpoint> {
 fn tls_mode(options: &OptionFile) -> anyhow::Result<Option<TlsMode>> {
     let mode = match options.value("ssl_mode").map(str::to_ascii_uppercase).as_deref() {
         Some("DISABLED") => Some(TlsMode::Disabled),
-        Some("VERIFY_CA") => Some(TlsMode::VerifyCa),
-        Some("REQUIRED" | "VERIFY_IDENTITY") => Some(TlsMode::VerifyIdentity),
+        Some("REQUIRED" | "VERIFY_CA" | "VERIFY_IDENTITY") => Some(TlsMode::VerifyIdentity),
         Some("PREFERRED") | None => None,
         Some(other) => {
             return Err(Fault::new(Kind::Config, format!("option file: {other:?} is not an ssl-mode")).into());
@@ -230,7 +230,7 @@ mod tests {
             let error = resolved(&remote, &format!("[client]\n{weak}")).unwrap_err();
             assert_eq!(kind_of(&error), Some(Kind::Config), "{weak}");
         }
-        for unproved in ["ssl-mode=PREFERRED", "ssl-mode=required", "ssl"] {
+        for unproved in ["ssl-mode=PREFERRED", "ssl-mode=required", "ssl-mode=VERIFY_CA", "ssl"] {
             let Endpoint::Tcp { tls, .. } = resolved(&remote, &format!("[client]\n{unproved}")).unwrap() else {
                 panic!("must be TCP")
             };

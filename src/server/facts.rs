@@ -92,7 +92,7 @@ pub struct FlushSettings {
 impl Facts {
     pub(super) fn from_variables(variables: &Variables, uptime: u64) -> anyhow::Result<Self> {
         let version_text = variables.text("version").unwrap_or_default();
-        let comment = variables.text("version_comment").unwrap_or_default();
+        let comment = variables.text("version_comment").unwrap_or_default().trim_matches(['(', ')']);
         let unknown = || {
             Fault::new(Kind::Refused, format!("the server calls itself {version_text:?}, which is no version we know"))
         };

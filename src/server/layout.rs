@@ -8,15 +8,14 @@
 use std::collections::BTreeSet;
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt as _;
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 use serde::{Deserialize, Serialize};
 
 use super::access::Endpoint;
-use super::facts::{Facts, Variables};
+use super::facts::Variables;
+use super::running;
 use super::session::Session;
 use crate::fault::{Fault, Kind};
 
@@ -93,10 +92,11 @@ impl Session {
     /// may lead into a container, or to another instance, whose `/var/lib/mysql` is not ours.
     pub fn prove_local(&self) -> anyhow::Result<()> {
         let facts = self.facts();
-        let identity = |path: &Path| path.metadata().map(|m| (m.dev(), m.ino())).ok();
-        let pid = server_process(&self.address.endpoint, facts);
-        let works_in = pid.and_then(|pid| identity(Path::new(&format!("/proc/{pid}/cwd"))));
-        if works_in.is_some() && works_in == identity(&facts.datadir) {
+        let is_local = match &self.address.endpoint {
+            Endpoint::Socket(path) => running::listens_from(path, &facts.datadir)?,
+            Endpoint::Tcp { .. } => running::works_in(&facts.pid_file, &facts.datadir),
+        };
+        if is_local {
             return Ok(());
         }
         let (endpoint, datadir) = (&self.address.endpoint, facts.datadir.display());
@@ -122,19 +122,6 @@ impl Session {
         }
         Ok(places.found)
     }
-}
-
-/// The process at the other end of the server's socket, as the kernel knows it, else the one in the
-/// server's pid file.
-fn server_process(endpoint: &Endpoint, facts: &Facts) -> Option<i32> {
-    let by_kernel = || {
-        let Endpoint::Socket(path) = endpoint else { return None };
-        let stream = UnixStream::connect(path).ok()?;
-        Some(getsockopt(&stream, PeerCredentials).ok()?.pid())
-    };
-    let by_file = || std::fs::read_to_string(&facts.pid_file).ok()?.trim().parse().ok();
-    // With socket activation the kernel names the process that made the socket: systemd.
-    by_kernel().filter(|pid| *pid > 1).or_else(by_file)
 }
 
 /// Whether `datadir` has a user's table of an engine without transactions: MyISAM, Aria, CSV or

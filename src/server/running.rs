@@ -1,6 +1,6 @@
 //! Whether a server uses a data directory.
 
-use std::fs::{File, Metadata};
+use std::fs::File;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
@@ -30,32 +30,74 @@ impl std::fmt::Display for User {
 /// system tablespace; empty when it is free, or not there.
 pub fn users_of(directory: &Path) -> anyhow::Result<Vec<User>> {
     let Ok(real) = directory.canonicalize() else { return Ok(Vec::new()) };
-    let place = Place { metadata: real.metadata()?, real };
+    let place = Place { device: real.metadata()?.dev(), real };
     let own = i32::try_from(std::process::id()).unwrap_or_default();
-    let mut users = Vec::new();
-    for entry in Path::new("/proc").read_dir().context("cannot read /proc")? {
-        let path = entry?.path();
-        let Some(pid) = path.file_name().and_then(|name| name.to_str()?.parse::<i32>().ok()) else { continue };
-        if pid != own && place.is_used_by(&path) {
-            users.push(User { pid: Some(pid), program: program(&path) });
-        }
-    }
+    let mut users: Vec<User> = processes()?
+        .filter(|(pid, process)| *pid != own && place.is_used_by(process))
+        .map(|(pid, process)| User { pid: Some(pid), program: program(&process) })
+        .collect();
     if users.is_empty() {
         users.extend(lock_holder(&place.real.join("ibdata1"))?);
     }
     Ok(users)
 }
 
+/// Whether a process that works in `directory` listens on `socket`. Asked of the kernel's tables: a
+/// connection made to look at its other end would be a warning in MariaDB's error log.
+pub(super) fn listens_from(socket: &Path, directory: &Path) -> anyhow::Result<bool> {
+    let socket = socket.canonicalize().with_context(|| format!("cannot resolve {}", socket.display()))?;
+    let table = std::fs::read("/proc/net/unix").context("cannot read /proc/net/unix")?;
+    let table = String::from_utf8_lossy(&table);
+    let listening: Vec<PathBuf> = table.lines().filter_map(|line| listener(line, &socket, directory)).collect();
+    let here = identity(directory);
+    Ok(processes()?.filter(|(_, process)| here.is_some() && identity(&process.join("cwd")) == here).any(
+        |(_, process)| {
+            descriptors(&process).any(|link| link.read_link().is_ok_and(|target| listening.contains(&target)))
+        },
+    ))
+}
+
+/// What a descriptor of the socket that `line` of `/proc/net/unix` describes looks like, where it
+/// listens on `socket`. A server's relative path starts from its `directory`.
+fn listener(line: &str, socket: &Path, directory: &Path) -> Option<PathBuf> {
+    const ACCEPTS: u32 = 0x1_0000;
+    let mut fields = line.splitn(7, ' ').skip(3);
+    let flags = u32::from_str_radix(fields.next()?, 16).ok()?;
+    let (inode, path) = fields.nth(2)?.trim_start().split_once(' ')?;
+    let is_it = flags & ACCEPTS != 0 && directory.join(path).canonicalize().is_ok_and(|real| real == socket);
+    is_it.then(|| PathBuf::from(format!("socket:[{inode}]")))
+}
+
+/// Whether the process named in `pid_file` works in `directory`.
+pub(super) fn works_in(pid_file: &Path, directory: &Path) -> bool {
+    let pid = std::fs::read_to_string(pid_file).unwrap_or_default();
+    let working = identity(&Path::new("/proc").join(pid.trim()).join("cwd"));
+    working.is_some() && working == identity(directory)
+}
+
+fn identity(path: &Path) -> Option<(u64, u64)> {
+    path.metadata().ok().map(|metadata| (metadata.dev(), metadata.ino()))
+}
+
+/// Every process, with its directory in /proc.
+fn processes() -> anyhow::Result<impl Iterator<Item = (i32, PathBuf)>> {
+    let entries = Path::new("/proc").read_dir().context("cannot read /proc")?;
+    Ok(entries.flatten().filter_map(|entry| Some((entry.file_name().to_str()?.parse().ok()?, entry.path()))))
+}
+
+/// The links that are a process's open descriptors; none where it has ended meanwhile.
+fn descriptors(process: &Path) -> impl Iterator<Item = PathBuf> {
+    process.join("fd").read_dir().into_iter().flatten().flatten().map(|entry| entry.path())
+}
+
 struct Place {
     real: PathBuf,
-    metadata: Metadata,
+    device: u64,
 }
 
 impl Place {
-    /// A process that ended meanwhile uses nothing.
     fn is_used_by(&self, process: &Path) -> bool {
-        let open = process.join("fd").read_dir().into_iter().flatten().flatten().map(|entry| entry.path());
-        std::iter::once(process.join("cwd")).chain(open).any(|link| self.holds(&link))
+        std::iter::once(process.join("cwd")).chain(descriptors(process)).any(|link| self.holds(&link))
     }
 
     /// The path alone would be wrong: in another mount namespace it may mean a snapshot, bound over
@@ -66,8 +108,7 @@ impl Place {
             return false;
         }
         let Ok(file) = link.metadata() else { return false };
-        let same = |here: Metadata| (here.dev(), here.ino()) == (file.dev(), file.ino());
-        file.dev() == self.metadata.dev() || target.metadata().is_ok_and(same)
+        file.dev() == self.device || identity(&target) == Some((file.dev(), file.ino()))
     }
 }
 
@@ -114,6 +155,22 @@ mod tests {
         nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
         process.wait().unwrap();
         assert_eq!(users_of(directory.path()).unwrap(), []);
+    }
+
+    #[test]
+    fn the_listener_on_a_socket_is_known_by_its_descriptor() {
+        let directory = tempfile::tempdir().unwrap();
+        let socket = directory.path().join("my sql.sock");
+        let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+        let works = std::env::current_dir().unwrap();
+        assert!(listens_from(&socket, &works).unwrap());
+        assert!(!listens_from(&socket, directory.path()).unwrap());
+        let line = "000000003ecb81d8: 00000002 00000000 00010000 0001 01   568 ../my sql.sock";
+        let real = socket.canonicalize().unwrap();
+        std::fs::create_dir(directory.path().join("data")).unwrap();
+        let found = listener(line, &real, &directory.path().join("data"));
+        assert_eq!(found, Some(PathBuf::from("socket:[568]")));
+        assert_eq!(listener(&line.replace("00010000", "00000000"), &real, Path::new("/")), None);
     }
 
     #[test]

@@ -112,11 +112,8 @@ impl Connection {
         let options = match &address.endpoint {
             Endpoint::Socket(path) => options.socket(Some(path.to_string_lossy())),
             Endpoint::Tcp { host, port, tls, ca } => {
-                let tls = (*tls != TlsMode::Disabled).then(|| {
-                    SslOpts::default()
-                        .with_root_cert_path(ca.clone())
-                        .with_danger_skip_domain_validation(*tls == TlsMode::VerifyCa)
-                });
+                let verified = || SslOpts::default().with_root_cert_path(ca.clone());
+                let tls = (*tls != TlsMode::Disabled).then(verified);
                 options.ip_or_hostname(Some(host)).tcp_port(*port).ssl_opts(tls)
             }
         };

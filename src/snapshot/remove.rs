@@ -7,11 +7,13 @@ use anyhow::Context as _;
 use crate::fault::{Fault, Kind};
 use crate::id::RunId;
 use crate::lvm::{self, Volume};
-use crate::sys::cmd::Call;
+use crate::sys::cmd::{self, Call};
 use crate::sys::retry;
 
 /// How long a busy volume is tried again.
 const DEADLINE: Duration = Duration::from_secs(30);
+/// How long an LVM command that was let go of is waited for.
+const LATE: Duration = Duration::from_secs(60);
 
 /// Removes the volume with `uuid` if it is one of ours; that it is gone already is success.
 ///
@@ -25,8 +27,10 @@ pub fn remove(uuid: &str, run: &RunId) -> anyhow::Result<()> {
     .with_context(|| left_behind(uuid))
 }
 
-/// Removes every volume that carries the tags of `run`, but for those kept on purpose.
+/// Removes every volume that carries the tags of `run`, but for those kept on purpose. A command
+/// that was let go of may still make one: it is waited for first.
 pub fn remove_all_of(run: &RunId) -> anyhow::Result<Vec<String>> {
+    cmd::settle(LATE)?;
     let mut removed = Vec::new();
     for volume in lvm::volumes_of_ours()? {
         if volume.run().as_ref() == Some(run) && !volume.has_tag(lvm::KEEP_TAG) {

@@ -4,16 +4,19 @@
 //! group of its own, so that a terminal's Ctrl-C reaches us and not the child; a deadline; and
 //! standard error in the error. At the deadline or on cancellation an ordinary child gets SIGTERM,
 //! two seconds of grace, SIGKILL. A *spared* one (LVM) is never killed: SIGKILL during
-//! `lvcreate -s` leaves the origin suspended. We let go of it and say so.
+//! `lvcreate -s` leaves the origin suspended. We let go of it and say so; [`settle`] waits for it
+//! before anybody cleans up what it may still make.
 
 use std::ffi::{OsStr, OsString};
 use std::io::{Read, Write as _};
 use std::os::unix::process::CommandExt as _;
 use std::process::{Child, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, killpg};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
 use super::cancel::{Cancel, POLL};
@@ -267,6 +270,36 @@ pub struct Running<'a> {
     spared: bool,
 }
 
+/// Spared programs that were let go of before they ended.
+static LET_GO: Mutex<Vec<(Pid, String)>> = Mutex::new(Vec::new());
+
+/// Waits until every spared program that was let go of has ended, or says which one goes on after
+/// `patience`. What it makes in the end is there only then.
+pub fn settle(patience: Duration) -> Result<(), CommandError> {
+    let end = Instant::now() + patience;
+    loop {
+        let mut running = LET_GO.lock().unwrap_or_else(PoisonError::into_inner);
+        running.retain(|(pid, _)| matches!(waitpid(*pid, Some(WaitPidFlag::WNOHANG)), Ok(WaitStatus::StillAlive)));
+        let Some((_, argv)) = running.first() else { return Ok(()) };
+        if Instant::now() >= end {
+            return Err(CommandError::Deadline { argv: argv.clone(), after: patience, spared: true });
+        }
+        drop(running);
+        std::thread::sleep(POLL);
+    }
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        if self.spared && !self.has_ended()
+            && let Ok(pid) = i32::try_from(self.child.id())
+        {
+            let mut running = LET_GO.lock().unwrap_or_else(PoisonError::into_inner);
+            running.push((Pid::from_raw(pid), self.argv.clone()));
+        }
+    }
+}
+
 impl Running<'_> {
     /// The command as a person would type it.
     pub fn argv(&self) -> &str {
@@ -434,6 +467,10 @@ mod tests {
         assert!(matches!(call.run().unwrap_err(), CommandError::Deadline { spared: true, .. }));
         let processes = Call::new("ps").args(["-eo", "args"]).stdout().unwrap();
         assert!(processes.contains("sleep 1.2345"), "{processes}");
+        assert!(matches!(settle(Duration::ZERO), Err(CommandError::Deadline { spared: true, .. })));
+        settle(Duration::from_secs(10)).unwrap();
+        let processes = Call::new("ps").args(["-eo", "args"]).stdout().unwrap();
+        assert!(!processes.contains("sleep 1.2345"), "{processes}");
     }
 
     #[test]

@@ -71,7 +71,8 @@ pub struct MountPoint {
     pub fstype: String,
     /// What was mounted: a device path for disk file systems.
     pub source: String,
-    /// Mount options, comma-separated (`rw,relatime`).
+    /// Options of the mount and of its file system, comma-separated (`rw,relatime,ro`): a file
+    /// system that went read-only by itself says so in the second part alone.
     pub options: String,
 }
 
@@ -92,10 +93,11 @@ fn parse_mountinfo(line: &str) -> Option<MountPoint> {
     let (major, minor) = left.next()?.split_once(':')?;
     let root = unescape(left.next()?);
     let path = unescape(left.next()?);
-    let options = left.next()?.to_owned();
+    let of_mount = left.next()?;
     let mut right = right.split(' ');
     let fstype = right.next()?.to_owned();
     let source = unescape(right.next()?);
+    let options = format!("{of_mount},{}", right.next().unwrap_or_default());
     Some(MountPoint {
         path: path.into(),
         root: root.into(),
@@ -125,6 +127,7 @@ mod tests {
         assert_eq!(point.path, Path::new("/var/lib/my sql"));
         assert_eq!(point.device, (252, 3));
         assert_eq!((point.fstype.as_str(), point.source.as_str()), ("ext4", "/dev/mapper/vg0-data"));
+        assert_eq!(point.options, "rw,noatime,rw,errors=continue");
     }
 
     #[test]

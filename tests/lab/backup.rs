@@ -142,9 +142,9 @@ fn a_kept_snapshot_rolls_the_server_back() {
 
 #[test]
 fn a_killed_run_is_cleaned_up_by_recover_and_by_the_next_run() {
-    fresh_destination();
     let config = configured("bandwidth_limit = \"4MiB\"\n");
     for by_next_run in [false, true] {
+        fresh_destination();
         kill_a_run_while_it_copies(&config);
         assert!(
             !run(&["lvs", "--noheadings", "-o", "lv_name", "@mysnap"]).trim().is_empty(),

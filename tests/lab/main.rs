@@ -10,6 +10,10 @@ mod backup;
 mod disk;
 mod host;
 mod restore;
+mod faults;
+mod host;
+mod live;
+mod preflight;
 mod server;
 mod store;
 #[path = "../store/suite.rs"]

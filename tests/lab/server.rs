@@ -1,6 +1,6 @@
 //! The server module on a real server, with each fault's real cause.
 
-use std::io::Write as _;
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -543,10 +543,14 @@ fn child_that_holds() {
     let mut session = access.connect(&Cancel::new()).unwrap();
     // What comes of it is the other process's to see.
     drop(hold(&mut session, mode, 5, |_| {
+        println!("\n{HELD}");
         std::thread::sleep(Duration::from_secs(60));
         Ok(())
     }));
 }
+
+/// What that process says when it has the lock.
+const HELD: &str = "held";
 
 struct Child {
     child: std::process::Child,
@@ -558,15 +562,31 @@ impl Child {
     fn that_holds(mode: LockMode) -> Self {
         let (access, files) = account(None);
         let child = std::process::Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "server::child_that_holds", "--ignored"])
+            .args(["--exact", "server::child_that_holds", "--ignored", "--nocapture"])
             .env("MYSNAP_TEST_MODE", format!("{mode:?}"))
             .env("MYSNAP_TEST_FILE", access.option_file.unwrap())
             .env("MYSNAP_SOCKET", socket())
-            .stdout(std::process::Stdio::null())
+            .stdout(std::process::Stdio::piped())
             .spawn()
             .unwrap();
-        std::thread::sleep(Duration::from_millis(1500));
         Self { child, _files: files }
+    }
+
+    fn wait_until_it_holds(&mut self) {
+        let mut output = BufReader::new(self.child.stdout.as_mut().unwrap()).lines();
+        assert!(output.any(|line| line.unwrap() == HELD), "it never had the lock");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+
+    fn wait_until_it_waits() {
+        let mut admin = admin();
+        let is_waiting = || -> Result<(), ()> {
+            let rows: Vec<mysql::Row> = admin.query("SHOW FULL PROCESSLIST").unwrap();
+            let statements = rows.iter().filter_map(|row| row.get::<Option<String>, _>("Info").unwrap());
+            let mut locks = statements.filter(|statement| statement.starts_with("FLUSH LOCAL TABLES"));
+            locks.next().map(drop).ok_or(())
+        };
+        mysnap::sys::retry::until(Duration::from_secs(10), is_waiting).unwrap();
     }
 
     fn signal(&self, signal: Signal) {
@@ -583,7 +603,8 @@ impl Drop for Child {
 
 /// How long writers waited from `signal` on, which the child gets under the lock.
 fn stall_after(signal: Signal, mode: LockMode) -> Duration {
-    let child = Child::that_holds(mode);
+    let mut child = Child::that_holds(mode);
+    child.wait_until_it_holds();
     let began = Instant::now();
     child.signal(signal);
     admin().query_drop(format!("REPLACE INTO {SCHEMA}.heartbeat VALUES (3, 0)")).unwrap();
@@ -625,6 +646,7 @@ fn a_holder_that_is_killed_or_frozen_while_it_waits_frees_the_writers_in_time() 
             let heartbeat = Heartbeat::start();
             let busy = Busy::with(statement);
             let child = Child::that_holds(LockMode::Global);
+            Child::wait_until_it_waits();
             child.signal(signal);
             std::thread::sleep(Duration::from_secs(7));
             assert_writable();

@@ -1,0 +1,256 @@
+//! What happens to a run that is hit while it works: the exit status, the words, and nothing left.
+
+use std::time::{Duration, Instant};
+
+use mysql::prelude::Queryable as _;
+use nix::sys::signal::Signal;
+
+use crate::host::{self, mysnap, mysnap_ok, run, try_run};
+use crate::live::{BeforeSnapshot, LOCAL, Live, Undo, expect, fails, local, stored, until};
+use crate::support::{Heartbeat, start_server};
+
+/// The largest stall that the default budget allows, and what an emulated guest adds to it.
+const STALL: Duration = Duration::from_millis(6500);
+
+/// A statement on a connection of its own, in the background; its error, if it met one.
+fn in_background(statement: &str) -> std::thread::JoinHandle<Result<(), String>> {
+    let mut connection = host::root();
+    let statement = statement.to_owned();
+    std::thread::spawn(move || connection.query_drop(statement).map_err(|error| error.to_string()))
+}
+
+fn running(part: &str) -> Option<u64> {
+    let query = format!(
+        "SELECT id FROM information_schema.processlist WHERE info LIKE '%{part}%' AND id <> CONNECTION_ID() AND time >= 0"
+    );
+    host::root().query_first(query).unwrap()
+}
+
+fn probe_tables() {
+    let mut root = host::root();
+    root.query_drop("CREATE DATABASE IF NOT EXISTS faults").unwrap();
+    root.query_drop("DROP TABLE IF EXISTS faults.plain, faults.inno").unwrap();
+    root.query_drop("CREATE TABLE faults.plain (n INT) ENGINE=MyISAM").unwrap();
+    root.query_drop("CREATE TABLE faults.inno (n INT PRIMARY KEY) ENGINE=InnoDB").unwrap();
+    root.query_drop("INSERT INTO faults.plain VALUES (1)").unwrap();
+    root.query_drop("INSERT INTO faults.inno VALUES (1)").unwrap();
+}
+
+#[test]
+fn a_long_statement_is_not_started_behind_and_only_selects_are_killed() {
+    probe_tables();
+    let select = in_background("SELECT SLEEP(120) FROM faults.inno");
+    let update = in_background("UPDATE faults.plain SET n = n + SLEEP(121)");
+    until("the statements", || running("SLEEP(120)").is_some() && running("SLEEP(121)").is_some());
+    std::thread::sleep(Duration::from_millis(2100));
+    let heartbeat = Heartbeat::start();
+    let policy = "long_query_threshold = \"2s\"\nlong_query_wait = \"4s\"\nkill_long_selects = \"1s\"\n";
+    // Killing another account's statement is not among the least privileges.
+    let killer = if host::is_mariadb() { "CONNECTION ADMIN" } else { "CONNECTION_ADMIN" };
+    host::root().query_drop(format!("GRANT {killer} ON *.* TO 'mysnap'@'localhost'")).unwrap();
+    let ran = mysnap(&["--config", &local("long", policy), "backup", "local"]);
+    host::root().query_drop(format!("REVOKE {killer} ON *.* FROM 'mysnap'@'localhost'")).unwrap();
+    let longest = heartbeat.longest();
+    expect(&ran, 4, &["after 4 s the lock would still wait behind query", "UPDATE faults.plain SET n = n + SLEEP(121)"]);
+    assert!(longest < Duration::from_secs(3), "nobody may wait for a lock that was not asked for: {longest:?}");
+    // On MariaDB no SELECT is in the way of its lock, so that none is killed.
+    assert_eq!(running("SLEEP(120)").is_some(), host::is_mariadb(), "{}", ran.stderr);
+    let mut root = host::root();
+    let left = running("SLEEP(121)").expect("an UPDATE is never killed");
+    root.query_drop(format!("KILL {left}")).unwrap();
+    if let Some(id) = running("SLEEP(120)") {
+        root.query_drop(format!("KILL {id}")).unwrap();
+    }
+    drop((select.join(), update.join()));
+    host::assert_nothing_left();
+}
+
+#[test]
+fn writers_wait_behind_a_stuck_alter_no_longer_than_the_budget() {
+    probe_tables();
+    let mut reader = host::root();
+    reader.query_drop("BEGIN").unwrap();
+    reader.query_drop("SELECT * FROM faults.inno").unwrap();
+    let alter = in_background("ALTER TABLE faults.inno ADD COLUMN late INT");
+    until("the ALTER", || running("ADD COLUMN late").is_some());
+    let heartbeat = Heartbeat::start();
+    let mut run = Live::backup(&local("alter", ""));
+    run.wait_for("hold");
+    // MariaDB may hold beside it; MySQL waits for it and gives up.
+    if run.came_to("copy") {
+        run.signal(Signal::SIGTERM);
+    }
+    let ran = run.finish();
+    let longest = heartbeat.longest();
+    assert!([4, 143].contains(&ran.status), "{}", ran.stderr);
+    if ran.status == 4 {
+        expect(&ran, 4, &["the read lock was not granted within", "SHOW FULL PROCESSLIST"]);
+    }
+    assert!(longest < STALL, "{longest:?}");
+    reader.query_drop("COMMIT").unwrap();
+    drop(alter.join());
+    host::assert_nothing_left();
+}
+
+#[test]
+fn a_server_that_dies_in_the_hold_makes_the_snapshot_void() {
+    let config = local("crash", "");
+    let daemon = if host::is_mariadb_installed() { "mariadbd" } else { "mysqld" };
+    let slow = BeforeSnapshot::runs(&format!("kill -KILL $(pidof {daemon})"));
+    let before = stored();
+    let ran = mysnap(&["--config", &config, "backup", "local"]);
+    drop(slow);
+    start_server();
+    expect(&ran, 4, &["the read lock was lost before it was released", "server restarted"]);
+    assert_eq!(stored(), before);
+    host::assert_nothing_left();
+}
+
+#[test]
+fn a_session_that_is_killed_in_the_hold_makes_the_snapshot_void() {
+    let victim = "SELECT id FROM information_schema.processlist WHERE user = 'mysnap' ORDER BY id DESC LIMIT 1";
+    let client = host::client();
+    let kill = format!("{client} -N -e \"KILL $({client} -N -e \\\"{victim}\\\")\"");
+    let _slow = BeforeSnapshot::runs(&kill);
+    fails(&local("killed", ""), 4, &["the read lock was lost before it was released", "was its session killed"]);
+}
+
+#[test]
+fn a_frozen_run_lets_writers_go_on() {
+    let heartbeat = Heartbeat::start();
+    let marker = "/run/in-the-hold";
+    let _gone = Undo::with(&format!("rm -f {marker}"));
+    let slow = BeforeSnapshot::runs(&format!("touch {marker}; sleep 1"));
+    let before = stored();
+    let run = Live::backup(&local("frozen", ""));
+    until("the hold", || std::path::Path::new(marker).exists());
+    run.signal(Signal::SIGSTOP);
+    std::thread::sleep(STALL);
+    let longest = heartbeat.longest();
+    assert!(longest > Duration::from_secs(1), "the hold was not hit: {longest:?}");
+    assert!(longest < STALL, "writers waited {longest:?}");
+    run.signal(Signal::SIGCONT);
+    let ran = run.finish();
+    drop(slow);
+    assert_eq!(ran.status, 4, "{}", ran.stderr);
+    assert_eq!(stored(), before);
+    host::assert_nothing_left();
+}
+
+#[test]
+fn an_lvm_command_that_hangs_costs_writers_the_budget_and_its_late_snapshot_is_removed() {
+    let heartbeat = Heartbeat::start();
+    let slow = BeforeSnapshot::runs("sleep 6");
+    let ran = fails(&local("hang", "max_stall = \"2s\"\n"), 4, &["max_stall (2s)"]);
+    let longest = heartbeat.longest();
+    assert!(longest < Duration::from_millis(3500), "writers waited {longest:?}: {}", ran.stderr);
+    until("the end of the command", || !try_run(&["pgrep", "-x", "lvcreate|lvconvert"]).status.success());
+    drop(slow);
+    host::assert_nothing_left();
+}
+
+#[test]
+fn a_busy_group_costs_a_try_and_the_backup_that_then_works_is_told_in_events() {
+    let marker = "/run/first-try";
+    let _gone = Undo::with(&format!("rm -f {marker}"));
+    // Another LVM command comes in between just in the first hold.
+    let busy = "flock -x /run/lock/lvm/V_vg0 sleep 3 & sleep 0.3";
+    let slow = BeforeSnapshot::runs(&format!("[ -e {marker} ] || {{ touch {marker}; {busy}; }}"));
+    let config = local("retries", "retries = 3\nretry_pause = \"1s\"\n");
+    run(&["sh", "-c", "umask 0; cd /var/lib/mysql && cp /bin/true planted && chmod 4755 planted && mknod node b 1 1"]);
+    let _planted = Undo::with("rm -f /var/lib/mysql/planted /var/lib/mysql/node");
+    let before = stored();
+    let mut run = Live::backup(&config);
+    run.wait_for("copy");
+    drop(slow);
+    let seen = run.mounts();
+    let ours: Vec<&str> = seen.lines().filter(|line| line.contains("/run/mysnap/")).collect();
+    for option in ["ro", "nosuid", "nodev", "noexec"] {
+        assert!(ours.len() == 1 && ours[0].contains(option), "{option}: {ours:?}");
+    }
+    let host = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+    assert!(!host.contains("/run/mysnap/"), "the host must not see our mounts: {host}");
+    let ran = run.finish();
+    expect(&ran, 0, &["try 1 of 3", "volume group vg0 is held by another LVM command"]);
+    let events: Vec<serde_json::Value> =
+        ran.stdout.lines().map(|line| serde_json::from_str(line).expect("each line is JSON")).collect();
+    let last = events.last().unwrap();
+    assert_eq!((&last["event"], &last["result"]["hold"]["tries"]), (&"result".into(), &2.into()), "{last}");
+    assert_eq!(stored().len(), before.len() + 1);
+    host::assert_nothing_left();
+}
+
+#[test]
+fn sigterm_ends_each_phase_within_ten_seconds_and_leaves_nothing() {
+    let config = local("term", "");
+    for phase in ["check", "hold", "mount", "copy", "prove", "release", "publish"] {
+        let before = stored();
+        let mut run = Live::backup(&config);
+        run.wait_for(phase);
+        let asked = Instant::now();
+        run.signal(Signal::SIGTERM);
+        let ran = run.finish();
+        let took = asked.elapsed();
+        // What is read and proved may be finished: then it is a backup, and says so.
+        let finished = ran.status == 0 && ["release", "publish"].contains(&phase);
+        assert!(ran.status == 143 || finished, "{phase}: {} {}", ran.status, ran.stderr);
+        assert!(took < Duration::from_secs(10), "{phase} took {took:?}");
+        assert_eq!(stored().len(), before.len() + usize::from(finished), "{phase}");
+        host::assert_nothing_left();
+    }
+}
+
+#[test]
+fn a_killed_run_is_told_of_and_cleaned_up_by_recover_and_by_the_next_run() {
+    let config = local("kill", "bandwidth_limit = \"4MiB\"\n");
+    let before = stored();
+    for by_next_run in [false, true] {
+        let mut run = Live::backup(&config);
+        run.wait_for("copy");
+        run.signal(Signal::SIGKILL);
+        assert_eq!(run.finish().status, 137);
+        let left = host::run(&["lvs", "--noheadings", "-o", "lv_name", "@mysnap"]);
+        assert!(!left.trim().is_empty(), "a leftover was expected");
+        let checked = mysnap(&["--config", &config, "check", "local"]);
+        expect(&checked, 0, &["remove snapshot vg0/data_mysnap_", "`mysnap recover` removes it"]);
+        assert_eq!(host::run(&["lvs", "--noheadings", "-o", "lv_name", "@mysnap"]), left, "a check changes nothing");
+        if by_next_run {
+            mysnap_ok(&["--config", &local("after-kill", ""), "backup", "local"]);
+        } else {
+            mysnap_ok(&["recover"]);
+            mysnap_ok(&["recover"]);
+        }
+        host::assert_nothing_left();
+    }
+    assert_eq!(stored().len(), before.len() + 1, "a killed run must not be listed");
+    let left = host::run(&["find", LOCAL, "-name", ".unfinished-*"]);
+    assert_eq!(left, "", "what dead runs left is removed after a good one");
+}
+
+#[test]
+fn a_copy_whose_rsync_dies_is_no_backup() {
+    let config = local("rsync", "bandwidth_limit = \"4MiB\"\n");
+    let before = stored();
+    let mut run = Live::backup(&config);
+    run.wait_for("copy");
+    until("rsync", || try_run(&["pkill", "-KILL", "-x", "rsync"]).status.success());
+    let ran = run.finish();
+    expect(&ran, 7, &["rsync"]);
+    assert_eq!(stored(), before);
+    host::assert_nothing_left();
+}
+
+#[test]
+fn a_destination_that_is_exchanged_during_the_copy_gets_no_backup() {
+    let config = local("exchanged", "bandwidth_limit = \"16MiB\"\n");
+    let mut run = Live::backup(&config);
+    run.wait_for("copy");
+    let (job, aside) = (format!("{}/local", LOCAL), format!("{}/aside", LOCAL));
+    let _back = Undo::with(&format!("rm -rf {job} /srv/bait && mv {aside} {job}"));
+    host::run(&["mv", &job, &aside]);
+    host::run(&["sh", "-c", &format!("mkdir /srv/bait && ln -s /srv/bait {job}")]);
+    let ran = run.finish();
+    assert!([1, 7, 8].contains(&ran.status), "{} {}", ran.status, ran.stderr);
+    assert_eq!(host::run(&["find", "/srv/bait", "-mindepth", "1"]), "", "nothing may be led elsewhere");
+    host::assert_nothing_left();
+}

@@ -1,0 +1,187 @@
+//! A run of mysnap that is watched while it works, and the ground for runs that need no other node.
+
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+use nix::unistd::Pid;
+
+use crate::host::{self, Ran, run, try_run};
+
+/// A destination on this host, on a disk other than the server's.
+pub const LOCAL: &str = "/srv/local";
+
+/// A configuration with the job `local`, which goes to [`LOCAL`]; its path.
+pub fn local(name: &str, extra: &str) -> String {
+    run(&["mkdir", "-p", "-m", "0700", LOCAL]);
+    let tries = if extra.contains("retries") { "" } else { "retries = 1\n" };
+    host::configure(name, &format!("[job.local]\nto = \"{LOCAL}\"\n{tries}{extra}"))
+}
+
+/// The backups that are there, as a stranger who looks at the directory sees them.
+pub fn stored() -> Vec<String> {
+    let listed = run(&["find", LOCAL, "-mindepth", "2", "-maxdepth", "2", "-type", "d", "-name", "[!.]*"]);
+    let mut names: Vec<String> = listed.lines().map(str::to_owned).collect();
+    names.sort();
+    names
+}
+
+/// A backup of `local` fails with `status`, says all of `words`, and leaves nothing.
+pub fn fails(config: &str, status: i32, words: &[&str]) -> Ran {
+    let before = stored();
+    let ran = host::mysnap(&["--config", config, "backup", "local"]);
+    expect(&ran, status, words);
+    assert_eq!(stored(), before, "a failed run must not be listed");
+    host::assert_nothing_left();
+    ran
+}
+
+/// Its exit status is `status`, and it says all of `words`.
+pub fn expect(ran: &Ran, status: i32, words: &[&str]) {
+    assert_eq!(ran.status, status, "{}{}", ran.stdout, ran.stderr);
+    for word in words {
+        assert!(ran.stderr.contains(word) || ran.stdout.contains(word), "{word:?} is not in: {}", ran.stderr);
+    }
+}
+
+/// A run of mysnap in the background, which tells of its phases.
+pub struct Live {
+    child: Child,
+    events: Receiver<serde_json::Value>,
+    stdout: JoinHandle<String>,
+    stderr: JoinHandle<String>,
+}
+
+impl Live {
+    /// `mysnap --events json --config CONFIG ARGUMENTS`.
+    #[expect(clippy::disallowed_methods, reason = "tests start programs too")]
+    pub fn start(config: &str, arguments: &[&str]) -> Self {
+        let mut command = Command::new("/usr/local/bin/mysnap");
+        command.args(["--events", "json", "--config", config]).args(arguments);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let (sender, events) = channel();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let stdout = std::thread::spawn(move || {
+            let mut all = String::new();
+            for line in lines.map_while(Result::ok) {
+                if let Ok(event) = serde_json::from_str(&line) {
+                    // Nobody may be listening any more.
+                    drop(sender.send(event));
+                }
+                all.push_str(&line);
+                all.push('\n');
+            }
+            all
+        });
+        let mut error = child.stderr.take().unwrap();
+        let stderr = std::thread::spawn(move || {
+            let mut all = String::new();
+            error.read_to_string(&mut all).unwrap();
+            all
+        });
+        Self { child, events, stdout, stderr }
+    }
+
+    /// The backup of job `local`.
+    pub fn backup(config: &str) -> Self {
+        Self::start(config, &["backup", "local"])
+    }
+
+    pub fn pid(&self) -> i32 {
+        i32::try_from(self.child.id()).unwrap()
+    }
+
+    /// Waits until the phase `name` has begun; false where the run ended before.
+    pub fn came_to(&mut self, name: &str) -> bool {
+        let end = Instant::now() + Duration::from_secs(300);
+        loop {
+            match self.events.recv_timeout(end.saturating_duration_since(Instant::now())) {
+                Ok(event) if event["event"] == "phase" && event["name"] == name => return true,
+                Ok(_) => {}
+                Err(RecvTimeoutError::Disconnected) => return false,
+                Err(RecvTimeoutError::Timeout) => panic!("the run neither ends nor comes to {name}"),
+            }
+        }
+    }
+
+    /// Waits until the phase `name` has begun, which it must.
+    pub fn wait_for(&mut self, name: &str) {
+        if !self.came_to(name) {
+            let status = self.child.wait().unwrap();
+            let said = std::mem::replace(&mut self.stderr, std::thread::spawn(String::new)).join().unwrap();
+            panic!("the run ended ({status}) before {name}: {said}");
+        }
+    }
+
+    /// What is mounted where it is.
+    pub fn mounts(&self) -> String {
+        std::fs::read_to_string(format!("/proc/{}/mountinfo", self.pid())).unwrap()
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        nix::sys::signal::kill(Pid::from_raw(self.pid()), signal).unwrap();
+    }
+
+    /// Its end.
+    pub fn finish(mut self) -> Ran {
+        use std::os::unix::process::ExitStatusExt as _;
+        let status = self.child.wait().unwrap();
+        let stdout = self.stdout.join().unwrap();
+        let stderr = self.stderr.join().unwrap();
+        Ran { status: status.code().unwrap_or_else(|| 128 + status.signal().unwrap()), stdout, stderr }
+    }
+}
+
+/// Waits until `done` holds.
+pub fn until(what: &str, mut done: impl FnMut() -> bool) {
+    let end = Instant::now() + Duration::from_secs(60);
+    while !done() {
+        assert!(Instant::now() < end, "{what} did not come");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// The LVM command that makes the snapshot under the lock, with something happening before it: how
+/// a test gets into the hold. The command itself is LVM's own.
+pub struct BeforeSnapshot(String);
+
+impl BeforeSnapshot {
+    /// Runs the shell lines `first` each time before the real command.
+    pub fn runs(first: &str) -> Self {
+        let tool = if host::is_thin() { "lvcreate" } else { "lvconvert" };
+        let path = format!("/usr/local/sbin/{tool}");
+        let text = format!("#!/bin/sh\n{first}\nexec /usr/sbin/{tool} \"$@\"\n");
+        #[expect(clippy::disallowed_methods, reason = "a test's own file")]
+        std::fs::write(&path, text).unwrap();
+        run(&["chmod", "0755", &path]);
+        Self(path)
+    }
+}
+
+impl Drop for BeforeSnapshot {
+    fn drop(&mut self) {
+        drop(try_run(&["rm", "-f", &self.0]));
+    }
+}
+
+/// A shell command that undoes what a test did, whatever becomes of the test.
+pub struct Undo(String);
+
+impl Undo {
+    pub fn with(command: &str) -> Self {
+        Self(command.to_owned())
+    }
+}
+
+impl Drop for Undo {
+    fn drop(&mut self) {
+        let output = try_run(&["sh", "-c", &self.0]);
+        if !output.status.success() {
+            eprintln!("{}: {}", self.0, String::from_utf8_lossy(&output.stderr));
+        }
+    }
+}

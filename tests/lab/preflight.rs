@@ -1,0 +1,236 @@
+//! What a run refuses before anybody waits for it: the exit status, the words, and nothing touched.
+
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::time::{Duration, Instant};
+
+use mysql::prelude::Queryable as _;
+use nix::fcntl::{Flock, FlockArg};
+
+use crate::host::{self, mysnap, node2, on_node2, run};
+use crate::live::{LOCAL, Undo, expect, fails, local, until};
+
+const OPTION_FILE: &str = "/etc/mysnap/mysnap.cnf";
+
+/// A copy of the lab's option file under another name, changed by `sed`.
+fn option_file(name: &str, sed: &str) -> String {
+    let path = format!("/etc/mysnap/{name}.cnf");
+    run(&["sh", "-c", &format!("umask 077 && sed '{sed}' {OPTION_FILE} > {path}")]);
+    path
+}
+
+fn with_option_file(path: &str) -> String {
+    local("option-file", &format!("[server]\noption_file = \"{path}\"\n"))
+}
+
+#[test]
+fn a_wrong_configuration_is_named_by_file_line_key_and_value() {
+    let unknown = local("unknown", "max_stal = \"5s\"\n");
+    fails(&unknown, 2, &["/etc/mysnap/unknown.toml:4: max_stal is not a known key", "did you mean max_stall?"]);
+    let wrong = local("wrong", "snapshot_size = \"a lot\"\n");
+    fails(&wrong, 2, &["/etc/mysnap/wrong.toml:4: snapshot_size = \"a lot\"", "allowed: \"auto\", a share"]);
+    let ran = mysnap(&["--config", &local("good", ""), "backup", "daily"]);
+    expect(&ran, 10, &["has no job \"daily\"", "it has local"]);
+}
+
+#[test]
+fn what_others_could_have_written_or_read_is_refused() {
+    let config = local("open", "");
+    run(&["chmod", "0666", &config]);
+    fails(&config, 2, &["/etc/mysnap/open.toml", "can be written by others", "chmod go-w"]);
+    run(&["chmod", "0600", &config]);
+
+    let secret = option_file("readable", "");
+    run(&["chmod", "0644", &secret]);
+    let config = with_option_file(&secret);
+    fails(&config, 2, &["/etc/mysnap/readable.cnf", "a password that others can read", "chmod 600"]);
+    run(&["chown", "mysql", &secret]);
+    fails(&config, 2, &["/etc/mysnap/readable.cnf", "belongs to another account"]);
+
+    run(&["sh", "-c", "mkdir -p /srv/open && chmod 0777 /srv/open && cp -p /etc/mysnap/mysnap.cnf /srv/open/"]);
+    let _gone = Undo::with("rm -rf /srv/open");
+    fails(&with_option_file("/srv/open/mysnap.cnf"), 2, &["/srv/open", "others can write"]);
+}
+
+#[test]
+fn a_refused_login_names_the_option_file_and_not_the_password() {
+    let path = option_file("wrong", "s/^password.*/password = geheim/");
+    let ran = fails(&with_option_file(&path), 2, &["refused the login of \"mysnap\"", "/etc/mysnap/wrong.cnf"]);
+    assert!(!ran.stderr.contains("geheim"), "{}", ran.stderr);
+}
+
+#[test]
+fn each_missing_privilege_is_named_with_its_grant() {
+    let privileges: &[&str] = if host::is_mariadb() {
+        &["RELOAD", "BINLOG MONITOR", "SLAVE MONITOR", "PROCESS"]
+    } else {
+        &["RELOAD", "REPLICATION CLIENT", "PROCESS"]
+    };
+    let config = local("grants", "");
+    let mut root = host::root();
+    for privilege in privileges {
+        root.query_drop(format!("REVOKE {privilege} ON *.* FROM 'mysnap'@'localhost'")).unwrap();
+        let ran = mysnap(&["--config", &config, "backup", "local"]);
+        root.query_drop(format!("GRANT {privilege} ON *.* TO 'mysnap'@'localhost'")).unwrap();
+        let grant = format!("GRANT {privilege} ON *.* TO");
+        expect(&ran, 2, &[&format!("the account lacks {privilege}"), &grant]);
+    }
+    host::assert_nothing_left();
+}
+
+#[test]
+fn no_room_for_the_snapshot_is_noticed_before_any_lock_is_asked_for() {
+    let mut root = host::root();
+    let log: String = root.query_first("SELECT @@GLOBAL.general_log_file").unwrap().unwrap();
+    let path = if log.starts_with('/') { log } else { format!("/var/lib/mysql/{log}") };
+    let _off = Undo::with(&format!("{} -e 'SET GLOBAL general_log = 0' && rm -f {path}", host::client()));
+    root.query_drop("SET GLOBAL general_log = 1").unwrap();
+    if host::is_thin() {
+        fails(&local("pool", "pool_data_limit = \"1%\"\n"), 3, &["the data of thin pool vg0/pool is", "lvextend"]);
+        fails(&local("pool", "pool_metadata_limit = \"1%\"\n"), 3, &["the metadata of thin pool vg0/pool is"]);
+    } else {
+        run(&["lvcreate", "-qy", "-Wn", "-Zn", "-an", "-n", "filler", "-l", "100%FREE", "vg0"]);
+        let _gone = Undo::with("lvremove -qy vg0/filler");
+        fails(&local("full", ""), 3, &["the snapshot of vg0/data needs", "volume group vg0 has 0 B free", "vgextend"]);
+    }
+    let asked = run(&["cat", &path]);
+    assert!(asked.contains("FLUSH LOCAL ENGINE LOGS"), "the log must show what was asked: {asked}");
+    for lock in ["READ LOCK", "BACKUP STAGE", "LOCK INSTANCE"] {
+        assert!(!asked.contains(lock), "{asked}");
+    }
+}
+
+#[test]
+fn a_destination_that_would_not_do_is_refused() {
+    let to = |path: &str| host::configure("target", &format!("[job.local]\nto = \"{path}\"\n"));
+    let words = ["/var/lib/mysql/backup lies on vg0/data, the volume to be backed up"];
+    fails(&to("/var/lib/mysql/backup"), 3, &words);
+    run(&["sh", "-c", "mkdir -p /srv/small && mount -t tmpfs -o size=20M tmpfs /srv/small"]);
+    let _gone = Undo::with("umount /srv/small");
+    fails(&to("/srv/small"), 3, &["/srv/small has 20.0 MiB free, the backup needs about"]);
+    assert_eq!(run(&["ls", "-A", "/srv/small"]), "", "nothing must be made there");
+}
+
+#[test]
+fn another_node_that_would_not_do_is_refused() {
+    let node = node2();
+    let to = |to: &str, extra: &str| host::configure("target", &format!("[job.local]\nto = \"{to}\"\n{extra}"));
+    on_node2("mkdir -p /srv/small && mount -t tmpfs -o size=20M tmpfs /srv/small");
+    let _gone = Undo::with(&format!("ssh {node} umount /srv/small"));
+    fails(&to(&format!("root@{node}:/srv/small"), ""), 3, &["/srv/small has 20.0 MiB free"]);
+
+    let known = "/etc/mysnap/known_hosts";
+    run(&["sh", "-c", &format!(": > {known}")]);
+    let strict = format!("ssh_known_hosts = \"{known}\"\n");
+    let config = to(&format!("root@{node}:/srv/backup"), &strict);
+    fails(&config, 3, &[&format!("the host key of {node} is not known"), "known: none; offered now: SHA256:"]);
+    assert_eq!(run(&["cat", known]), "", "no key must be learned");
+
+    run(&["sh", "-c", "rm -f /root/other* && ssh-keygen -q -t ed25519 -N '' -f /root/other"]);
+    run(&["sh", "-c", &format!("echo {node} $(cut -d' ' -f1,2 /root/other.pub) > {known}")]);
+    let before = run(&["cat", known]);
+    fails(&config, 3, &[&format!("the host key of {node} is another one than before"), "known: SHA256:", "ssh-keygen"]);
+    assert_eq!(run(&["cat", known]), before, "no key must be learned");
+
+    let nobody = to("root@nobody.invalid:/srv/backup", "");
+    fails(&nobody, 7, &["cannot reach nobody.invalid", "check the network"]);
+}
+
+#[test]
+fn a_group_held_by_another_lvm_command_is_not_waited_for() {
+    let file = std::fs::OpenOptions::new().create(true).truncate(false).write(true).open("/run/lock/lvm/V_vg0").unwrap();
+    let held = Flock::lock(file, FlockArg::LockExclusive).unwrap();
+    let config = local("held", "");
+    let began = Instant::now();
+    let ran = mysnap(&["--config", &config, "backup", "local"]);
+    let took = began.elapsed();
+    drop(held);
+    expect(&ran, 5, &["volume group vg0 is held by another LVM command"]);
+    assert!(took < Duration::from_secs(20), "{took:?}");
+    host::assert_nothing_left();
+}
+
+#[test]
+fn a_socket_that_leads_elsewhere_is_refused() {
+    let path = "/run/elsewhere.sock";
+    let _gone = Undo::with(&format!("rm -f {path}"));
+    let listener = UnixListener::bind(path).unwrap();
+    // The process at the other end is this test, which does not work in the data directory.
+    std::thread::spawn(move || {
+        for client in listener.incoming().map_while(Result::ok) {
+            let server = UnixStream::connect("/run/mysqld/mysqld.sock").unwrap();
+            for (mut from, mut to) in [
+                (client.try_clone().unwrap(), server.try_clone().unwrap()),
+                (server, client),
+            ] {
+                std::thread::spawn(move || std::io::copy(&mut from, &mut to));
+            }
+        }
+    });
+    let config = local("socket", &format!("[server]\nsocket = \"{path}\"\n"));
+    fails(&config, 3, &["/run/elsewhere.sock does not run in /var/lib/mysql on this host", "another instance"]);
+}
+
+#[test]
+fn an_entry_in_fstab_that_a_leftover_could_take_is_warned_of() {
+    run(&["cp", "/etc/fstab", "/etc/fstab.before"]);
+    let _back = Undo::with("mv /etc/fstab.before /etc/fstab");
+    let uuid = run(&["blkid", "-s", "UUID", "-o", "value", "/dev/vg0/data"]);
+    run(&["sed", "-i", &format!("s#^/dev/vg0/data #UUID={} #", uuid.trim()), "/etc/fstab"]);
+    let ran = mysnap(&["--config", &local("fstab", ""), "check", "local"]);
+    expect(&ran, 0, &["/etc/fstab mounts /var/lib/mysql by UUID=", "name it /dev/vg0/data there"]);
+}
+
+#[test]
+fn of_twenty_runs_at_once_one_works_and_the_others_name_it() {
+    let config = local("twenty", "");
+    let before = crate::live::stored();
+    let starts: Vec<_> = (0..20)
+        .map(|_| {
+            let config = config.clone();
+            std::thread::spawn(move || mysnap(&["--config", &config, "backup", "local"]))
+        })
+        .collect();
+    let ended: Vec<host::Ran> = starts.into_iter().map(|start| start.join().unwrap()).collect();
+    let worked = ended.iter().filter(|ran| ran.status == 0).count();
+    assert!(worked >= 1, "{}", ended[0].stderr);
+    for ran in ended.iter().filter(|ran| ran.status != 0) {
+        expect(ran, 5, &["the server in /var/lib/mysql is held by backup local (pid", "since 20"]);
+    }
+    assert_eq!(crate::live::stored().len(), before.len() + worked);
+    host::assert_nothing_left();
+}
+
+#[test]
+fn volumes_of_others_are_left_alone_whatever_they_are_called() {
+    let create = |name: &str, tags: &[&str]| {
+        let mut argv = vec!["lvcreate", "-qy", "-Wn", "-Zn", "-an", "-n", name, "-L", "4M", "vg0"];
+        argv.extend(tags);
+        run(&argv);
+    };
+    let _gone = Undo::with("lvremove -qy vg0/data_mysnap_20260101T000000Z-abcd vg0/mysnap vg0/stray");
+    create("data_mysnap_20260101T000000Z-abcd", &[]);
+    create("mysnap", &["--addtag", "mysnap_backup"]);
+    create("stray", &["--addtag", "mysnap", "--addtag", "mysnap.run=20260101T000000Z-abcd"]);
+    let before = host::volumes();
+    let ran = mysnap(&["recover"]);
+    expect(&ran, 0, &["volume vg0/stray carries our tag and no run of this host knows it; it is left alone"]);
+    let ran = mysnap(&["--config", &local("strays", ""), "check", "local"]);
+    expect(&ran, 0, &["volume vg0/stray carries our tag and no record"]);
+    assert_eq!(host::volumes(), before);
+    // A person may remove what carries our tag.
+    let released = mysnap(&["release", "20260101T000000Z-abcd", "--yes"]);
+    expect(&released, 0, &["removed vg0/stray"]);
+    until("the end of the stray", || !host::volumes().contains(&"stray".to_owned()));
+    assert_eq!(host::volumes().len(), before.len() - 1);
+    run(&["lvcreate", "-qy", "-Wn", "-Zn", "-an", "-n", "stray", "-L", "4M", "vg0"]);
+}
+
+#[test]
+fn a_check_of_a_good_host_is_quiet_about_locks_and_leaves_no_trace() {
+    let config = local("trace", "");
+    let state = "find /var/lib/mysnap /run/mysnap -printf '%p %s\\n' 2>/dev/null | sort; ls -A";
+    let before = (run(&["sh", "-c", &format!("{state} {LOCAL}")]), host::volumes());
+    let ran = mysnap(&["--config", &config, "check", "local", "--json"]);
+    expect(&ran, 0, &["\"level\": \"good\"", "\"subject\": \"privileges\""]);
+    assert_eq!((run(&["sh", "-c", &format!("{state} {LOCAL}")]), host::volumes()), before);
+}
