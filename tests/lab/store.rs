@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use mysnap::fault::{Kind, hints_of, kind_of};
 use mysnap::store::{Source, SshOptions};
+use mysnap::sys::units::Bytes;
 
 use crate::disk::Disk;
 use crate::host::{node2, on_node2, run};
@@ -50,7 +51,7 @@ fn a_full_destination_fails_the_run_and_nothing_else() {
     std::fs::remove_file(place.source().join("shop/big.ibd")).unwrap();
 
     for n in 0..80 {
-        fill(&place.source().join(format!("shop/t{n}.ibd")), 0);
+        std::fs::File::create(place.source().join(format!("shop/t{n}.ibd"))).unwrap();
     }
     let inodes = place.copy("20261121T092235Z-0003", &place.sources()).unwrap_err();
     assert!(hints_of(&inodes).join(" ").contains("make room there"), "{inodes:#}");
@@ -70,11 +71,12 @@ fn a_full_destination_fails_the_run_and_nothing_else() {
 fn a_cut_network_is_noticed_within_a_minute() {
     on_node2("rm -rf /var/tmp/cut");
     let bench = node("/var/tmp/cut");
-    let place = Place::at(&bench, "/var/tmp/cut".into());
+    let mut place = Place::at(&bench, "/var/tmp/cut".into());
+    place.transfer.bandwidth_limit = Some(Bytes(4 << 20));
     plain_tree(place.source());
-    fill(&place.source().join("big"), 200);
+    fill(&place.source().join("big"), 60);
     let address = run(&["getent", "hosts", &node2()]).split_whitespace().next().unwrap().to_owned();
-    let began = std::thread::scope(|scope| {
+    let cut = std::thread::scope(|scope| {
         let copying = scope.spawn(|| place.copy(FIRST, &place.sources()).unwrap_err());
         std::thread::sleep(std::time::Duration::from_secs(4));
         drop_packets(&address, true);
@@ -84,10 +86,10 @@ fn a_cut_network_is_noticed_within_a_minute() {
         assert!(hints_of(&error).join(" ").contains("check the network"), "{error:#}");
         cut
     });
-    let took = began.elapsed();
+    let took = cut.elapsed();
     drop_packets(&address, false);
     assert!(took.as_secs() < 75, "noticed after {took:?}");
-    // What arrived is taken from there.
+    place.transfer.bandwidth_limit = None;
     place.backup(SECOND);
     on_node2("rm -rf /var/tmp/cut");
 }

@@ -82,6 +82,8 @@ pub struct Place<'a> {
     bench: &'a Bench,
     path: PathBuf,
     store: Box<dyn Store>,
+    /// How it copies.
+    pub transfer: Transfer,
     cancel: Cancel,
     source: tempfile::TempDir,
 }
@@ -98,7 +100,7 @@ impl<'a> Place<'a> {
         let destination: Destination = format!("{}{}", bench.prefix, path.display()).parse().unwrap();
         let cancel = Cancel::new();
         let store = open(&destination, &bench.ssh, &cancel).unwrap();
-        Self { bench, path, store, cancel, source: tempfile::tempdir().unwrap() }
+        Self { bench, path, store, transfer: Transfer::default(), cancel, source: tempfile::tempdir().unwrap() }
     }
 
     /// The store under test.
@@ -124,16 +126,15 @@ impl<'a> Place<'a> {
         vec![Source { root: root("datadir", false), path: self.source().canonicalize().unwrap() }]
     }
 
-    fn work<'w>(&'w self, transfer: &'w Transfer) -> Work<'w> {
-        Work { transfer, progress: &|_| {}, cancel: &self.cancel }
+    fn work(&self) -> Work<'_> {
+        Work { transfer: &self.transfer, progress: &|_| {}, cancel: &self.cancel }
     }
 
     /// A backup that only lacks its commit.
     pub fn copy(&self, run: &str, sources: &[Source]) -> anyhow::Result<(Staging<'_>, Copied, Manifest)> {
-        let transfer = Transfer::default();
         let staging = Staging::begin(self.store(), &job(), &id(run))?;
-        let copied = staging.copy(sources, self.work(&transfer))?;
-        let proof = staging.prove(ProofLevel::Checksum, sources, &copied, self.work(&transfer))?;
+        let copied = staging.copy(sources, self.work())?;
+        let proof = staging.prove(ProofLevel::Checksum, sources, &copied, self.work())?;
         let mut manifest = Manifest::decode(include_bytes!("../data/manifest-1.json")).unwrap();
         manifest.id = id(run);
         manifest.proof = proof;
@@ -193,7 +194,7 @@ fn awkward_tree(at: &Path) {
         write(&at.join(OsStr::from_bytes(name)), name);
     }
     let sparse = std::fs::File::create(at.join("sparse")).unwrap();
-    sparse.write_all_at(b"end", 40 << 20).unwrap();
+    sparse.write_all_at(b"end", 8 << 20).unwrap();
     std::fs::hard_link(at.join("ibdata1"), at.join("hard")).unwrap();
     symlink("dangling\n", at.join("dangling")).unwrap();
     std::fs::set_permissions(at.join("shop"), std::fs::Permissions::from_mode(0o2750)).unwrap();
@@ -367,10 +368,9 @@ fn what_differs_from_its_source_is_copied_again(place: &Place<'_>) {
 
 fn cancellation_ends_what_is_going_on(place: &Place<'_>) {
     plain_tree(place.source());
-    let transfer = Transfer::default();
     let staging = Staging::begin(place.store(), &job(), &id(FIRST)).unwrap();
     place.cancel.set(15);
-    let error = staging.copy(&place.sources(), place.work(&transfer)).unwrap_err();
+    let error = staging.copy(&place.sources(), place.work()).unwrap_err();
     assert_eq!(kind_of(&error), Some(Kind::Cancelled), "{error:#}");
 }
 
