@@ -291,7 +291,8 @@ pub fn settle(patience: Duration) -> Result<(), CommandError> {
 
 impl Drop for Running<'_> {
     fn drop(&mut self) {
-        if self.spared && !self.has_ended()
+        if self.spared
+            && !self.has_ended()
             && let Ok(pid) = i32::try_from(self.child.id())
         {
             let mut running = LET_GO.lock().unwrap_or_else(PoisonError::into_inner);

@@ -51,7 +51,11 @@ fn a_long_statement_is_not_started_behind_and_only_selects_are_killed() {
     let ran = mysnap(&["--config", &local("long", policy), "backup", "local"]);
     host::root().query_drop(format!("REVOKE {killer} ON *.* FROM 'mysnap'@'localhost'")).unwrap();
     let longest = heartbeat.longest();
-    expect(&ran, 4, &["after 4 s the lock would still wait behind query", "UPDATE faults.plain SET n = n + SLEEP(121)"]);
+    expect(
+        &ran,
+        4,
+        &["after 4 s the lock would still wait behind query", "UPDATE faults.plain SET n = n + SLEEP(121)"],
+    );
     assert!(longest < Duration::from_secs(3), "nobody may wait for a lock that was not asked for: {longest:?}");
     // On MariaDB no SELECT is in the way of its lock, so that none is killed.
     assert_eq!(running("SLEEP(120)").is_some(), host::is_mariadb(), "{}", ran.stderr);

@@ -8,12 +8,12 @@
 
 mod backup;
 mod disk;
-mod host;
-mod restore;
 mod faults;
+mod host;
 mod host;
 mod live;
 mod preflight;
+mod restore;
 mod server;
 mod store;
 #[path = "../store/suite.rs"]

@@ -137,7 +137,8 @@ fn another_node_that_would_not_do_is_refused() {
 
 #[test]
 fn a_group_held_by_another_lvm_command_is_not_waited_for() {
-    let file = std::fs::OpenOptions::new().create(true).truncate(false).write(true).open("/run/lock/lvm/V_vg0").unwrap();
+    let file =
+        std::fs::OpenOptions::new().create(true).truncate(false).write(true).open("/run/lock/lvm/V_vg0").unwrap();
     let held = Flock::lock(file, FlockArg::LockExclusive).unwrap();
     let config = local("held", "");
     let began = Instant::now();
@@ -158,10 +159,7 @@ fn a_socket_that_leads_elsewhere_is_refused() {
     std::thread::spawn(move || {
         for client in listener.incoming().map_while(Result::ok) {
             let server = UnixStream::connect("/run/mysqld/mysqld.sock").unwrap();
-            for (mut from, mut to) in [
-                (client.try_clone().unwrap(), server.try_clone().unwrap()),
-                (server, client),
-            ] {
+            for (mut from, mut to) in [(client.try_clone().unwrap(), server.try_clone().unwrap()), (server, client)] {
                 std::thread::spawn(move || std::io::copy(&mut from, &mut to));
             }
         }
