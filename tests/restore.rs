@@ -267,7 +267,7 @@ fn a_place_without_a_directory_above_it_is_refused() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(12))]
+    #![proptest_config(ProptestConfig { cases: 12, failure_persistence: None, ..ProptestConfig::default() })]
     #[test]
     fn any_names_come_back(names in proptest::collection::btree_set(proptest::collection::vec(any::<u8>(), 1..30), 1..12)) {
         let bench = Bench::new(|home| {

@@ -120,10 +120,6 @@ impl Store for LocalStore {
         durable::sync_directory(self.destination.path())
     }
 
-    fn write(&self, slot: &Slot, name: &str, bytes: &[u8]) -> anyhow::Result<()> {
-        durable::write(&self.path(slot).join(name), bytes)
-    }
-
     fn read(&self, slot: &Slot, name: &str) -> anyhow::Result<Option<Vec<u8>>> {
         Tree::open(&self.path(slot))?.read_small(&StoredPath::root().join(name.as_ref()), LARGEST)
     }
@@ -139,6 +135,8 @@ impl Store for LocalStore {
         files: &[Readable],
         progress: &(dyn Fn(u64) + Sync),
     ) -> anyhow::Result<Vec<(StoredPath, Digest)>> {
+        // Only what is written out can be dropped from memory and read from the disk.
+        durable::sync_file_system(&self.path(slot))?;
         let stop = AtomicBool::new(false);
         let reading = Reading { niceness: None, from_disk: true, progress, cancel: &self.cancel, stop: &stop };
         let digests = Tree::open(&self.path(slot))?.digests(files, &reading)?;
@@ -146,15 +144,14 @@ impl Store for LocalStore {
         Ok(files.iter().map(|file| file.path.clone()).zip(digests).collect())
     }
 
-    fn sync(&self, slot: &Slot) -> anyhow::Result<()> {
-        durable::sync_file_system(&self.path(slot))
-    }
-
-    fn publish(&self, slot: &Slot) -> anyhow::Result<()> {
-        let finished = self.path(&slot.with(State::Finished));
+    fn publish(&self, slot: &Slot, files: &[(&str, &[u8])]) -> anyhow::Result<()> {
+        let (path, finished) = (self.path(slot), self.path(&slot.with(State::Finished)));
         anyhow::ensure!(finished.symlink_metadata().is_err(), "{} exists already", finished.display());
-        durable::sync_directory(&self.path(slot))?;
-        durable::rename(&self.path(slot), &finished)
+        durable::sync_file_system(&path)?;
+        for (name, bytes) in files {
+            durable::write(&path.join(name), bytes)?;
+        }
+        durable::rename(&path, &finished)
     }
 
     fn remove(&self, slot: &Slot) -> anyhow::Result<()> {

@@ -82,9 +82,6 @@ pub trait Store: fmt::Debug + Send + Sync {
     /// Makes the directory of `slot`, mode 0700; that it exists is an error.
     fn create(&self, slot: &Slot) -> anyhow::Result<()>;
 
-    /// Writes a file into `slot`, mode 0600, durably.
-    fn write(&self, slot: &Slot, name: &str, bytes: &[u8]) -> anyhow::Result<()>;
-
     /// The bytes of a file in `slot`; none where there is none.
     fn read(&self, slot: &Slot, name: &str) -> anyhow::Result<Option<Vec<u8>>>;
 
@@ -100,11 +97,9 @@ pub trait Store: fmt::Debug + Send + Sync {
         progress: &(dyn Fn(u64) + Sync),
     ) -> anyhow::Result<Vec<(StoredPath, Digest)>>;
 
-    /// Writes out everything in `slot`, and reports write errors.
-    fn sync(&self, slot: &Slot) -> anyhow::Result<()>;
-
-    /// Makes an unfinished `slot` a finished one, durably.
-    fn publish(&self, slot: &Slot) -> anyhow::Result<()>;
+    /// Makes an unfinished `slot` a finished one: writes out everything in it, then writes `files`
+    /// into it in their order, then renames it, each step durable before the next one begins.
+    fn publish(&self, slot: &Slot, files: &[(&str, &[u8])]) -> anyhow::Result<()>;
 
     /// Removes `slot` with all that it holds; that it is gone already is success. A removal that is
     /// cut short leaves a name that is not listed as a backup, and can be run again.

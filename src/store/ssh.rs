@@ -45,11 +45,18 @@ exec find "$1" -ignore_readdir_race -mindepth 2 -maxdepth 3 -path "$2" \( -type 
   -type f \( -name manifest.json -o -name manifest.copy.json \) -printf 'f\0%P\0%s\0' -exec cat -- {} \; \)"#;
 const CREATE: &str =
     r#"mkdir -p -- "$2" && ! [ -L "$2" ] && { ! [ -e "$3" ] || exit 44; } && mkdir -- "$3" && sync -- "$2" "$1""#;
-const WRITE: &str = r#"
-dd of="$1/.new-$2" bs=64k conv=fsync status=none && mv -T -- "$1/.new-$2" "$1/$2" && sync -- "$1""#;
 const READ: &str = r#"[ -e "$1" ] || exit 44; ! [ -L "$1" ] && exec cat -- "$1""#;
 const DIGESTS: &str = r#"cd -- "$1" && exec xargs -0 -r -n 16 -P 2 sha256sum --"#;
-const PUBLISH: &str = r#"! [ -e "$2" ] && sync -- "$1" && mv -T -- "$1" "$2" && sync -- "$3""#;
+/// The contents of all files come one after the other, their names and lengths as words.
+const PUBLISH: &str = r#"
+from=$1 to=$2 job=$3; shift 3
+[ -e "$to" ] && { echo "it exists already" >&2; exit 1; }
+sync -f -- "$from" || exit 1
+while [ $# -gt 0 ]; do
+  dd of="$from/$1" bs=64k iflag=fullblock,count_bytes count="$2" conv=fsync status=none || exit 1
+  shift 2
+done
+sync -- "$from" && mv -T -- "$from" "$to" && sync -- "$job""#;
 const REMOVE: &str = r#"
 rm -rf -- "$2" && if [ -e "$1" ]; then mv -T -- "$1" "$2" && sync -- "$3" && rm -rf -- "$2" && sync -- "$3"; fi"#;
 
@@ -246,11 +253,6 @@ impl Store for SshStore {
         }
     }
 
-    fn write(&self, slot: &Slot, name: &str, bytes: &[u8]) -> anyhow::Result<()> {
-        let path = self.path(slot);
-        self.done(&format!("write {path}/{name}"), WRITE, &[&path, name], bytes).map(drop)
-    }
-
     fn read(&self, slot: &Slot, name: &str) -> anyhow::Result<Option<Vec<u8>>> {
         let path = format!("{}/{name}", self.path(slot));
         let finished = self.script(READ, &[&path], &[], UNBOUNDED)?;
@@ -296,15 +298,13 @@ impl Store for SshStore {
         ssh_output::digests(files, &stdout, &stderr)
     }
 
-    fn sync(&self, slot: &Slot) -> anyhow::Result<()> {
-        let path = self.path(slot);
-        self.done(&format!("write out {path}"), r#"exec sync -f -- "$1""#, &[&path], &[]).map(drop)
-    }
-
-    fn publish(&self, slot: &Slot) -> anyhow::Result<()> {
-        let (path, finished) = (self.path(slot), self.path(&slot.with(State::Finished)));
-        let words = [path.as_str(), &finished, &self.job_path(&slot.job)];
-        self.done(&format!("rename {path} to {finished}"), PUBLISH, &words, &[]).map(drop)
+    fn publish(&self, slot: &Slot, files: &[(&str, &[u8])]) -> anyhow::Result<()> {
+        let (path, finished, job) = (self.path(slot), self.path(&slot.with(State::Finished)), self.job_path(&slot.job));
+        let lengths: Vec<String> = files.iter().map(|(_, bytes)| bytes.len().to_string()).collect();
+        let mut words = vec![path.as_str(), &finished, &job];
+        words.extend(files.iter().zip(&lengths).flat_map(|((name, _), length)| [*name, length.as_str()]));
+        let contents: Vec<u8> = files.iter().flat_map(|(_, bytes)| bytes.iter().copied()).collect();
+        self.done(&format!("publish {finished}"), PUBLISH, &words, &contents).map(drop)
     }
 
     fn remove(&self, slot: &Slot) -> anyhow::Result<()> {

@@ -114,14 +114,15 @@ impl<'a> Staging<'a> {
         if level == ProofLevel::None {
             return Ok(proof);
         }
-        let mut findings = self.read_back(copied, work.progress)?;
+        let read_back = || check::check(self.store, &self.slot, &copied.files, work.progress);
+        let mut findings = read_back()?;
         if !findings.is_good() {
             proof.repaired = findings.all().collect();
             tracing::warn!(files = proof.repaired.len(), "stored files differ from their source; copying them again");
             for source in sources {
                 self.rsync(source, work.transfer, &[], true).run(work.cancel, |_| {})?;
             }
-            findings = self.read_back(copied, work.progress)?;
+            findings = read_back()?;
         }
         if !findings.is_good() {
             return Err(differs(&self.slot, &findings));
@@ -136,26 +137,15 @@ impl<'a> Staging<'a> {
         let (list, bytes) = (files::encode(files)?, manifest.encode()?);
         // What can't be read back must not be published: a name that we would refuse, for example.
         Manifest::decode(&bytes).and_then(|_| files::decode(&list))?;
-        self.store.sync(&self.slot)?;
-        for name in FILES {
-            self.store.write(&self.slot, name, &list)?;
-        }
-        for name in MANIFEST.iter().rev() {
-            self.store.write(&self.slot, name, &bytes)?;
-        }
-        self.store.publish(&self.slot)?;
+        let lists = FILES.iter().rev().map(|name| (*name, list.as_slice()));
+        let manifests = MANIFEST.iter().rev().map(|name| (*name, bytes.as_slice()));
+        self.store.publish(&self.slot, &lists.chain(manifests).collect::<Vec<_>>())?;
         Ok(manifest)
     }
 
     /// Gives it up and removes it.
     pub fn discard(self) -> anyhow::Result<()> {
         self.store.remove(&self.slot)
-    }
-
-    fn read_back(&self, copied: &Copied, progress: &(dyn Fn(u64) + Sync)) -> anyhow::Result<Findings> {
-        // Written out first, so that what is read comes from the disk where the store can see to it.
-        self.store.sync(&self.slot)?;
-        check::check(self.store, &self.slot, &copied.files, progress)
     }
 
     fn send(&self, sources: &[Source], earlier: &[Slot], work: Work<'_>) -> anyhow::Result<()> {

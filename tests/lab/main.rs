@@ -10,6 +10,7 @@ mod backup;
 mod disk;
 mod faults;
 mod host;
+mod host;
 mod live;
 mod places;
 mod preflight;
