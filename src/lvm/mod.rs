@@ -2,7 +2,7 @@
 //!
 //! What changes anything is *spared*: never killed, because SIGKILL between LVM's suspend and
 //! resume leaves the origin suspended and the server frozen. Under the database lock LVM does not
-//! wait for another LVM command ([`UNDER_LOCK`]): a busy group fails at once instead.
+//! wait for another LVM command (`wait_for_locks=0`): a busy group fails at once instead.
 
 mod names;
 mod report;

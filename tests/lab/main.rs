@@ -10,16 +10,15 @@ mod backup;
 mod disk;
 mod faults;
 mod host;
-mod host;
 mod live;
 mod places;
 mod preflight;
 mod restore;
 mod rollback;
 mod server;
+mod snapshot;
 mod store;
 #[path = "../store/suite.rs"]
 mod suite;
-mod snapshot;
 mod support;
 mod witness;

@@ -71,7 +71,7 @@ impl Testimony {
 
 fn write(writer: u64, stop: &AtomicBool) -> Testimony {
     let mut seen = Testimony::default();
-    let mut conn = host::root();
+    let mut conn = connect();
     let mut last = Instant::now();
     for n in 0.. {
         if stop.load(Ordering::SeqCst) {
@@ -89,12 +89,19 @@ fn write(writer: u64, stop: &AtomicBool) -> Testimony {
     seen
 }
 
+/// A connection whose changes stand in the log row by row: that is what [`rows_in_binary_logs`] reads.
+fn connect() -> mysql::Conn {
+    let mut conn = host::root();
+    conn.query_drop("SET SESSION binlog_format = 'ROW'").unwrap();
+    conn
+}
+
 fn reconnect(stop: &AtomicBool) -> mysql::Conn {
     let options = || mysql::OptsBuilder::new().socket(Some("/run/mysqld/mysqld.sock")).user(Some("root"));
     let end = Instant::now() + Duration::from_secs(60);
     loop {
         match mysql::Conn::new(options()) {
-            Ok(conn) => return conn,
+            Ok(_) => return connect(),
             Err(error) if stop.load(Ordering::SeqCst) || Instant::now() > end => panic!("no server: {error}"),
             Err(_) => std::thread::sleep(Duration::from_millis(100)),
         }

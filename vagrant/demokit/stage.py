@@ -40,10 +40,13 @@ class Host:
     def stream(self, command: str) -> tuple[int, bytes]:
         """Run `command`, on a terminal of its own if we have one; exit status and output."""
         self.connection.open()
-        terminal = ["-tt"] if self.screen.is_terminal else []
-        size = f"stty cols {self.screen.width} rows 24; " if terminal else ""
+        if self.screen.is_terminal:
+            terminal, prepare = ["-tt"], f"stty cols {self.screen.width} rows 24"
+        else:
+            # two channels would arrive in any order
+            terminal, prepare = [], "exec 2>&1"
         # the shell on the other side must stay, to turn a signal into a status
-        argv = [*self.connection.ssh(*terminal), "--", f"{size}{command}\nexit $?"]
+        argv = [*self.connection.ssh(*terminal), "--", f"{prepare}\n{command}\nexit $?"]
         with subprocess.Popen(argv, cwd=self.connection.home, stdin=subprocess.DEVNULL,
                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as running:
             output = b""
