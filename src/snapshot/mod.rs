@@ -27,7 +27,7 @@ pub use remove::{remove, remove_all_of};
 pub use thick::Thick;
 pub use thin::Thin;
 
-use crate::fault::{Fault, Kind};
+use crate::fault::{Failure, Fault, Kind};
 use crate::id::RunId;
 use crate::lvm::{self, Group, LvRef, TAG, Volume, run_tag};
 use crate::sys::cmd::{CommandError, Running};
@@ -97,6 +97,10 @@ impl Spec {
         Self { kind: SnapshotKind::of(&origin), origin, group, name, run: run.clone(), size }
     }
 
+    fn origin_is_suspended(&self) -> bool {
+        self.origin.device.is_some_and(lvm::is_suspended)
+    }
+
     fn tags(&self) -> Vec<String> {
         vec![TAG.to_owned(), run_tag(&self.run)]
     }
@@ -159,6 +163,7 @@ pub fn freeze(specs: Vec<Spec>, _: &dyn WritersHeld, deadline: Instant) -> anyho
     let last = specs.len().saturating_sub(1);
     let mut pending = Vec::with_capacity(specs.len());
     for (number, spec) in specs.into_iter().enumerate() {
+        refuse_suspended(&spec)?;
         let command = spec.kind.provider().start(&spec)?;
         let mut one = Pending { spec, command, seen_suspended: false };
         one.wait_until_frozen(deadline, number == last)?;
@@ -167,12 +172,21 @@ pub fn freeze(specs: Vec<Spec>, _: &dyn WritersHeld, deadline: Instant) -> anyho
     Ok(pending)
 }
 
+/// Suspended by something else, the origin would be taken for frozen before its snapshot is made.
+fn refuse_suspended(spec: &Spec) -> anyhow::Result<()> {
+    if !spec.origin_is_suspended() {
+        return Ok(());
+    }
+    let name = &spec.origin.name;
+    Err(Fault::new(Kind::Snapshot, format!("volume {name} is suspended: all writes to it wait"))
+        .hint(format!("`lvchange --refresh {name}` brings it back after a killed command"))
+        .into())
+}
+
 impl Pending {
     fn wait_until_frozen(&mut self, deadline: Instant, stop_at_suspend: bool) -> anyhow::Result<()> {
         loop {
-            if let Some(device) = self.spec.origin.device
-                && lvm::is_suspended(device)
-            {
+            if self.spec.origin_is_suspended() {
                 self.seen_suspended = true;
                 if stop_at_suspend {
                     return Ok(());
@@ -198,7 +212,10 @@ impl Pending {
         let argv = self.command.argv().to_owned();
         let spec = self.spec;
         let finished = self.command.wait_at_most(COMPLETION_DEADLINE).map_err(|e| failed(&spec, e.into()))?;
-        finished.succeeded(&argv).map_err(|e| failed(&spec, lvm::explained(e, &spec.origin.name.vg)))?;
+        if let Err(error) = finished.succeeded(&argv) {
+            let error = failed(&spec, lvm::explained(error, &spec.origin.name.vg));
+            return Err(Failure::join(error, resume(&spec).err().into_iter().collect()));
+        }
         spec.kind.provider().activate(&spec)?;
         judge(spec)
     }
@@ -206,7 +223,9 @@ impl Pending {
 
 /// Waits for the commands of all `pending` snapshots and judges what they made.
 pub fn complete(pending: Vec<Pending>) -> anyhow::Result<Vec<Snapshot>> {
-    let snapshots: Vec<Snapshot> = pending.into_iter().map(Pending::complete).collect::<anyhow::Result<_>>()?;
+    // Every command is waited for before the first failure counts: each holds an origin.
+    let judged: Vec<_> = pending.into_iter().map(Pending::complete).collect();
+    let snapshots = judged.into_iter().collect::<anyhow::Result<Vec<Snapshot>>>()?;
     for snapshot in &snapshots {
         // A backup of the metadata that can't be written is a warning of LVM's, not our failure.
         if let Err(error) = lvm::backup_metadata(&snapshot.spec.origin.name.vg) {
@@ -214,6 +233,11 @@ pub fn complete(pending: Vec<Pending>) -> anyhow::Result<Vec<Snapshot>> {
         }
     }
     Ok(snapshots)
+}
+
+/// A command that was killed between LVM's suspend and resume leaves the origin suspended.
+fn resume(spec: &Spec) -> anyhow::Result<()> {
+    if spec.origin_is_suspended() { Ok(lvm::refresh(&spec.origin.name)?) } else { Ok(()) }
 }
 
 fn failed(spec: &Spec, error: anyhow::Error) -> anyhow::Error {

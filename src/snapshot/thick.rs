@@ -10,7 +10,7 @@ use std::io::Write as _;
 use anyhow::Context as _;
 
 use super::{SnapshotProvider, Spec};
-use crate::fault::{Fault, Kind};
+use crate::fault::{Fault, Kind, kind_of};
 use crate::lvm::{self, Volume};
 use crate::sys::cmd::{CommandError, Running};
 use crate::sys::retry;
@@ -26,16 +26,7 @@ pub struct Thick;
 impl SnapshotProvider for Thick {
     fn prepare(&self, spec: &Spec) -> anyhow::Result<()> {
         lvm::load_target("snapshot")?;
-        lvm::create_store(&spec.name, spec.size, &spec.tags()).map_err(|error| {
-            let no_room = error.stderr().is_some_and(|text| text.contains("insufficient free space"));
-            let fault = Fault::new(Kind::Snapshot, format!("cannot make the store of {}", spec.name));
-            let fault = if no_room {
-                fault.hint(format!("volume group {} has no room; free some, or set snapshot_size", spec.name.vg))
-            } else {
-                fault
-            };
-            fault.caused_by(lvm::explained(error, &spec.name.vg))
-        })?;
+        lvm::create_store(&spec.name, spec.size, &spec.tags()).map_err(|error| no_store(spec, error))?;
         lvm::activate(&spec.name)?;
         zero_head(spec)?;
         lvm::deactivate(&spec.name)?;
@@ -54,6 +45,17 @@ impl SnapshotProvider for Thick {
     fn matches(&self, volume: &Volume) -> bool {
         volume.attr.starts_with('s')
     }
+}
+
+fn no_store(spec: &Spec, error: CommandError) -> Fault {
+    let no_room = error.stderr().is_some_and(|text| text.contains("insufficient free space"));
+    let cause = lvm::explained(error, &spec.name.vg);
+    let kind = kind_of(&cause).unwrap_or(Kind::Snapshot);
+    let fault = Fault::new(kind, format!("cannot make the store of {}", spec.name)).caused_by(cause);
+    if no_room {
+        return fault.hint(format!("volume group {} has no room; free some, or set snapshot_size", spec.name.vg));
+    }
+    fault
 }
 
 fn zero_head(spec: &Spec) -> anyhow::Result<()> {
