@@ -377,14 +377,21 @@ impl Running<'_> {
             return;
         }
         self.signal(Signal::SIGTERM);
-        let end = Instant::now() + GRACE;
+        self.ends_within(GRACE);
+        // Also where it ended in time: what it started may live on.
+        self.signal(Signal::SIGKILL);
+        // SIGKILL too waits for a dead disk: cleaning up must not.
+        if !self.ends_within(GRACE) {
+            tracing::warn!(argv = self.argv, "a killed program hangs in the kernel; it is left behind");
+        }
+    }
+
+    fn ends_within(&mut self, patience: Duration) -> bool {
+        let end = Instant::now() + patience;
         while Instant::now() < end && !self.has_ended() {
             std::thread::sleep(POLL / 4);
         }
-        self.signal(Signal::SIGKILL);
-        if let Err(error) = self.child.wait() {
-            tracing::warn!(argv = self.argv, %error, "cannot wait for a killed program");
-        }
+        self.has_ended()
     }
 
     fn signal(&self, signal: Signal) {
@@ -402,9 +409,11 @@ fn forward(source: Option<impl Read + Send + 'static>, sender: Sender<Piece>, wr
         let mut buffer = vec![0; 64 * 1024];
         while let Ok(count) = source.read(&mut buffer) {
             let piece = buffer.get(..count).unwrap_or_default();
-            if piece.is_empty() || sender.send(wrap(piece.to_vec())).is_err() {
+            if piece.is_empty() {
                 break;
             }
+            // A program that was let go of still writes; a closed pipe would end it in the middle.
+            drop(sender.send(wrap(piece.to_vec())));
         }
     });
 }
