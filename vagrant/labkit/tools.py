@@ -62,7 +62,8 @@ def install(packages: list[str]) -> None:
     say(f"installing {' '.join(packages)}")
     apt(["update"])
     try:
-        apt(command[1:])
+        # Or apt solves a conflict by removing another tool that is needed.
+        apt([*command[1:], "--no-remove"])
     except LabError as plain:
         install_from_backports(packages, plain)
     still = missing()
@@ -91,6 +92,8 @@ def install_from_backports(packages: list[str], plain: LabError) -> None:
             f"deb {mirror()} {suite} main\n" for suite in (codename, f"{codename}-backports")
         ))
         os.chmod(scratch, 0o755)
+        # apt makes it below its own directory only.
+        Path(scratch, "lists", "partial").mkdir(parents=True)
         options = (
             "-o", f"Dir::Etc::SourceList={sources}", "-o", "Dir::Etc::SourceParts=-",
             "-o", f"Dir::State::Lists={scratch}/lists",
