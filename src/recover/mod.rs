@@ -5,6 +5,8 @@
 //! that an interrupted LVM command left suspended is brought back first: every write to it waits.
 //! Safe at any time, and again: what a live run has is not touched.
 
+mod programs;
+
 use serde::Serialize;
 
 use crate::fault::{Failure, Fault, Kind};
@@ -71,26 +73,43 @@ pub struct Plan {
     adopted: Vec<(Record, LockFile)>,
 }
 
+/// Every run on record, dead or alive.
+#[derive(Debug, Default)]
+struct Runs {
+    /// The dead ones, with their locks: nobody else cleans up after them meanwhile.
+    dead: Vec<(Record, LockFile)>,
+    alive: Vec<RunId>,
+}
+
 /// Looks for what dead runs left.
 pub fn plan() -> anyhow::Result<Plan> {
-    let (records, unreadable) = record::all()?;
-    for error in unreadable {
-        tracing::warn!("{error:#}; it is left alone");
-    }
-    let mut adopted = Vec::new();
-    let mut alive = Vec::new();
-    for record in records {
-        match record.try_adopt()? {
-            Some(lock) => adopted.push((record, lock)),
-            None => alive.push(record.id),
+    Runs::look()?.plan()
+}
+
+impl Runs {
+    fn look() -> anyhow::Result<Self> {
+        let (records, unreadable) = record::all()?;
+        for error in unreadable {
+            tracing::warn!("{error:#}; it is left alone");
         }
+        let mut runs = Self::default();
+        for record in records {
+            match record.try_adopt()? {
+                Some(lock) => runs.dead.push((record, lock)),
+                None => runs.alive.push(record.id),
+            }
+        }
+        Ok(runs)
     }
-    let volumes = lvm::volumes()?;
-    let dead: Vec<&Record> = adopted.iter().map(|(record, _)| record).collect();
-    let steps = steps(&dead, &volumes, |volume| volume.device.is_some_and(lvm::is_suspended));
-    let unrecorded = unrecorded(&dead, &alive, &volumes);
-    let interrupted = dead.iter().flat_map(|record| &record.intents).filter_map(interrupted).collect();
-    Ok(Plan { steps, unrecorded, interrupted, adopted })
+
+    fn plan(self) -> anyhow::Result<Plan> {
+        let volumes = lvm::volumes()?;
+        let dead: Vec<&Record> = self.dead.iter().map(|(record, _)| record).collect();
+        let steps = steps(&dead, &volumes, |volume| volume.device.is_some_and(lvm::is_suspended));
+        let unrecorded = unrecorded(&dead, &self.alive, &volumes);
+        let interrupted = dead.iter().flat_map(|record| &record.intents).filter_map(interrupted).collect();
+        Ok(Plan { steps, unrecorded, interrupted, adopted: self.dead })
+    }
 }
 
 /// The steps that clean up after `dead`: pure.
@@ -190,7 +209,8 @@ impl Plan {
 
 /// Removes what dead runs left: the first step of each run.
 pub fn recover(observer: &dyn Observer) -> anyhow::Result<()> {
-    let plan = plan()?;
+    let runs = Runs::look()?;
+    let plan = runs.outlive_programs().and_then(|()| runs.plan())?;
     for volume in &plan.unrecorded {
         observer.warn(format!(
             "volume {volume} carries our tag and no run of this host knows it; it is left alone: \

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::{RUNTIME_DIRECTORY, STATE_DIRECTORY};
 use crate::id::RunId;
 use crate::sys::durable;
+use crate::sys::failpoint;
 use crate::sys::lockfile::{Attempt, LockFile};
 
 /// One irreversible step.
@@ -113,6 +114,7 @@ impl Record {
     pub fn remove_directory(&self) -> anyhow::Result<bool> {
         let directory = self.directory();
         let remove = || -> std::io::Result<()> {
+            failpoint::pass(|| "remove mount points".to_owned())?;
             for entry in std::fs::read_dir(&directory)? {
                 std::fs::remove_dir(entry?.path())?;
             }

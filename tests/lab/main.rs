@@ -13,6 +13,7 @@ mod host;
 mod live;
 mod places;
 mod preflight;
+mod pulse;
 mod restore;
 mod rollback;
 mod server;
@@ -21,4 +22,5 @@ mod store;
 #[path = "../store/suite.rs"]
 mod suite;
 mod support;
+mod sweep;
 mod witness;
