@@ -39,6 +39,8 @@ pub enum Verb {
     Backup(BackupArgs),
     /// Look whether a backup would work now; changes nothing
     Check(CheckArgs),
+    /// How things stand: newest backups, runs, leftovers, snapshots, pools; exits like a monitoring plugin
+    Status(StatusArgs),
     /// List the backups of a destination
     List(ListArgs),
     /// Show one backup
@@ -79,6 +81,16 @@ pub struct CheckArgs {
     /// The job, a `[job.NAME]` of the configuration
     pub job: String,
     /// Print the findings as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `status`.
+#[derive(Debug, Args)]
+pub struct StatusArgs {
+    /// Only this job; all of them otherwise
+    pub job: Option<String>,
+    /// Print JSON
     #[arg(long)]
     pub json: bool,
 }

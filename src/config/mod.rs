@@ -68,6 +68,8 @@ pub struct Job {
     pub store: StoreLimits,
     /// What a thin pool may use.
     pub pool: PoolLimits,
+    /// How old its newest good backup may be.
+    pub max_age: Duration,
 }
 
 /// The size of a snapshot's store.
@@ -174,6 +176,7 @@ impl Job {
                 metadata: job.get("pool_metadata_limit")?,
                 give_up: job.get("pool_give_up")?,
             },
+            max_age: job.get("max_age")?,
         })
     }
 }

@@ -59,6 +59,7 @@ pub const JOB: &[Key] = &[
     key("pool_data_limit", "\"80%\"", "use of a thin pool's data above which no snapshot is taken"),
     key("pool_metadata_limit", "\"70%\"", "use of a thin pool's metadata above which no snapshot is taken"),
     key("pool_give_up", "\"90%\"", "use of either from which on our snapshot is removed, before the server is harmed"),
+    key("max_age", "\"26h\"", "how old the newest good backup may be before `mysnap status` calls it critical"),
     without_default("bandwidth_limit", "bytes for each second, at most: \"50MiB\""),
     key("nice", "10", "CPU niceness of copying: 0 to 19"),
     key("io_class", "\"best-effort\"", "disk priority of copying: \"best-effort\" (lowest), \"idle\" or \"none\""),
