@@ -71,6 +71,9 @@ pub struct Plan {
     /// The locks of the dead runs: nobody else cleans up after them meanwhile.
     #[serde(skip)]
     adopted: Vec<(Record, LockFile)>,
+    /// Only held.
+    #[serde(skip)]
+    _stillborn: Vec<(RunId, LockFile)>,
 }
 
 /// Every run on record, dead or alive.
@@ -78,6 +81,7 @@ pub struct Plan {
 struct Runs {
     /// The dead ones, with their locks: nobody else cleans up after them meanwhile.
     dead: Vec<(Record, LockFile)>,
+    stillborn: Vec<(RunId, LockFile)>,
     alive: Vec<RunId>,
 }
 
@@ -92,7 +96,7 @@ impl Runs {
         for error in unreadable {
             tracing::warn!("{error:#}; it is left alone");
         }
-        let mut runs = Self::default();
+        let mut runs = Self { stillborn: record::stillborn()?, ..Self::default() };
         for record in records {
             match record.try_adopt()? {
                 Some(lock) => runs.dead.push((record, lock)),
@@ -105,10 +109,11 @@ impl Runs {
     fn plan(self) -> anyhow::Result<Plan> {
         let volumes = lvm::volumes()?;
         let dead: Vec<&Record> = self.dead.iter().map(|(record, _)| record).collect();
-        let steps = steps(&dead, &volumes, |volume| volume.device.is_some_and(lvm::is_suspended));
+        let mut steps = steps(&dead, &volumes, |volume| volume.device.is_some_and(lvm::is_suspended));
+        steps.extend(self.stillborn.iter().map(|(run, _)| Step::Forget { run: run.clone() }));
         let unrecorded = unrecorded(&dead, &self.alive, &volumes);
         let interrupted = dead.iter().flat_map(|record| &record.intents).filter_map(interrupted).collect();
-        Ok(Plan { steps, unrecorded, interrupted, adopted: self.dead })
+        Ok(Plan { steps, unrecorded, interrupted, adopted: self.dead, _stillborn: self.stillborn })
     }
 }
 
@@ -196,11 +201,7 @@ impl Plan {
             Step::Remove { uuid, run, .. } => snapshot::remove(uuid, run)?,
             Step::MountPoints { run } => return self.adopted(run).map_or(Ok(false), Record::remove_directory),
             // With something left the record must stay: it is what makes the rest ours.
-            Step::Forget { run } if all_well => {
-                if let Some(record) = self.adopted(run) {
-                    record.remove()?;
-                }
-            }
+            Step::Forget { run } if all_well => record::forget(run)?,
             Step::Forget { .. } => return Ok(false),
         }
         Ok(true)

@@ -1,7 +1,8 @@
 //! Programs that a dead run started and that live on.
 //!
 //! What an LVM command makes is there only when it has ended: a look before that would find nothing,
-//! and the record that makes it ours would go. It is left to finish. Anything else (rsync, ssh) keeps
+//! and the record that makes it ours would go. It is left to finish, and woken in case it was stopped
+//! like the run, perhaps with the origin suspended. Anything else (rsync, ssh) keeps
 //! the snapshot mounted in the dead run's mount namespace, so it is asked to end. A program is the
 //! run's when an argument names the run: its snapshots and its unfinished directory do.
 
@@ -23,7 +24,7 @@ impl Runs {
         let end = Instant::now() + PATIENCE;
         loop {
             let programs = self.programs()?;
-            programs.iter().for_each(ask_to_end);
+            programs.iter().for_each(help_to_end);
             let Some(first) = programs.first() else { return Ok(()) };
             if Instant::now() >= end {
                 let message = format!("a dead run's program still works: `{}` (process {})", first.command, first.pid);
@@ -50,16 +51,15 @@ fn is_ours_to_start(process: &Process) -> bool {
     is_lvm(process) || matches!(process.name.as_str(), "rsync" | "ssh")
 }
 
-/// LVM's commands are never killed.
 fn is_lvm(process: &Process) -> bool {
     process.name.starts_with("lv") || process.name.starts_with("vg")
 }
 
-fn ask_to_end(process: &Process) {
+/// LVM's commands are never killed.
+fn help_to_end(process: &Process) {
+    let signal = if is_lvm(process) { Signal::SIGCONT } else { Signal::SIGTERM };
     // It may have ended meanwhile, which is what is wanted.
-    if !is_lvm(process)
-        && let Err(error) = kill(process.pid, Signal::SIGTERM)
-    {
+    if let Err(error) = kill(process.pid, signal) {
         tracing::debug!(command = process.command, %error, "signal not delivered");
     }
 }

@@ -16,7 +16,7 @@ use super::failpoint::pass;
 pub fn write(path: &Path, contents: &[u8]) -> anyhow::Result<()> {
     let directory = path.parent().with_context(|| format!("{} has no directory", path.display()))?;
     let mut temporary = tempfile::Builder::new()
-        .prefix(".new-")
+        .prefix(&unfinished_name(path))
         .tempfile_in(directory)
         .with_context(|| format!("cannot create a file in {}", directory.display()))?;
     pass(|| "write file".to_owned())
@@ -28,6 +28,11 @@ pub fn write(path: &Path, contents: &[u8]) -> anyhow::Result<()> {
         .and_then(|()| temporary.persist(path).map_err(|error| error.error))
         .with_context(|| format!("cannot rename onto {}", path.display()))?;
     sync_directory(directory)
+}
+
+/// How the name of a file begins that is to become `path`: what a write that was cut short leaves.
+pub fn unfinished_name(path: &Path) -> String {
+    format!(".new-{}-", path.file_name().unwrap_or_default().to_string_lossy())
 }
 
 /// Renames durably. An existing file is replaced, an existing non-empty directory is an error.

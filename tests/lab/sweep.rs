@@ -228,12 +228,13 @@ fn clean_up() {
         std::thread::sleep(Duration::from_secs(5));
         drop(mysnap(&["recover"]));
     }
+    run(&["sh", "-c", "find /var/lib/mysnap/runs -mindepth 1 -delete; rmdir /run/mysnap/2* 2>/dev/null || true"]);
 }
 
 /// A small data directory makes a point cheap.
 fn shrink_the_redo_log() {
     let statement = if host::is_mariadb() {
-        "SET GLOBAL innodb_log_file_size = 4194304"
+        "SET GLOBAL innodb_log_file_size = 16777216"
     } else {
         "SET GLOBAL innodb_redo_log_capacity = 8388608"
     };

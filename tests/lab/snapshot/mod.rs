@@ -2,6 +2,7 @@
 
 mod contract;
 mod hang;
+mod inside;
 mod merge;
 mod own;
 mod room;
