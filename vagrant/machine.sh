@@ -46,13 +46,29 @@ be_trust() {
 install_uploaded() {
     install -d "$HOME_DIRECTORY"
     cp -r "$UPLOADED/provision" "$HOME_DIRECTORY/"
-    ! [ -f "$UPLOADED/mysnap" ] || install "$UPLOADED/mysnap" /usr/local/sbin/mysnap
+    install_program
     # shellcheck source-path=SCRIPTDIR/../provision source=common.sh
     (. "$HOME_DIRECTORY/provision/common.sh" && need_packages rsync openssh-client)
     name_peers
     make_root_key
     # last: to Vagrant it is the sign that this machine can be introduced
     cp "$UPLOADED/machine.sh" "$HOME_DIRECTORY/"
+}
+
+# A host that is no Debian of this release may have built what can't run here.
+install_program() {
+    local program=/usr/local/sbin/mysnap
+    if ! [ -f "$UPLOADED/mysnap" ]; then
+        echo "mysnap is not installed, because it has not been built:" \
+            "cargo build --locked --release, then vagrant provision"
+        return
+    fi
+    install "$UPLOADED/mysnap" "$program"
+    "$program" --version >/dev/null || {
+        rm "$program"
+        echo "mysnap is not installed, because what was built on the host does not run here:" \
+            "build it for the Debian of this machine, then vagrant provision"
+    }
 }
 
 name_peers() {

@@ -7,6 +7,7 @@ import time
 from typing import NoReturn, Sequence
 
 from labkit import catalog, tools
+from labkit.cli import end_by_signal
 from labkit.errors import LabError, UsageError
 
 from . import program
@@ -30,16 +31,17 @@ class Parser(argparse.ArgumentParser):
 
 def main(argv: Sequence[str]) -> int:
     """Tell the story and return the exit status."""
-    # a polite kill must take the guests down too
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    # a polite kill and a closed terminal must take the guests down too
+    for ending in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(ending, end_by_signal)
     screen = Screen()
     try:
         arguments = parser().parse_args(argv)
         run(arguments, screen)
         return 0
     except LabError as error:
-        where = f"step {screen.steps}: " if screen.steps else ""
-        print(f"\ndemo: {where}{error}", file=sys.stderr)
+        where = f"\ndemo: step {screen.steps}: " if screen.steps else "demo: "
+        print(f"{where}{error}", file=sys.stderr)
         return 2 if isinstance(error, UsageError) else 1
     except KeyboardInterrupt:
         print("\ndemo: interrupted", file=sys.stderr)

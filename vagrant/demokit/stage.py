@@ -3,6 +3,7 @@
 import contextlib
 import fcntl
 import os
+import signal
 import subprocess
 from pathlib import Path
 from typing import Iterator
@@ -76,7 +77,20 @@ def hosts(server: str, volume: str, *, keep: bool, screen: Screen) -> Iterator[t
             yield Host(first, screen), Host(second, screen)
         finally:
             if not keep:
-                clear()
+                with undisturbed():
+                    clear()
+
+
+@contextlib.contextmanager
+def undisturbed() -> Iterator[None]:
+    """Put off what an impatient person does: half a cleaning up leaves a guest running."""
+    endings = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = [signal.signal(ending, signal.SIG_IGN) for ending in endings]
+    try:
+        yield
+    finally:
+        for ending, handler in zip(endings, before):
+            signal.signal(ending, handler)
 
 
 @contextlib.contextmanager

@@ -99,8 +99,8 @@ class Story:
     def back_up(self) -> None:
         """A backup under load; its manifest tells the rest of the story what was promised."""
         self.screen.say("""Lock, note the position, snapshot, unlock: writers wait for that moment
-            only. Then the snapshot is copied, and the copy read back and compared. The snapshot
-            would be removed now; we keep it, to show how to do that later.""")
+            only. Then the snapshot is copied, and the copy read back and compared. mysnap removes the
+            snapshot then; `--keep-snapshot` keeps it here, to be released in the last step.""")
         self.db.type("mysnap backup nightly --keep-snapshot")
         self.db.type("mysnap list")
         self.manifest = json.loads(self.db.ask("mysnap show latest --json"))
