@@ -53,7 +53,7 @@ fn a_job_overrides_the_defaults_and_its_server_the_shared_one() {
         bandwidth_limit = "50MiB"
         [job.b.server]
         user = "other"
-        tls = "verify-ca"
+        tls = "verify-identity"
         "#,
     )
     .unwrap();
@@ -67,7 +67,7 @@ fn a_job_overrides_the_defaults_and_its_server_the_shared_one() {
     );
     assert_eq!((a.server.user.as_deref(), b.server.user.as_deref()), (Some("backup"), Some("other")));
     assert_eq!(b.server.socket, a.server.socket);
-    assert_eq!(b.server.tls, Some(TlsMode::VerifyCa));
+    assert_eq!(b.server.tls, Some(TlsMode::VerifyIdentity));
     assert_eq!(b.long_queries.kill_selects, Some(Duration::from_secs(20)));
 }
 
@@ -99,6 +99,8 @@ fn an_error_names_file_line_key_value_and_what_is_allowed() {
         ("[jobs.weekly]", "jobs is not known here"),
         ("[job.\"a/b\"]", "is not a job name"),
         ("[job.weekly]", "[job.weekly] lacks to hint: to is where backups go"),
+        ("[server]\ntls = \"verify-ca\"", "whoever it is for; allowed: \"verify-identity\", \"disabled\""),
+        ("[server]\ntls = \"required\"", "tls = \"required\": allowed: \"verify-identity\", \"disabled\""),
         ("[server]\nsocket = \"/a\"\nhost = \"b\"", "has both socket and host"),
     ] {
         let error = refused(&format!("{SHORTEST}{line}\n"));
