@@ -44,8 +44,9 @@ pub(super) fn cover(session: &mut Session) -> anyhow::Result<Covered> {
 
 fn refusal(wrong: &[Uncovered]) -> Fault {
     let text: Vec<String> = wrong.iter().map(ToString::to_string).collect();
-    Fault::new(Kind::Refused, text.join("; "))
-        .hint("give each part of the server's data a directory of its own, on one file system")
+    let mut hints: Vec<String> = wrong.iter().map(Uncovered::hint).collect();
+    hints.dedup();
+    Fault::new(Kind::Refused, text.join("; ")).hint(hints.join("; "))
 }
 
 fn not_on_lvm(root: &SourceRoot) -> String {
