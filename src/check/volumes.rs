@@ -10,7 +10,7 @@ use super::ground::{Covered, Origin};
 use super::{Findings, fstab};
 use crate::fault::{Fault, Kind};
 use crate::lvm::{self, LvRef, Volume};
-use crate::server::{PlaceKind, Session};
+use crate::server::{Place, PlaceKind};
 use crate::snapshot;
 use crate::sys::mount::{MountPoint, mount_points};
 
@@ -19,9 +19,8 @@ const SLOW: Duration = Duration::from_millis(200);
 
 /// The roots of the server's data, each on a logical volume; a place that is not is refused with
 /// its name.
-pub(super) fn cover(session: &mut Session) -> anyhow::Result<Covered> {
-    let places = session.layout()?;
-    let roots = coverage::roots(&places, &mount_points()?).map_err(|wrong| refusal(&wrong))?;
+pub(super) fn cover(places: &[Place]) -> anyhow::Result<Covered> {
+    let roots = coverage::roots(places, &mount_points()?).map_err(|wrong| refusal(&wrong))?;
     let volumes = lvm::volumes()?;
     let mut origins: Vec<Origin> = Vec::new();
     let mut wrong = Vec::new();
