@@ -34,7 +34,10 @@ pub(super) fn cover(places: &[Place]) -> anyhow::Result<Covered> {
         }
     }
     if wrong.is_empty() {
-        return Ok(Covered { roots, origins });
+        let keys = places.iter().filter(|place| !place.must_be_covered());
+        let outside = keys.filter(|key| !roots.iter().any(|root| key.real.starts_with(&root.live)));
+        let keyrings = outside.map(|key| key.path.clone()).collect();
+        return Ok(Covered { roots, origins, keyrings });
     }
     Err(Fault::new(Kind::Refused, wrong.join("; "))
         .hint("move it to a logical volume: what no snapshot covers would be missing in the backup")
