@@ -52,10 +52,9 @@ pub fn dispatch(arguments: &Arguments, output: &Output, cancel: &Cancel) -> anyh
 
 fn show_config(context: &Context<'_>, json: bool) -> anyhow::Result<()> {
     let config = context.config()?;
-    let shown = config.shown();
     if json {
-        return context.output.answer_json(shown);
+        return context.output.answer_json(config.shown());
     }
-    context.output.answer(toml::to_string_pretty(shown)?.trim_end());
+    context.output.answer(&config.written());
     Ok(())
 }

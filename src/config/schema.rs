@@ -26,7 +26,7 @@ pub const SERVER: &[Key] = &[
     without_default("host", "a host name or address: TCP instead of a socket; must be this host"),
     without_default("port", "the TCP port"),
     without_default("user", "the account"),
-    without_default("tls", "over TCP: \"verify-identity\", \"verify-ca\" or \"disabled\" (this host only)"),
+    without_default("tls", "over TCP: \"verify-identity\", or \"disabled\" (this host only, and the default there)"),
     without_default("tls_ca", "a file of certificate authorities that may vouch for the server"),
 ];
 

@@ -45,8 +45,9 @@ pub fn execute(
     let totals = Totals::of(&plan.files);
     Ok(Restored {
         to: plan.targets.last().map(|target| target.ground.path.clone()).unwrap_or_default(),
-        next: plan::next_steps(plan, &kept_aside),
+        next: plan::next_steps(plan, &kept_aside, false),
         kept_aside,
+        started: false,
         files: totals.files,
         bytes: totals.bytes,
         position: plan.backup.manifest.position.clone(),

@@ -241,7 +241,7 @@ pub(super) fn explained(error: mysql::Error, address: &Address) -> anyhow::Error
             .hint("raise max_connections, or find what does not close its connections")
     } else if is_about_tls(&error) {
         Fault::new(Kind::Config, format!("the server at {endpoint} did not prove who it is"))
-            .hint("check `ssl_ca` and the name in the server's certificate; nothing falls back to less")
+            .hint("check tls_ca (ssl_ca in an option file) and the name in the server's certificate; nothing falls back to less")
     } else {
         Fault::new(Kind::Refused, format!("cannot reach the server at {endpoint}")).hint("is the server running?")
     };
