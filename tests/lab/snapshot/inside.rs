@@ -109,10 +109,15 @@ fn is_stopped() -> bool {
 /// What must hold after `recover`; whether the origin was suspended before.
 fn assert_recovered(scratch: &Scratch, point: &str) -> bool {
     let suspended = lvm::is_suspended(scratch.volume().device.unwrap());
-    let began = Instant::now();
-    recover::recover(&Silent).unwrap_or_else(|error| panic!("{point}: {error:#}"));
-    scratch.write("after", point.as_bytes());
-    let took = began.elapsed();
+    let took = std::thread::scope(|scope| {
+        let began = Instant::now();
+        let writer = scope.spawn(move || {
+            scratch.write("after", b"written");
+            began.elapsed()
+        });
+        recover::recover(&Silent).unwrap_or_else(|error| panic!("{point}: {error:#}"));
+        writer.join().unwrap()
+    });
     writeln!(std::io::stderr(), "{point}: suspended {suspended}, writable after {took:.1?}").unwrap();
     assert!(took < BACK, "{point}: writable only after {took:?}");
     scratch.assert_only_a_live_origin();
