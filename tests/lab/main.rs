@@ -8,6 +8,7 @@
 
 mod backup;
 mod disk;
+mod ending;
 mod faults;
 mod host;
 mod live;
