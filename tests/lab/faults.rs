@@ -131,6 +131,51 @@ fn a_session_that_is_killed_in_the_hold_makes_the_snapshot_void() {
     host::assert_nothing_left();
 }
 
+/// Q1: without a position there is no backup, however good the copy might be.
+#[test]
+fn a_position_that_cannot_be_read_is_fatal() {
+    probe_tables();
+    let config = local("position", "long_query_threshold = \"1s\"\nlong_query_wait = \"60s\"\n");
+    let before = stored();
+    // In its way, so that the run is still before its hold when the privilege goes.
+    let busy = in_background("UPDATE faults.plain SET n = n + SLEEP(122)");
+    until("the statement", || running("SLEEP(122)").is_some());
+    std::thread::sleep(Duration::from_millis(1500));
+    let mut run = Live::backup(&config);
+    run.wait_for("hold");
+    let privilege = if host::is_mariadb() { "BINLOG MONITOR" } else { "REPLICATION CLIENT" };
+    let mut root = host::root();
+    root.query_drop(format!("REVOKE {privilege} ON *.* FROM 'mysnap'@'localhost'")).unwrap();
+    root.query_drop(format!("KILL {}", running("SLEEP(122)").unwrap())).unwrap();
+    let ran = run.finish();
+    root.query_drop(format!("GRANT {privilege} ON *.* TO 'mysnap'@'localhost'")).unwrap();
+    drop(busy.join());
+    assert_ne!(ran.status, 0);
+    expect(&ran, ran.status, &["cannot read the position", "privilege"]);
+    assert_eq!(stored(), before);
+    host::assert_nothing_left();
+}
+
+/// U2: a slow hold is told as long as it was for those who waited.
+#[test]
+fn what_writers_waited_is_what_is_recorded() {
+    let slow = BeforeSnapshot::runs("sleep 1.5");
+    let config = local("slow", "max_stall = \"20s\"\n");
+    let heartbeat = Heartbeat::start();
+    let ran = mysnap(&["--config", &config, "backup", "local"]);
+    let longest = heartbeat.longest();
+    drop(slow);
+    expect(&ran, 0, &["is good", "writers waited"]);
+    let shown: serde_json::Value =
+        serde_json::from_str(&mysnap_ok(&["--config", &config, "show", "latest", "--json"])).unwrap();
+    let recorded = ["waited_ms", "held_ms"].map(|key| shown["hold"][key].as_u64().unwrap());
+    let recorded = Duration::from_millis(recorded.iter().sum());
+    println!("recorded {recorded:?}, the heartbeat's longest wait was {longest:?}");
+    assert!(recorded > Duration::from_millis(1500) && recorded < Duration::from_secs(20), "{shown}");
+    // After the lock the origin is suspended for a moment more, which is LVM's.
+    assert!(longest > Duration::from_millis(1400) && longest < recorded + Duration::from_secs(3), "{longest:?}");
+}
+
 #[test]
 fn a_frozen_run_lets_writers_go_on() {
     let heartbeat = Heartbeat::start();

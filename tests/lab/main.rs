@@ -11,6 +11,7 @@ mod disk;
 mod ending;
 mod faults;
 mod host;
+mod instance;
 mod live;
 mod places;
 mod preflight;
