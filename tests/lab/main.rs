@@ -13,6 +13,7 @@ mod faults;
 mod host;
 mod instance;
 mod live;
+mod mounts;
 mod places;
 mod preflight;
 mod restore;

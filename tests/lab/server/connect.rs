@@ -9,9 +9,11 @@ use mysnap::server::{Access, PlaceKind, running};
 use mysnap::sys::cancel::Cancel;
 use mysql::Conn;
 use mysql::prelude::Queryable as _;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 use super::{ACCOUNT, PASSWORD, account, privileges, session, table};
-use crate::support::{SCHEMA, admin, connect, is_mariadb, socket};
+use crate::support::{SCHEMA, admin, connect, is_mariadb, socket, start_server};
 
 #[test]
 fn the_server_is_known_and_its_places_are_found() {
@@ -134,6 +136,33 @@ fn a_full_server_is_tried_again_for_a_while() {
     later.join().unwrap();
     assert_eq!(kind_of(&error), Some(Kind::Refused), "{error:#}");
     connected.unwrap();
+}
+
+/// For as long as a restart usually takes; what takes longer is said instead.
+#[test]
+fn a_server_that_restarts_is_waited_for() {
+    let (access, _files) = account(None);
+    let pid_file = access.connect(&Cancel::new()).unwrap().facts().pid_file.clone();
+    let pid = Pid::from_raw(std::fs::read_to_string(&pid_file).unwrap().trim().parse().unwrap());
+    kill(pid, Signal::SIGTERM).unwrap();
+    let ends = || if kill(pid, None).is_err() { Ok(()) } else { Err("it still runs") };
+    mysnap::sys::retry::until(Duration::from_secs(60), ends).unwrap();
+    let began = Instant::now();
+    let starter = std::thread::spawn(move || {
+        start_server();
+        began.elapsed()
+    });
+    let connected = access.connect(&Cancel::new());
+    let gave_up = began.elapsed();
+    let answered = starter.join().unwrap();
+    println!("it answered after {answered:?}");
+    match connected {
+        Ok(_) => {}
+        Err(error) => {
+            assert_eq!(kind_of(&error), Some(Kind::Refused), "{error:#}");
+            assert!(answered > Duration::from_secs(15) && gave_up < Duration::from_secs(30), "{gave_up:?}: {error:#}");
+        }
+    }
 }
 
 #[test]

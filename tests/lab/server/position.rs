@@ -60,3 +60,36 @@ fn a_replica_tells_where_each_channel_stands() {
     assert_eq!((upstream[0].host.as_str(), upstream[0].port), ("db0", 3306));
     assert_eq!((upstream[0].binlog.file.as_str(), upstream[0].binlog.offset), ("b.000009", 1234));
 }
+
+/// Q3: the position is a file and an offset, and transaction ids where the server has them.
+#[test]
+fn a_position_has_transaction_ids_only_where_they_are_on() {
+    let mut admin = table("InnoDB");
+    let mut session = session();
+    if is_mariadb(&mut admin) {
+        let position = hold(&mut session, LockMode::Global, 5, |held| held.position()).unwrap().value;
+        assert!(position.gtid_set.is_some() && position.binlog.is_some(), "{position:?}");
+        return;
+    }
+    let before: String = admin.query_first("SELECT @@GLOBAL.gtid_mode").unwrap().unwrap();
+    for mode in ["ON", "OFF"] {
+        set_gtid_mode(&mut admin, mode);
+        admin.query_drop(format!("REPLACE INTO {SCHEMA}.t VALUES (3, 3)")).unwrap();
+        let position = hold(&mut session, LockMode::Global, 5, |held| held.position()).unwrap().value;
+        assert_eq!((position.gtid_set.is_some(), position.binlog.is_some()), (mode == "ON", true), "{position:?}");
+    }
+    set_gtid_mode(&mut admin, &before);
+}
+
+/// One step after the other, as the server wants it.
+fn set_gtid_mode(admin: &mut mysql::Conn, mode: &str) {
+    const STEPS: [&str; 4] = ["OFF", "OFF_PERMISSIVE", "ON_PERMISSIVE", "ON"];
+    let step = |mode: &str| STEPS.iter().position(|step| *step == mode).unwrap();
+    admin.query_drop("SET GLOBAL enforce_gtid_consistency = ON").unwrap();
+    let now: String = admin.query_first("SELECT @@GLOBAL.gtid_mode").unwrap().unwrap();
+    let (mut at, to) = (step(&now), step(mode));
+    while at != to {
+        at = if at < to { at + 1 } else { at - 1 };
+        admin.query_drop(format!("SET GLOBAL gtid_mode = {}", STEPS[at])).unwrap();
+    }
+}
