@@ -5,6 +5,8 @@
 //! wait for another LVM command (`wait_for_locks=0`): a busy group fails at once instead.
 
 mod names;
+#[cfg(test)]
+mod recorded;
 mod report;
 
 use std::path::Path;
@@ -63,7 +65,7 @@ pub fn volume(name: &LvRef) -> anyhow::Result<Option<Volume>> {
 /// A volume group with its devices.
 pub fn group(name: &VgName) -> anyhow::Result<Group> {
     let mut group = group_without_devices(name)?;
-    group.devices = report::parse_devices(&reading("pvs").args(["-o", "pv_name,vg_name"]).stdout()?, name)?;
+    group.devices = report::parse_devices(&reading("pvs").args(["-o", report::DEVICE_FIELDS]).stdout()?, name)?;
     Ok(group)
 }
 
