@@ -10,6 +10,7 @@ mod backup;
 mod disk;
 mod ending;
 mod faults;
+mod flush;
 mod host;
 mod instance;
 mod live;
