@@ -13,6 +13,7 @@ mod faults;
 mod flush;
 mod host;
 mod instance;
+mod kernel;
 mod live;
 mod mounts;
 mod places;
