@@ -16,6 +16,7 @@ mod instance;
 mod kernel;
 mod live;
 mod mounts;
+mod partition;
 mod places;
 mod preflight;
 mod restore;
