@@ -7,6 +7,7 @@
 //! an empty disk `/dev/vdc`, and a second guest named by `MYSNAP_NODE2` with root's ssh.
 
 mod backup;
+mod crowd;
 mod disk;
 mod ending;
 mod faults;
