@@ -17,6 +17,7 @@ mod instance;
 mod kernel;
 mod live;
 mod mounts;
+mod origin;
 mod partition;
 mod places;
 mod preflight;
