@@ -80,6 +80,7 @@ pub(super) fn look_at(origin: &Origin, findings: &mut Findings) {
     for trouble in troubles(origin) {
         findings.refuse("volume", format!("{name} {trouble}"), "repair it first: a backup of it could not be trusted");
     }
+    findings.attempt("volume", snapshot::SnapshotKind::of(volume).load_target());
     findings.attempt("volume", lvm::probe_group_lock(&name.vg));
     findings.attempt("volume", probe_speed(mount));
     let table = std::fs::read_to_string("/etc/fstab").unwrap_or_default();

@@ -43,7 +43,7 @@ pub const JOB: &[Key] = &[
     key("max_stall", "\"5s\"", "the longest time that writers may wait for us, getting the lock included: 1s to 60s"),
     key("retries", "3", "tries to get the lock, each on a fresh connection: 1 to 100"),
     key("retry_pause", "\"60s\"", "the pause between them"),
-    key("long_query_threshold", "\"60s\"", "a query that has run this long is not started behind"),
+    key("long_query_threshold", "\"5s\"", "a query that has run this long is not started behind"),
     key("long_query_wait", "\"180s\"", "how long to wait for such queries to end before the try is given up"),
     key("kill_long_selects", "false", "after this much waiting (\"20s\") long SELECTs, and only SELECTs, are killed"),
     key(

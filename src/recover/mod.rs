@@ -234,7 +234,7 @@ mod tests {
     }
 
     fn volume(name: &str, uuid: &str, tags: &[&str]) -> Volume {
-        let json = include_str!("../../tests/data/lvm/lvs-thick.json");
+        let json = include_str!("../../tests/data/lvm/trixie/thick.lvs.json");
         let mut volume = lvm::parse_volumes(json).unwrap().remove(0);
         volume.name = name.parse().unwrap();
         volume.uuid = uuid.into();

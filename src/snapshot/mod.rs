@@ -64,6 +64,14 @@ impl SnapshotKind {
         }
     }
 
+    /// The kernel's target for it; loaded where it is not yet, as LVM's own commands would.
+    pub fn load_target(self) -> anyhow::Result<()> {
+        lvm::load_target(match self {
+            Self::Thick => "snapshot",
+            Self::Thin => "thin",
+        })
+    }
+
     /// `thick` or `thin`.
     pub fn name(self) -> &'static str {
         match self {

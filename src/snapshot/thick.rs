@@ -26,7 +26,7 @@ pub struct Thick;
 
 impl SnapshotProvider for Thick {
     fn prepare(&self, spec: &Spec) -> anyhow::Result<()> {
-        lvm::load_target("snapshot")?;
+        spec.kind.load_target()?;
         lvm::create_store(&spec.name, spec.size, &spec.tags()).map_err(|error| no_store(spec, error))?;
         lvm::activate(&spec.name)?;
         zero_head(spec)?;

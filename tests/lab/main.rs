@@ -8,10 +8,18 @@
 
 mod backup;
 mod canary;
+mod crowd;
 mod disk;
+mod ending;
 mod faults;
+mod flush;
 mod host;
+mod instance;
+mod kernel;
 mod live;
+mod mounts;
+mod origin;
+mod partition;
 mod places;
 mod preflight;
 mod pulse;
