@@ -105,7 +105,7 @@ mod tests {
     use super::*;
 
     fn volume() -> Volume {
-        lvm::parse_volumes(include_str!("../../tests/data/lvm/lvs-thick.json")).unwrap().remove(0)
+        lvm::parse_volumes(include_str!("../../tests/data/lvm/trixie/thick.lvs.json")).unwrap().remove(0)
     }
 
     #[test]
