@@ -21,4 +21,5 @@ mod store;
 #[path = "../store/suite.rs"]
 mod suite;
 mod support;
+mod units;
 mod witness;
