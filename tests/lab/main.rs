@@ -32,4 +32,5 @@ mod store;
 mod suite;
 mod support;
 mod sweep;
+mod units;
 mod witness;
