@@ -114,8 +114,10 @@ mod armed {
             return None;
         }
         note(&format!("here: {step}"));
-        if let Action::Signal(signal) = action {
-            drop(raise(*signal));
+        if let Action::Signal(signal) = action
+            && let Err(error) = raise(*signal)
+        {
+            note(&format!("not delivered: {error}"));
         }
         Some(*action)
     }
