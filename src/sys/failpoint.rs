@@ -95,7 +95,7 @@ mod armed {
                 late.extend_from_slice(argv);
                 Some(late)
             }
-            _ => None,
+            Action::Signal(_) => None,
         }
     }
 
