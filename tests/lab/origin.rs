@@ -15,7 +15,8 @@ fn linked() -> Undo {
     Undo::with("rm -f /var/lib/mysql/linked")
 }
 
-/// A volume of a group of its own, on a file behind a device that can be exchanged.
+/// A volume of a group of its own, on a file behind a device that can be exchanged. The group goes
+/// with its device: LVM removes none with a merge that has not begun.
 struct Volume {
     _gone: Undo,
 }
@@ -27,7 +28,8 @@ impl Volume {
         let gone = Undo::with(&format!(
             "umount {AT}; dmsetup suspend --noflush --nolockfs origin-disk; \
              dmsetup load origin-disk --table \"{}\"; dmsetup resume origin-disk; \
-             vgchange -qan vg-origin; vgremove -qyff vg-origin; dmsetup remove --retry origin-disk; \
+             vgchange -qan vg-origin; dmsetup ls | grep -o '^vg--origin[^[:space:]]*' | xargs -r dmsetup remove --force; \
+             dmsetup remove --retry origin-disk; \
              losetup -d /dev/loop6; rm -f /var/tmp/origin.img; rmdir {AT}",
             Self::good()
         ));
