@@ -68,12 +68,14 @@ fn commands_in_the_units_are_understood() {
 }
 
 #[test]
-fn tests_that_pin_facts_exist() {
-    let facts = text("docs/facts.md");
-    let pins: Vec<_> = quoted(&facts).into_iter().filter_map(|quoted| quoted.split_once(".rs::")).collect();
-    assert!(pins.len() > 20, "only {} tests were found", pins.len());
-    for (file, test) in pins {
-        let file = format!("{file}.rs");
-        assert!(text(&file).contains(&format!("fn {test}(")), "docs/facts.md: no {test} in {file}");
+fn tests_that_the_documentation_names_exist() {
+    for name in ["docs/facts.md", "docs/faults.md"] {
+        let told = text(name);
+        let named: Vec<_> = quoted(&told).into_iter().filter_map(|quoted| quoted.split_once(".rs::")).collect();
+        assert!(named.len() > 20, "{name}: only {} tests were found", named.len());
+        for (file, test) in named {
+            let file = format!("{file}.rs");
+            assert!(text(&file).contains(&format!("fn {test}(")), "{name}: no {test} in {file}");
+        }
     }
 }
