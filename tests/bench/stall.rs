@@ -61,7 +61,6 @@ fn measured(ground: &Ground, way: Way) -> anyhow::Result<serde_json::Value> {
         "gap_ms": milliseconds(commits.longest_gap(began, ready)),
         "lock_ms": milliseconds(locked),
         "wait_ms": milliseconds(waited),
-        "commits_per_s": commits.per_second(began, ready),
         "note": note,
     }))
 }

@@ -124,7 +124,7 @@ fn mylvmbackup(ground: &Ground) -> anyhow::Result<Taken> {
     let mut argv = vec!["mylvmbackup", "--vgname=vg0", "--lvname=data", "--socket=/run/mysqld/mysqld.sock"];
     argv.extend(["--mountdir=/srv/bench/mnt", "--backupdir=/srv/bench/mylvmbackup"]);
     // The copy itself is rsync's or tar's and is measured elsewhere. Its one hook rotates the logs.
-    argv.extend(["--backuptype=none", "--skip_hooks"]);
+    argv.extend(["--backuptype=none", "--skip_hooks", "--skip_mycnf"]);
     argv.push(if ground.is_thin { "--thin" } else { &size });
     argv.extend(ground.is_xfs.then_some("--xfs"));
     // Perl keeps lines back where it does not write to a terminal.

@@ -77,11 +77,4 @@ impl Commits {
             .max()
             .unwrap_or_default()
     }
-
-    /// How many rows a second all of them committed in `from..to`.
-    pub fn per_second(&self, from: Instant, to: Instant) -> f64 {
-        let within = |at: &&Instant| (from..to).contains(at);
-        let count = u32::try_from(self.0.iter().flatten().filter(within).count()).unwrap_or(u32::MAX);
-        (f64::from(count) / (to - from).as_secs_f64()).round()
-    }
 }
