@@ -14,6 +14,7 @@ pub mod rollback;
 pub mod run;
 pub mod server;
 pub mod snapshot;
+pub mod status;
 pub mod store;
 pub mod sys;
 pub mod verify;

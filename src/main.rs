@@ -15,7 +15,7 @@ fn main() -> ExitCode {
     let output = Output::new(arguments.quiet, arguments.events);
     let cancel = Cancel::new();
     match run(&arguments, &output, &cancel) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(status) => ExitCode::from(status),
         Err(error) => {
             output.error(&error);
             ExitCode::from(exit::status(&error, cancel.signal()))
@@ -23,7 +23,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(arguments: &Arguments, output: &Output, cancel: &Cancel) -> anyhow::Result<()> {
+fn run(arguments: &Arguments, output: &Output, cancel: &Cancel) -> anyhow::Result<u8> {
     process::forbid_core_dumps()?;
     // Before any thread: a namespace belongs to a thread. Only what mounts a snapshot for itself
     // hides its mounts; a rollback works on the host's own.

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// Each part with the parts below it that it may use.
-const LAYERS: [(&str, &[&str]); 18] = [
+const LAYERS: [(&str, &[&str]); 19] = [
     ("fault", &[]),
     ("sys", &["fault"]),
     ("id", &["sys"]),
@@ -19,6 +19,7 @@ const LAYERS: [(&str, &[&str]); 18] = [
     ("run", &["fault", "id", "sys"]),
     ("check", &["fault", "id", "lvm", "run", "server", "snapshot", "store", "sys"]),
     ("recover", &["fault", "id", "lvm", "run", "snapshot", "store", "sys"]),
+    ("status", &["fault", "id", "lvm", "recover", "run", "store", "sys"]),
     ("backup", &["check", "fault", "id", "lvm", "recover", "run", "server", "snapshot", "store", "sys"]),
     ("verify", &["fault", "id", "run", "store", "sys"]),
     ("restore", &["fault", "id", "run", "server", "store", "sys", "verify"]),
@@ -26,8 +27,8 @@ const LAYERS: [(&str, &[&str]); 18] = [
     (
         "cli",
         &[
-            "backup", "check", "config", "fault", "id", "lvm", "recover", "restore", "rollback", "run", "server",
-            "snapshot", "store", "sys", "verify",
+            "backup", "check", "config", "exit", "fault", "id", "lvm", "recover", "restore", "rollback", "run",
+            "server", "snapshot", "status", "store", "sys", "verify",
         ],
     ),
     ("main", &["cli", "exit", "sys"]),

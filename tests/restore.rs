@@ -73,6 +73,7 @@ impl Bench {
             replace: false,
             clone: false,
             any_version: true,
+            start: false,
             transfer: Transfer::default(),
         }
     }

@@ -66,13 +66,14 @@ fn attempt(
     cancel: &Cancel,
 ) -> anyhow::Result<Frozen> {
     session.wait_for_calm(ground.lock, &request.long_queries, cancel)?;
-    let specs = prepare(ground, run)?;
+    let specs = prepare(ground, run, cancel)?;
     flush(&ground.covered.origins)?;
     // Nothing in the closure logs, and nothing touches a file on the origin: it will be frozen.
     let outcome = session.hold(ground.lock, &request.hold, cancel, |held| {
+        let freezing = snapshot::begin(specs, held)?;
+        // The lock keeps the position where it is: it is read while LVM starts.
         let position = held.position()?;
-        let deadline = held.deadline();
-        Ok((position, snapshot::freeze(specs, held, deadline)?))
+        Ok((position, freezing.finish(held.deadline())?))
     })?;
     let (position, pending): (Position, Vec<Pending>) = outcome.value;
     let hold = Hold { position, waited: outcome.waited, held: outcome.held, tries: 1 };
@@ -80,11 +81,12 @@ fn attempt(
 }
 
 /// Makes what can be made before anybody waits; each snapshot is on record before it exists.
-fn prepare(ground: &Ground, run: &mut Run) -> anyhow::Result<Vec<Spec>> {
+fn prepare(ground: &Ground, run: &mut Run, cancel: &Cancel) -> anyhow::Result<Vec<Spec>> {
     let planned = &ground.plan.snapshots;
     let specs: Vec<Spec> =
         planned.iter().map(|p| Spec::new(p.origin.clone(), p.group.clone(), run.id(), p.size)).collect();
     for spec in &specs {
+        cancel.check()?;
         run.intend(Intent::Snapshot {
             group: spec.name.vg.to_string(),
             name: spec.name.lv.to_string(),

@@ -75,7 +75,7 @@ pub(super) fn write(request: &Request, ground: &Ground, run: &Run, evidence: Evi
         phases: phases.records.clone(),
         tools: tools(ground),
         proof: shipped.proof.clone(),
-        warnings: warnings(hold, shipped),
+        warnings: warnings(ground, hold, shipped),
     })
 }
 
@@ -94,11 +94,13 @@ fn tools(ground: &Ground) -> BTreeMap<String, String> {
     tools
 }
 
-fn warnings(hold: &Hold, shipped: &Shipped) -> Vec<String> {
+fn warnings(ground: &Ground, hold: &Hold, shipped: &Shipped) -> Vec<String> {
+    let keyrings =
+        ground.covered.keyrings.iter().map(|path| format!("the keyring {} is not part of the backup", path.display()));
     let skipped = shipped.copied.skipped.iter().map(|s| format!("{} {} is not stored", s.kind, s.path));
     let inexact = match &hold.position.exact {
         Exactness::Exact => None,
         Exactness::NotExact(why) => Some(format!("the position is not exact: {why}")),
     };
-    inexact.into_iter().chain(skipped).collect()
+    inexact.into_iter().chain(keyrings).chain(skipped).collect()
 }

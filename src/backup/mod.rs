@@ -58,6 +58,7 @@ fn work(
     let ground = phases.run("check", || check(request, session, observer, &copying), |g: &Ground| g.summary())?;
     let frozen = phases.run("hold", || freeze::take(request, &ground, session, run, cancel), Frozen::summary)?;
     let snapshots = Snapshots::own(frozen.snapshots, request.limits, run.id().clone());
+    cancel.check()?;
     let staging = Staging::begin(&*ground.target.store, &request.job, run.id())?;
     let mounted = phases.run(
         "mount",
@@ -65,10 +66,9 @@ fn work(
         MountedSnapshots::summary,
     )?;
 
-    let shipped = ship::ship(request, &ground, &mounted, &staging, &mut phases, &copying);
-    let health = mounted.health();
-    let shipped = shipped?;
-    let health = health?;
+    cancel.check()?;
+    let shipped = ship::ship(request, &ground, &mounted, &staging, &mut phases, &copying)?;
+    let health = mounted.health()?;
 
     let cleanup = phases.run(
         "release",

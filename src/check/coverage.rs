@@ -58,6 +58,48 @@ pub enum Uncovered {
     NoFileSystem(PathBuf),
 }
 
+impl Uncovered {
+    /// What to change so that it can be.
+    pub fn hint(&self) -> String {
+        match self {
+            Self::Shared { kind, directory, inner } => shared_hint(*kind, directory, inner),
+            Self::MountInside { .. } => {
+                "give each part of the server's data a directory of its own, on one file system".to_owned()
+            }
+            Self::NoFileSystem(_) => "is its file system mounted, here and not in a container?".to_owned(),
+        }
+    }
+}
+
+fn shared_hint(kind: PlaceKind, directory: &Path, inner: &Path) -> String {
+    let (directory, inner) = (directory.display(), inner.display());
+    let index = match kind {
+        PlaceKind::BinaryLog | PlaceKind::RelayLog => ", the paths in its index too",
+        _ => "",
+    };
+    format!(
+        "stop the server, move the {kind}'s own files from {directory} to a directory that holds nothing else, \
+         beside {inner} or on another volume, and point {} there{index}",
+        setting(kind)
+    )
+}
+
+/// What tells the server where it is.
+fn setting(kind: PlaceKind) -> &'static str {
+    match kind {
+        PlaceKind::BinaryLog | PlaceKind::BinaryLogIndex => "log_bin",
+        PlaceKind::RelayLog => "relay_log",
+        PlaceKind::RedoLog => "innodb_log_group_home_dir",
+        PlaceKind::Undo => "innodb_undo_directory",
+        PlaceKind::Doublewrite => "innodb_doublewrite_dir",
+        PlaceKind::AriaLog => "aria_log_dir_path",
+        PlaceKind::RocksDb => "rocksdb_datadir and rocksdb_wal_dir",
+        PlaceKind::DataDirectory | PlaceKind::SystemTablespace | PlaceKind::Tablespace | PlaceKind::Keyring => {
+            "the server"
+        }
+    }
+}
+
 /// The roots that hold every place that must be covered, the data directory's first.
 pub fn roots(places: &[Place], mounts: &[MountPoint]) -> Result<Vec<SourceRoot>, Vec<Uncovered>> {
     let outermost = outermost(places);
@@ -184,7 +226,12 @@ mod tests {
     fn a_directory_around_the_data_directory_is_refused() {
         let places = [place(PlaceKind::DataDirectory, "/data/mysql"), place(PlaceKind::BinaryLog, "/data")];
         let wrong = roots(&places, &[mount("/data", (252, 0))]).unwrap_err();
-        assert!(matches!(wrong[0], Uncovered::Shared { kind: PlaceKind::BinaryLog, .. }), "{wrong:?}");
+        assert_eq!(wrong[0].to_string(), "the binary log lies in /data, which also holds /data/mysql");
+        assert_eq!(
+            wrong[0].hint(),
+            "stop the server, move the binary log's own files from /data to a directory that holds nothing else, \
+             beside /data/mysql or on another volume, and point log_bin there, the paths in its index too"
+        );
     }
 
     #[test]

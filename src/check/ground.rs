@@ -1,6 +1,7 @@
 //! What a backup stands on, once everything was looked at.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use super::coverage::SourceRoot;
 use crate::lvm::{Group, Volume};
@@ -33,6 +34,8 @@ pub struct Covered {
     pub roots: Vec<SourceRoot>,
     /// The volumes.
     pub origins: Vec<Origin>,
+    /// Encryption keys that lie outside the roots, and so outside the backup.
+    pub keyrings: Vec<PathBuf>,
 }
 
 impl Covered {

@@ -18,7 +18,7 @@ pub use finding::{Finding, Findings, Level};
 pub use ground::{Covered, Ground, Origin, Target};
 
 use crate::id::JobName;
-use crate::server::{Access, HoldLimits, LockChoice, LockMode, LongQueryPolicy, Session};
+use crate::server::{Access, HoldLimits, LockChoice, LockMode, LongQueryPolicy, Place, Session};
 use crate::snapshot::{Limits, PoolRoom, StoreSize};
 use crate::store::{Destination, Method, ProofLevel, SshOptions, Transfer};
 use crate::sys::cancel::Cancel;
@@ -67,7 +67,9 @@ pub fn survey(request: &Request, session: &mut Session, cancel: &Cancel) -> (Opt
     let mut findings = Findings::default();
     tools(request, &mut findings);
     let lock = server(request, session, &mut findings);
-    let covered = findings.attempt("volumes", volumes::cover(session)).unwrap_or_default();
+    let places = findings.attempt("volumes", session.layout()).unwrap_or_default();
+    keyrings(&places, &mut findings);
+    let covered = findings.attempt("volumes", volumes::cover(&places)).unwrap_or_default();
     for origin in &covered.origins {
         volumes::look_at(origin, &mut findings);
     }
@@ -84,6 +86,25 @@ pub fn survey(request: &Request, session: &mut Session, cancel: &Cancel) -> (Opt
         _ => None,
     };
     (ground, findings)
+}
+
+/// Told, because a backup of encrypted tables is worth nothing without them.
+fn keyrings(places: &[Place], findings: &mut Findings) {
+    let (keys, data): (Vec<&Place>, Vec<&Place>) = places.iter().partition(|place| !place.must_be_covered());
+    for key in keys {
+        let path = key.path.display();
+        if data.iter().any(|place| key.real.starts_with(&place.real)) {
+            let text = format!("{path} lies among the data and is copied with it");
+            findings.warn(
+                "keyring",
+                text,
+                "keep keys apart from what they protect: whoever has the backup can read it",
+            );
+        } else {
+            let text = format!("{path} is no part of the backup");
+            findings.warn("keyring", text, "keep a copy of it elsewhere: encrypted tables can't be read without it");
+        }
+    }
 }
 
 fn tools(request: &Request, findings: &mut Findings) {
@@ -135,4 +156,28 @@ fn server(request: &Request, session: &mut Session, findings: &mut Findings) -> 
         );
     }
     Some(lock)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::server::PlaceKind;
+
+    #[test]
+    fn keys_are_told_of_wherever_they_lie() {
+        let place = |kind, path: &str| Place { kind, path: path.into(), real: path.into() };
+        let places = [
+            place(PlaceKind::DataDirectory, "/var/lib/mysql"),
+            place(PlaceKind::Keyring, "/etc/keys"),
+            place(PlaceKind::Keyring, "/var/lib/mysql/keyring"),
+        ];
+        let mut findings = Findings::default();
+        keyrings(&places, &mut findings);
+        let texts: Vec<&str> = findings.iter().map(|finding| finding.text.as_str()).collect();
+        assert_eq!(
+            texts,
+            ["/etc/keys is no part of the backup", "/var/lib/mysql/keyring lies among the data and is copied with it"]
+        );
+        assert_eq!(findings.worst(), Level::Warning);
+    }
 }

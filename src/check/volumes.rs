@@ -10,7 +10,7 @@ use super::ground::{Covered, Origin};
 use super::{Findings, fstab};
 use crate::fault::{Fault, Kind};
 use crate::lvm::{self, LvRef, Volume};
-use crate::server::{PlaceKind, Session};
+use crate::server::{Place, PlaceKind};
 use crate::snapshot;
 use crate::sys::mount::{MountPoint, mount_points};
 
@@ -19,9 +19,8 @@ const SLOW: Duration = Duration::from_millis(200);
 
 /// The roots of the server's data, each on a logical volume; a place that is not is refused with
 /// its name.
-pub(super) fn cover(session: &mut Session) -> anyhow::Result<Covered> {
-    let places = session.layout()?;
-    let roots = coverage::roots(&places, &mount_points()?).map_err(|wrong| refusal(&wrong))?;
+pub(super) fn cover(places: &[Place]) -> anyhow::Result<Covered> {
+    let roots = coverage::roots(places, &mount_points()?).map_err(|wrong| refusal(&wrong))?;
     let volumes = lvm::volumes()?;
     let mut origins: Vec<Origin> = Vec::new();
     let mut wrong = Vec::new();
@@ -35,7 +34,10 @@ pub(super) fn cover(session: &mut Session) -> anyhow::Result<Covered> {
         }
     }
     if wrong.is_empty() {
-        return Ok(Covered { roots, origins });
+        let keys = places.iter().filter(|place| !place.must_be_covered());
+        let outside = keys.filter(|key| !roots.iter().any(|root| key.real.starts_with(&root.live)));
+        let keyrings = outside.map(|key| key.path.clone()).collect();
+        return Ok(Covered { roots, origins, keyrings });
     }
     Err(Fault::new(Kind::Refused, wrong.join("; "))
         .hint("move it to a logical volume: what no snapshot covers would be missing in the backup")
@@ -44,8 +46,9 @@ pub(super) fn cover(session: &mut Session) -> anyhow::Result<Covered> {
 
 fn refusal(wrong: &[Uncovered]) -> Fault {
     let text: Vec<String> = wrong.iter().map(ToString::to_string).collect();
-    Fault::new(Kind::Refused, text.join("; "))
-        .hint("give each part of the server's data a directory of its own, on one file system")
+    let mut hints: Vec<String> = wrong.iter().map(Uncovered::hint).collect();
+    hints.dedup();
+    Fault::new(Kind::Refused, text.join("; ")).hint(hints.join("; "))
 }
 
 fn not_on_lvm(root: &SourceRoot) -> String {
@@ -77,6 +80,7 @@ pub(super) fn look_at(origin: &Origin, findings: &mut Findings) {
     for trouble in troubles(origin) {
         findings.refuse("volume", format!("{name} {trouble}"), "repair it first: a backup of it could not be trusted");
     }
+    findings.attempt("volume", snapshot::SnapshotKind::of(volume).load_target());
     findings.attempt("volume", lvm::probe_group_lock(&name.vg));
     findings.attempt("volume", probe_speed(mount));
     let table = std::fs::read_to_string("/etc/fstab").unwrap_or_default();

@@ -7,18 +7,30 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 /// Where the configuration is looked for when nobody says otherwise.
 pub const DEFAULT_CONFIG: &str = "/etc/mysnap/mysnap.toml";
 
+const EVERYWHERE: &str = "Options of every command";
+
+/// The way through, for whoever does not do this every day.
+const STEPS: &str = "\
+Before:    mysnap check JOB           would a backup work?
+Each day:  mysnap backup JOB --quiet  from cron or a timer
+At 3 a.m.: mysnap list                what is there
+           mysnap restore latest --to /var/lib/mysql --replace --dry-run
+           mysnap recover             after a crash; always safe
+
+The exit status says what happened; README.md has the table.";
+
 /// LVM snapshot backups of MySQL and MariaDB, and the way back.
 #[derive(Debug, Parser)]
-#[command(name = "mysnap", version, max_term_width = 100)]
+#[command(name = "mysnap", version, max_term_width = 100, after_help = STEPS)]
 pub struct Arguments {
     /// The configuration file
-    #[arg(long, global = true, value_name = "FILE", default_value = DEFAULT_CONFIG)]
+    #[arg(long, global = true, value_name = "FILE", default_value = DEFAULT_CONFIG, help_heading = EVERYWHERE)]
     pub config: PathBuf,
     /// Print nothing unless something needs attention (for cron)
-    #[arg(long, short, global = true)]
+    #[arg(long, short, global = true, help_heading = EVERYWHERE)]
     pub quiet: bool,
-    /// Print what happens as JSON, one object a line
-    #[arg(long, global = true, value_name = "FORMAT")]
+    /// Print what happens in a form for programs: `json`, one object a line
+    #[arg(long, global = true, value_name = "FORMAT", hide_possible_values = true, help_heading = EVERYWHERE)]
     pub events: Option<EventFormat>,
     /// What to do
     #[command(subcommand)]
@@ -39,23 +51,25 @@ pub enum Verb {
     Backup(BackupArgs),
     /// Look whether a backup would work now; changes nothing
     Check(CheckArgs),
-    /// List the backups of a destination
+    /// How things stand: newest backups, runs, leftovers, snapshots, pools; exits like a monitoring plugin
+    Status(StatusArgs),
+    /// List the backups that a destination holds
     List(ListArgs),
-    /// Show one backup
+    /// Show what one backup holds, and how it was made
     Show(ShowArgs),
-    /// Compare every stored file of a backup with its digest
+    /// Read every stored file of a backup and compare it with its digest
     Verify(VerifyArgs),
-    /// Bring a backup back into a data directory
+    /// Bring a backup back into a data directory; what was there is kept aside
     Restore(RestoreArgs),
-    /// Remove what a run that died left behind, and nothing else
+    /// Clean up after a run that died: always safe, touches nothing else
     Recover(RecoverArgs),
     /// List the snapshots that mysnap made and that still exist
     Snapshots(SnapshotsArgs),
-    /// Remove a kept snapshot
+    /// Remove a kept snapshot; backups stay
     Release(ReleaseArgs),
-    /// Merge a kept snapshot back into its origin: the server goes back to that moment
+    /// Put the server back to a kept snapshot; everything written since is lost
     Rollback(RollbackArgs),
-    /// Look at the configuration
+    /// Show the configuration that is in force
     #[command(subcommand)]
     Config(ConfigVerb),
 }
@@ -65,7 +79,7 @@ pub enum Verb {
 pub struct BackupArgs {
     /// The job, a `[job.NAME]` of the configuration
     pub job: String,
-    /// Check and print the plan; touch nothing
+    /// Check and print the steps; touch nothing
     #[arg(long)]
     pub dry_run: bool,
     /// Keep the snapshot for `rollback` or a look inside; it uses room until `release`
@@ -83,13 +97,23 @@ pub struct CheckArgs {
     pub json: bool,
 }
 
+/// Arguments of `status`.
+#[derive(Debug, Args)]
+pub struct StatusArgs {
+    /// Only this job; all of them otherwise
+    pub job: Option<String>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
 /// Which destination is meant.
 #[derive(Debug, Args)]
 pub struct Source {
     /// The job whose destination is meant; may be left out where there is one job
     #[arg(long, value_name = "JOB")]
     pub job: Option<String>,
-    /// The destination itself, `DIR` or `USER@HOST:DIR`; needs no configuration
+    /// The destination itself, `/DIR` or `USER@HOST:/DIR`; needs no configuration
     #[arg(long, value_name = "DESTINATION", conflicts_with = "job")]
     pub from: Option<String>,
 }
@@ -136,31 +160,32 @@ pub struct VerifyArgs {
 pub struct RestoreArgs {
     /// The backup: an id, its beginning where that is unique, or `latest`
     pub id: String,
-    /// The data directory to make
+    /// Where the data directory goes; the server there must be stopped
     #[arg(long, value_name = "DIR")]
     pub to: PathBuf,
     /// Which destination
     #[command(flatten)]
     pub source: Source,
-    /// Where a part that lay outside the data directory goes (see `show`)
+    /// Where a part that lay outside the data directory goes, else to its old place; `show` lists
+    /// them after "contains". Can be given several times
     #[arg(long = "root", value_name = "NAME=PATH")]
     pub roots: Vec<String>,
-    /// Put an existing data directory aside and take its place
+    /// Where something is there already: keep it aside, and take its place. Asks first
     #[arg(long)]
     pub replace: bool,
-    /// For a server beside the original: it gets an identity of its own
+    /// For a server that will run beside the original: it gets an identity of its own
     #[arg(long)]
     pub clone: bool,
     /// Restore although the installed server is of another family or release
     #[arg(long)]
     pub any_version: bool,
-    /// Start the service on it and wait until it answers
+    /// Start the system's service on it (mariadb, mysql, mysqld), wait until it answers
     #[arg(long)]
     pub start: bool,
     /// Print the plan; touch nothing
     #[arg(long)]
     pub dry_run: bool,
-    /// Do not ask
+    /// Don't ask, for scripts
     #[arg(long)]
     pub yes: bool,
 }
@@ -186,7 +211,7 @@ pub struct SnapshotsArgs {
 pub struct ReleaseArgs {
     /// The run that made the snapshot, as `snapshots` prints it
     pub id: String,
-    /// Do not ask
+    /// Don't ask, for scripts
     #[arg(long)]
     pub yes: bool,
 }
@@ -199,7 +224,7 @@ pub struct RollbackArgs {
     /// Print the plan; touch nothing
     #[arg(long)]
     pub dry_run: bool,
-    /// Do not ask
+    /// Don't ask, for scripts
     #[arg(long)]
     pub yes: bool,
 }
@@ -207,7 +232,7 @@ pub struct RollbackArgs {
 /// Verbs about the configuration.
 #[derive(Debug, Subcommand)]
 pub enum ConfigVerb {
-    /// Print what is in force, defaults included, secrets masked
+    /// Print what is in force for every job, defaults included, as a configuration file
     Show {
         /// Print JSON
         #[arg(long)]

@@ -7,6 +7,7 @@ mod output;
 mod restore;
 mod snapshots;
 mod source;
+mod status;
 mod verify;
 
 pub use output::Output;
@@ -29,10 +30,11 @@ impl Context<'_> {
     }
 }
 
-/// Runs the verb that was typed.
-pub fn dispatch(arguments: &Arguments, output: &Output, cancel: &Cancel) -> anyhow::Result<()> {
+/// Runs the verb that was typed; the exit status.
+pub fn dispatch(arguments: &Arguments, output: &Output, cancel: &Cancel) -> anyhow::Result<u8> {
     let context = Context { arguments, output, cancel };
-    match &arguments.verb {
+    let done = match &arguments.verb {
+        Verb::Status(status) => return status::status(&context, status),
         Verb::Backup(backup) => backup::backup(&context, backup),
         Verb::Check(check) => backup::check(&context, check),
         Verb::List(list) => catalog::list(&context, list),
@@ -44,15 +46,15 @@ pub fn dispatch(arguments: &Arguments, output: &Output, cancel: &Cancel) -> anyh
         Verb::Snapshots(list) => snapshots::snapshots(&context, list),
         Verb::Release(release) => snapshots::release(&context, release),
         Verb::Rollback(rollback) => snapshots::rollback(&context, rollback),
-    }
+    };
+    done.map(|()| crate::exit::SUCCESS)
 }
 
 fn show_config(context: &Context<'_>, json: bool) -> anyhow::Result<()> {
     let config = context.config()?;
-    let shown = config.shown();
     if json {
-        return context.output.answer_json(shown);
+        return context.output.answer_json(config.shown());
     }
-    context.output.answer(toml::to_string_pretty(shown)?.trim_end());
+    context.output.answer(&config.written());
     Ok(())
 }

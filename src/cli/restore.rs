@@ -20,6 +20,7 @@ pub(super) fn restore(context: &Context<'_>, arguments: &RestoreArgs) -> anyhow:
         replace: arguments.replace,
         clone: arguments.clone,
         any_version: arguments.any_version,
+        start: arguments.start,
         transfer: opened.transfer,
     };
     let plan = restore::plan(&*opened.store, &backup, &request)?;
@@ -40,12 +41,19 @@ pub(super) fn restore(context: &Context<'_>, arguments: &RestoreArgs) -> anyhow:
         || restore::execute(&plan, &*opened.store, &progress, context.cancel),
         |r| format!("{} files, {} into {}, every digest matches", r.files, Bytes(r.bytes), r.to.display()),
     )?;
-    if arguments.start {
-        let start = || restore::start(&backup.manifest.server, &restored.to, context.cancel);
-        output.phase("start", start, |()| "the server answers".to_owned())?;
+    if !arguments.start {
+        return tell(context, &restored);
     }
-    context.output.result(&next(&restored));
-    context.output.result_event(&restored)
+    let start = || restore::start(&plan, &restored, context.cancel);
+    let started = output.phase("start", start, |_| "the server answers".to_owned());
+    // Where the former files are must be known above all where the server does not start.
+    tell(context, started.as_ref().unwrap_or(&restored))?;
+    started.map(drop)
+}
+
+fn tell(context: &Context<'_>, restored: &Restored) -> anyhow::Result<()> {
+    context.output.result(&next(restored));
+    context.output.result_event(restored)
 }
 
 fn roots(typed: &[String]) -> anyhow::Result<BTreeMap<RootName, PathBuf>> {
@@ -75,7 +83,9 @@ fn shown(plan: &Plan) -> String {
 fn next(restored: &Restored) -> String {
     let mut lines = vec![format!("restored into {}", restored.to.display())];
     lines.extend(restored.kept_aside.iter().map(|p| format!("what was there before: {}", p.display())));
-    lines.push("next:".to_owned());
-    lines.extend(restored.next.iter().map(|step| format!("  - {step}")));
+    if !restored.next.is_empty() {
+        lines.push("next:".to_owned());
+        lines.extend(restored.next.iter().map(|step| format!("  - {step}")));
+    }
     lines.join("\n")
 }

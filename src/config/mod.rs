@@ -68,6 +68,8 @@ pub struct Job {
     pub store: StoreLimits,
     /// What a thin pool may use.
     pub pool: PoolLimits,
+    /// How old its newest good backup may be.
+    pub max_age: Duration,
 }
 
 /// The size of a snapshot's store.
@@ -139,10 +141,25 @@ impl Config {
         &self.jobs
     }
 
-    /// What is in force in every job, built-in defaults included: to be written as TOML or JSON. It
-    /// holds no secrets: the file can't have any.
+    /// What is in force in every job, built-in defaults included: to be written as JSON. It holds no
+    /// secrets: the file can't have any.
     pub fn shown(&self) -> &toml::Table {
         &self.shown
+    }
+
+    /// The same as a configuration file, keys in the order in which they are documented.
+    pub fn written(&self) -> String {
+        let mut lines = vec![format!("# in force with {}", self.path.display())];
+        let jobs = self.shown.get("job").and_then(toml::Value::as_table).into_iter().flatten();
+        for (name, job) in jobs {
+            lines.extend([String::new(), format!("[job.{name}]")]);
+            lines.extend(assignments(job, schema::JOB));
+            lines.push(format!("[job.{name}.server]"));
+            let server: Vec<String> = job.get("server").map(|s| assignments(s, schema::SERVER)).unwrap_or_default();
+            let unset = server.is_empty().then(|| "# looked up: option files, then the usual sockets".to_owned());
+            lines.extend(server.into_iter().chain(unset));
+        }
+        lines.join("\n")
     }
 }
 
@@ -174,8 +191,14 @@ impl Job {
                 metadata: job.get("pool_metadata_limit")?,
                 give_up: job.get("pool_give_up")?,
             },
+            max_age: job.get("max_age")?,
         })
     }
+}
+
+fn assignments(section: &toml::Value, keys: &[schema::Key]) -> Vec<String> {
+    let line = |key: &schema::Key| Some(format!("{} = {}", key.name, section.get(key.name)?));
+    keys.iter().filter_map(line).collect()
 }
 
 fn access(server: &Layers<'_>) -> anyhow::Result<Access> {

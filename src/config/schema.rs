@@ -26,7 +26,7 @@ pub const SERVER: &[Key] = &[
     without_default("host", "a host name or address: TCP instead of a socket; must be this host"),
     without_default("port", "the TCP port"),
     without_default("user", "the account"),
-    without_default("tls", "over TCP: \"verify-identity\", \"verify-ca\" or \"disabled\" (this host only)"),
+    without_default("tls", "over TCP: \"verify-identity\", or \"disabled\" (this host only, and the default there)"),
     without_default("tls_ca", "a file of certificate authorities that may vouch for the server"),
 ];
 
@@ -43,7 +43,7 @@ pub const JOB: &[Key] = &[
     key("max_stall", "\"5s\"", "the longest time that writers may wait for us, getting the lock included: 1s to 60s"),
     key("retries", "3", "tries to get the lock, each on a fresh connection: 1 to 100"),
     key("retry_pause", "\"60s\"", "the pause between them"),
-    key("long_query_threshold", "\"60s\"", "a query that has run this long is not started behind"),
+    key("long_query_threshold", "\"5s\"", "a query that has run this long is not started behind"),
     key("long_query_wait", "\"180s\"", "how long to wait for such queries to end before the try is given up"),
     key("kill_long_selects", "false", "after this much waiting (\"20s\") long SELECTs, and only SELECTs, are killed"),
     key(
@@ -59,6 +59,7 @@ pub const JOB: &[Key] = &[
     key("pool_data_limit", "\"80%\"", "use of a thin pool's data above which no snapshot is taken"),
     key("pool_metadata_limit", "\"70%\"", "use of a thin pool's metadata above which no snapshot is taken"),
     key("pool_give_up", "\"90%\"", "use of either from which on our snapshot is removed, before the server is harmed"),
+    key("max_age", "\"26h\"", "how old the newest good backup may be before `mysnap status` calls it critical"),
     without_default("bandwidth_limit", "bytes for each second, at most: \"50MiB\""),
     key("nice", "10", "CPU niceness of copying: 0 to 19"),
     key("io_class", "\"best-effort\"", "disk priority of copying: \"best-effort\" (lowest), \"idle\" or \"none\""),

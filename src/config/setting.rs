@@ -164,8 +164,12 @@ impl Setting for IoClass {
 
 impl Setting for TlsMode {
     fn read(value: &Value) -> Result<Self, String> {
-        let modes =
-            [("verify-identity", Self::VerifyIdentity), ("verify-ca", Self::VerifyCa), ("disabled", Self::Disabled)];
-        one_of(value, &modes)
+        let refused = one_of(value, &[("verify-identity", Self::VerifyIdentity), ("disabled", Self::Disabled)]);
+        match value.as_str() {
+            Some("verify-ca") => refused.map_err(|allowed| {
+                format!("would trust every certificate of a public authority, whoever it is for; {allowed}")
+            }),
+            _ => refused,
+        }
     }
 }

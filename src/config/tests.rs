@@ -53,7 +53,7 @@ fn a_job_overrides_the_defaults_and_its_server_the_shared_one() {
         bandwidth_limit = "50MiB"
         [job.b.server]
         user = "other"
-        tls = "verify-ca"
+        tls = "verify-identity"
         "#,
     )
     .unwrap();
@@ -67,7 +67,7 @@ fn a_job_overrides_the_defaults_and_its_server_the_shared_one() {
     );
     assert_eq!((a.server.user.as_deref(), b.server.user.as_deref()), (Some("backup"), Some("other")));
     assert_eq!(b.server.socket, a.server.socket);
-    assert_eq!(b.server.tls, Some(TlsMode::VerifyCa));
+    assert_eq!(b.server.tls, Some(TlsMode::VerifyIdentity));
     assert_eq!(b.long_queries.kill_selects, Some(Duration::from_secs(20)));
 }
 
@@ -99,6 +99,8 @@ fn an_error_names_file_line_key_value_and_what_is_allowed() {
         ("[jobs.weekly]", "jobs is not known here"),
         ("[job.\"a/b\"]", "is not a job name"),
         ("[job.weekly]", "[job.weekly] lacks to hint: to is where backups go"),
+        ("[server]\ntls = \"verify-ca\"", "whoever it is for; allowed: \"verify-identity\", \"disabled\""),
+        ("[server]\ntls = \"required\"", "tls = \"required\": allowed: \"verify-identity\", \"disabled\""),
         ("[server]\nsocket = \"/a\"\nhost = \"b\"", "has both socket and host"),
     ] {
         let error = refused(&format!("{SHORTEST}{line}\n"));
@@ -116,8 +118,9 @@ fn an_unknown_job_is_answered_with_the_known_ones() {
 #[test]
 fn what_is_shown_is_a_configuration_of_the_same_meaning() {
     let config = parse(SHORTEST).unwrap();
-    let text = toml::to_string(config.shown()).unwrap();
-    assert!(text.contains("max_stall = \"5s\""), "{text}");
+    let text = config.written();
+    assert!(text.contains("[job.nightly]\nto = \"root@node2:/srv/backup\"\nmethod = \"copy\"\n"), "{text}");
+    assert!(text.contains("max_stall = \"5s\"\n"), "{text}");
     let again = parse(&text).unwrap();
     assert_eq!(again.jobs(), config.jobs());
     assert!(serde_json::to_string(config.shown()).unwrap().contains("\"retries\":3"));
@@ -140,6 +143,25 @@ fn the_example_shows_every_key_with_its_default() {
     let error = parse(&all.join("\n")).unwrap_err();
     assert!(format!("{error:#}").contains("has both socket and host"), "{error:#}");
     parse(&all.iter().filter(|l| !l.starts_with("socket")).copied().collect::<Vec<_>>().join("\n")).unwrap();
+}
+
+#[test]
+fn the_readme_lists_every_key_with_its_default_and_no_other() {
+    let readme = include_str!("../../README.md");
+    let (_, section) = readme.split_once("## Configuration").unwrap();
+    let (section, _) = section.split_once("\n## ").unwrap();
+    let rows: Vec<&str> = section.lines().filter(|line| line.starts_with("| `")).collect();
+    let keys: Vec<&schema::Key> = schema::JOB.iter().chain(schema::SERVER).collect();
+    for key in &keys {
+        let default = match key.default {
+            Some(default) => format!("`{default}`"),
+            None if key.name == "to" => "required".to_owned(),
+            None => "none".to_owned(),
+        };
+        let start = format!("| `{}` | {default} |", key.name);
+        assert!(rows.iter().any(|row| row.starts_with(&start)), "README lacks: {start}");
+    }
+    assert_eq!(rows.len(), keys.len(), "README lists a key that does not exist, or one twice");
 }
 
 #[test]

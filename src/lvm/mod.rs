@@ -5,6 +5,8 @@
 //! wait for another LVM command (`wait_for_locks=0`): a busy group fails at once instead.
 
 mod names;
+#[cfg(test)]
+mod recorded;
 mod report;
 
 use std::path::Path;
@@ -30,6 +32,9 @@ const NO_WAITING: &str = "global{wait_for_locks=0}";
 /// (it is made after the unlock), no dmeventd.
 const UNDER_LOCK: &str = "global{wait_for_locks=0} activation{reserved_memory=0 reserved_stack=0 monitoring=0} \
     backup{backup=0 archive=0}";
+
+/// The same for a removal, for which the origin of a thick snapshot is suspended too.
+const WHILE_SUSPENDED: &str = "activation{reserved_memory=0 reserved_stack=0}";
 
 /// A report takes no lock: it would wait for as long as another command holds the group. Metadata
 /// that changes meanwhile is replaced whole, with a checksum, so that the old or the new is read.
@@ -60,7 +65,7 @@ pub fn volume(name: &LvRef) -> anyhow::Result<Option<Volume>> {
 /// A volume group with its devices.
 pub fn group(name: &VgName) -> anyhow::Result<Group> {
     let mut group = group_without_devices(name)?;
-    group.devices = report::parse_devices(&reading("pvs").args(["-o", "pv_name,vg_name"]).stdout()?, name)?;
+    group.devices = report::parse_devices(&reading("pvs").args(["-o", report::DEVICE_FIELDS]).stdout()?, name)?;
     Ok(group)
 }
 
@@ -169,7 +174,7 @@ pub fn extend(volume: &LvRef, by: Bytes) -> Result<(), CommandError> {
 /// which: where another has taken the name meanwhile, nothing is removed.
 pub fn remove(volume: &Volume) -> Result<(), CommandError> {
     let same = format!("lv_uuid={}", volume.uuid);
-    changing("lvremove").args(["-S", &same, &volume.name.to_string()]).run()
+    changing("lvremove").args(["--config", WHILE_SUSPENDED, "-S", &same, &volume.name.to_string()]).run()
 }
 
 /// Writes LVM's own backup of the group's metadata, which the commands under the lock leave out.

@@ -5,6 +5,8 @@
 //! that an interrupted LVM command left suspended is brought back first: every write to it waits.
 //! Safe at any time, and again: what a live run has is not touched.
 
+mod programs;
+
 use serde::Serialize;
 
 use crate::fault::{Failure, Fault, Kind};
@@ -69,28 +71,50 @@ pub struct Plan {
     /// The locks of the dead runs: nobody else cleans up after them meanwhile.
     #[serde(skip)]
     adopted: Vec<(Record, LockFile)>,
+    /// Only held.
+    #[serde(skip)]
+    _stillborn: Vec<(RunId, LockFile)>,
+}
+
+/// Every run on record, dead or alive.
+#[derive(Debug, Default)]
+struct Runs {
+    /// The dead ones, with their locks: nobody else cleans up after them meanwhile.
+    dead: Vec<(Record, LockFile)>,
+    stillborn: Vec<(RunId, LockFile)>,
+    alive: Vec<RunId>,
 }
 
 /// Looks for what dead runs left.
 pub fn plan() -> anyhow::Result<Plan> {
-    let (records, unreadable) = record::all()?;
-    for error in unreadable {
-        tracing::warn!("{error:#}; it is left alone");
-    }
-    let mut adopted = Vec::new();
-    let mut alive = Vec::new();
-    for record in records {
-        match record.try_adopt()? {
-            Some(lock) => adopted.push((record, lock)),
-            None => alive.push(record.id),
+    Runs::look()?.plan()
+}
+
+impl Runs {
+    fn look() -> anyhow::Result<Self> {
+        let (records, unreadable) = record::all()?;
+        for error in unreadable {
+            tracing::warn!("{error:#}; it is left alone");
         }
+        let mut runs = Self { stillborn: record::stillborn()?, ..Self::default() };
+        for record in records {
+            match record.try_adopt()? {
+                Some(lock) => runs.dead.push((record, lock)),
+                None => runs.alive.push(record.id),
+            }
+        }
+        Ok(runs)
     }
-    let volumes = lvm::volumes()?;
-    let dead: Vec<&Record> = adopted.iter().map(|(record, _)| record).collect();
-    let steps = steps(&dead, &volumes, |volume| volume.device.is_some_and(lvm::is_suspended));
-    let unrecorded = unrecorded(&dead, &alive, &volumes);
-    let interrupted = dead.iter().flat_map(|record| &record.intents).filter_map(interrupted).collect();
-    Ok(Plan { steps, unrecorded, interrupted, adopted })
+
+    fn plan(self) -> anyhow::Result<Plan> {
+        let volumes = lvm::volumes()?;
+        let dead: Vec<&Record> = self.dead.iter().map(|(record, _)| record).collect();
+        let mut steps = steps(&dead, &volumes, |volume| volume.device.is_some_and(lvm::is_suspended));
+        steps.extend(self.stillborn.iter().map(|(run, _)| Step::Forget { run: run.clone() }));
+        let unrecorded = unrecorded(&dead, &self.alive, &volumes);
+        let interrupted = dead.iter().flat_map(|record| &record.intents).filter_map(interrupted).collect();
+        Ok(Plan { steps, unrecorded, interrupted, adopted: self.dead, _stillborn: self.stillborn })
+    }
 }
 
 /// The steps that clean up after `dead`: pure.
@@ -177,11 +201,7 @@ impl Plan {
             Step::Remove { uuid, run, .. } => snapshot::remove(uuid, run)?,
             Step::MountPoints { run } => return self.adopted(run).map_or(Ok(false), Record::remove_directory),
             // With something left the record must stay: it is what makes the rest ours.
-            Step::Forget { run } if all_well => {
-                if let Some(record) = self.adopted(run) {
-                    record.remove()?;
-                }
-            }
+            Step::Forget { run } if all_well => record::forget(run)?,
             Step::Forget { .. } => return Ok(false),
         }
         Ok(true)
@@ -190,7 +210,8 @@ impl Plan {
 
 /// Removes what dead runs left: the first step of each run.
 pub fn recover(observer: &dyn Observer) -> anyhow::Result<()> {
-    let plan = plan()?;
+    let runs = Runs::look()?;
+    let plan = runs.outlive_programs().and_then(|()| runs.plan())?;
     for volume in &plan.unrecorded {
         observer.warn(format!(
             "volume {volume} carries our tag and no run of this host knows it; it is left alone: \
@@ -213,7 +234,7 @@ mod tests {
     }
 
     fn volume(name: &str, uuid: &str, tags: &[&str]) -> Volume {
-        let json = include_str!("../../tests/data/lvm/lvs-thick.json");
+        let json = include_str!("../../tests/data/lvm/trixie/thick.lvs.json");
         let mut volume = lvm::parse_volumes(json).unwrap().remove(0);
         volume.name = name.parse().unwrap();
         volume.uuid = uuid.into();

@@ -12,6 +12,7 @@ use super::{Plan, Restored};
 use crate::store::{FileEntry, Store, Totals, Work, fetch};
 use crate::sys::cancel::Cancel;
 use crate::sys::durable;
+use crate::sys::failpoint;
 
 /// Without these no server starts, or it starts anew: they come last, and go first.
 const KEYSTONES: [&str; 2] = ["mysql.ibd", "ibdata1"];
@@ -44,8 +45,9 @@ pub fn execute(
     let totals = Totals::of(&plan.files);
     Ok(Restored {
         to: plan.targets.last().map(|target| target.ground.path.clone()).unwrap_or_default(),
-        next: plan::next_steps(plan, &kept_aside),
+        next: plan::next_steps(plan, &kept_aside, false),
         kept_aside,
+        started: false,
         files: totals.files,
         bytes: totals.bytes,
         position: plan.backup.manifest.position.clone(),
@@ -122,7 +124,8 @@ impl Owner {
 
     fn give_to(&self, path: &Path) -> anyhow::Result<()> {
         use std::os::unix::fs::MetadataExt as _;
-        std::os::unix::fs::chown(path, Some(self.metadata.uid()), Some(self.metadata.gid()))
+        failpoint::pass(|| "set the directory's owner".to_owned())
+            .and_then(|()| std::os::unix::fs::chown(path, Some(self.metadata.uid()), Some(self.metadata.gid())))
             .and_then(|()| std::fs::set_permissions(path, self.metadata.permissions()))
             .with_context(|| format!("cannot set the owner of {}", path.display()))
     }

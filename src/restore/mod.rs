@@ -20,9 +20,9 @@ use std::path::PathBuf;
 
 use crate::server::Position;
 use crate::store::{Backup, FileEntry, RootName, Store, Transfer};
+use crate::sys::cancel::Cancel;
 pub use execute::execute;
 use plan::Target;
-pub use service::start;
 
 /// What was asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,6 +37,8 @@ pub struct Request {
     pub clone: bool,
     /// Restore although the installed server is of another family or release.
     pub any_version: bool,
+    /// Start the service on it.
+    pub start: bool,
     /// How bytes are moved.
     pub transfer: Transfer,
 }
@@ -67,10 +69,19 @@ pub struct Restored {
     pub files: u64,
     /// How many bytes.
     pub bytes: u64,
+    /// Whether the server was started on it.
+    pub started: bool,
     /// Where the server stands once it is started.
     pub position: Position,
     /// What to do next, in order.
     pub next: Vec<String>,
+}
+
+/// Starts the service on what was restored and waits until it answers, and answers from there.
+pub fn start(plan: &Plan, restored: &Restored, cancel: &Cancel) -> anyhow::Result<Restored> {
+    service::start(&plan.backup.manifest.server, &restored.to, cancel)?;
+    let next = plan::next_steps(plan, &restored.kept_aside, true);
+    Ok(Restored { started: true, next, ..restored.clone() })
 }
 
 /// Looks at the backup and at the target, and decides; refuses what must not be done.

@@ -74,8 +74,10 @@ pub(super) fn decide(
     warnings.extend(manifest.warnings.iter().map(|warning| format!("when it was made: {warning}")));
     warnings.extend(targets.iter().flat_map(|target| moved(target, request)));
     warnings.extend(links_out(&files, manifest));
-    let steps =
-        targets.iter().flat_map(|t| fill_steps(t, &files)).chain(targets.iter().flat_map(place_steps)).collect();
+    let start =
+        request.start.then(|| format!("start the service ({}), wait until it answers", service(&manifest.server)));
+    let fill = targets.iter().flat_map(|target| fill_steps(target, &files));
+    let steps = fill.chain(targets.iter().flat_map(place_steps)).chain(start).collect();
     Ok(Plan {
         steps,
         warnings,
@@ -264,32 +266,38 @@ fn place_steps(target: &Target) -> Vec<String> {
     steps
 }
 
-/// What to do once the files are in place.
-pub(super) fn next_steps(plan: &Plan, kept_aside: &[PathBuf]) -> Vec<String> {
+/// What to do once the files are in place, and the server perhaps started.
+pub(super) fn next_steps(plan: &Plan, kept_aside: &[PathBuf], started: bool) -> Vec<String> {
     let manifest = &plan.backup.manifest;
     let server = &manifest.server;
     let to = plan.targets.last().map_or(Path::new("/"), |target| target.ground.path.as_path());
-    let mut steps = Vec::new();
-    if to == server.datadir {
-        steps.push(format!("start the server (systemctl start {}); it recovers by itself", service(server)));
-    } else {
-        steps
-            .push(format!("set datadir={} (and socket, port) in the option file of the server to start", to.display()));
-        steps.push("allow the directory in its AppArmor or SELinux rules, where there are any".to_owned());
-    }
+    let mut steps = if started { Vec::new() } else { steps_to_a_start(server, to) };
     if plan.clone {
         steps.push("give it a server_id of its own, before it replicates".to_owned());
     }
     if server.replica {
-        steps.push(
-            "it was a replica and goes on replicating when it starts: skip_replica_start prevents that".to_owned(),
-        );
+        let text = if started {
+            "it was a replica: look whether it goes on replicating as it should"
+        } else {
+            "it was a replica and goes on replicating when it starts: skip_replica_start prevents that"
+        };
+        steps.push(text.to_owned());
     }
     if let Some(statement) = manifest.position.replication_statement(server) {
         steps.push(format!("to make it a replica of {}: {statement}", server.hostname));
     }
     steps.extend(kept_aside.iter().map(|path| format!("when all is well, remove {}", path.display())));
     steps
+}
+
+fn steps_to_a_start(server: &Facts, to: &Path) -> Vec<String> {
+    if to == server.datadir {
+        return vec![format!("start the server (systemctl start {}); it recovers by itself", service(server))];
+    }
+    vec![
+        format!("set datadir={} (and socket, port) in the option file of the server to start", to.display()),
+        "allow the directory in its AppArmor or SELinux rules, where there are any".to_owned(),
+    ]
 }
 
 fn service(server: &Facts) -> &'static str {

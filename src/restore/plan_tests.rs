@@ -19,6 +19,7 @@ fn request() -> Request {
         replace: false,
         clone: false,
         any_version: false,
+        start: false,
         transfer: Transfer::default(),
     }
 }
@@ -75,10 +76,24 @@ fn the_plan_says_what_happens_in_which_order() {
         ]
     );
     assert!(plan.warnings.iter().any(|w| w.contains("symlink to /srv/old%20data, which is no part of the backup")));
-    let next = next_steps(&plan, &["/var/lib/mysql.before-ID".into()]);
+    let next = next_steps(&plan, &["/var/lib/mysql.before-ID".into()], false);
     assert!(next[0].contains("systemctl start mysql"), "{next:?}");
     assert!(next.iter().any(|step| step.contains("make it a replica of db1")), "{next:?}");
     assert_eq!(next.last().unwrap(), "when all is well, remove /var/lib/mysql.before-ID");
+}
+
+#[test]
+fn a_server_that_was_started_is_not_among_the_next_steps() {
+    for to in ["/var/lib/mysql", "/srv/new"] {
+        let request = Request { to: to.into(), start: true, ..request() };
+        let plan = decided(files(), &request, grounds(&request)).unwrap();
+        assert_eq!(plan.steps.last().unwrap(), "start the service (mysql), wait until it answers");
+        let next = next_steps(&plan, &["/var/lib/mysql.before-ID".into()], true);
+        let advice = ["start the server", "set datadir", "AppArmor"];
+        assert!(!next.iter().any(|step| advice.iter().any(|text| step.contains(text))), "{next:?}");
+        assert!(next.iter().any(|step| step.contains("make it a replica of db1")), "{next:?}");
+        assert_eq!(next.last().unwrap(), "when all is well, remove /var/lib/mysql.before-ID");
+    }
 }
 
 #[test]
@@ -189,7 +204,7 @@ fn symlinks_follow_the_roots_that_they_point_to() {
         "{:?}",
         plan.warnings
     );
-    let next = next_steps(&plan, &[]);
+    let next = next_steps(&plan, &[], false);
     assert!(next[0].contains("set datadir=/srv/new"), "{next:?}");
 }
 

@@ -9,6 +9,7 @@ use super::plan::Target;
 use crate::fault::{Fault, Kind};
 use crate::store::tree::{NodeKind, Reading, Tree};
 use crate::store::{FileEntry, Work, check_directory};
+use crate::sys::failpoint;
 
 /// Compares what was copied with the digests, drops what a started server must not find, points
 /// symlinks to where their targets now are, and sets owners and modes.
@@ -47,6 +48,7 @@ fn set_owners(tree: &Tree, files: &[FileEntry], work: Work<'_>) -> anyhow::Resul
     let entries: HashMap<_, _> = files.iter().map(|entry| (&entry.path, entry)).collect();
     let mut owners = Owners::default();
     let nodes = tree.walk(work.cancel)?;
+    failpoint::pass(|| "set owners".to_owned())?;
     // Directories last and deepest first: what lies in one may no longer be reached afterwards.
     let (directories, others): (Vec<_>, Vec<_>) = nodes.iter().partition(|node| node.kind == NodeKind::Directory);
     for node in others.into_iter().chain(directories.into_iter().rev()) {

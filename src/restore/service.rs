@@ -17,7 +17,7 @@ pub(super) fn candidates(flavour: Flavour) -> &'static [&'static str] {
 }
 
 /// Starts the service that fits the server and waits until it answers, and answers from `to`.
-pub fn start(server: &Facts, to: &Path, cancel: &Cancel) -> anyhow::Result<()> {
+pub(super) fn start(server: &Facts, to: &Path, cancel: &Cancel) -> anyhow::Result<()> {
     let known = |unit: &&&str| Call::new("systemctl").args(["cat", unit]).cancel(cancel).run().is_ok();
     let Some(unit) = candidates(server.flavour).iter().find(known) else {
         let fault = Fault::new(Kind::Refused, format!("no service of {} was found", server.flavour));

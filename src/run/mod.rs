@@ -6,6 +6,7 @@
 //! One run at a time may work on a server ([`Run::begin`]).
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use sha2::{Digest as _, Sha256};
@@ -13,7 +14,7 @@ use sha2::{Digest as _, Sha256};
 use crate::fault::{Fault, Kind};
 use crate::id::RunId;
 use crate::sys::lockfile::{Attempt, LockFile};
-use crate::sys::{clock, durable};
+use crate::sys::{clock, durable, retry};
 
 pub mod events;
 pub mod record;
@@ -24,6 +25,9 @@ pub use record::{Intent, Record};
 pub const STATE_DIRECTORY: &str = "/var/lib/mysnap/runs";
 /// Where locks, mount points and sockets live.
 pub const RUNTIME_DIRECTORY: &str = "/run/mysnap";
+
+/// How long a glance at a lock by another process may take.
+const GLANCE: Duration = Duration::from_secs(1);
 
 /// A live run: its identity, its claim on the server, its record.
 #[derive(Debug)]
@@ -43,10 +47,7 @@ impl Run {
         let begun = clock::now();
         let record = Record::new(RunId::new(begun), verb, job, begun);
         let server = claim(&server_lock(datadir), &record, datadir)?;
-        let alive = match LockFile::try_lock(&record.lock_path())? {
-            Attempt::Held(lock) => lock,
-            Attempt::Busy(_) => anyhow::bail!("run id {} is taken", record.id),
-        };
+        let alive = retry::until(GLANCE, || claim_id(&record))?;
         record.save()?;
         Ok(Self { record, _server: server, _alive: alive })
     }
@@ -102,6 +103,15 @@ pub fn refuse_live_on(uuid: &str) -> anyhow::Result<()> {
         }
     }
     Ok(())
+}
+
+/// The lock that says that the run is alive. A `recover` that finds it without a record holds it for a
+/// moment.
+fn claim_id(record: &Record) -> anyhow::Result<LockFile> {
+    match LockFile::try_lock(&record.lock_path())? {
+        Attempt::Held(lock) => Ok(lock),
+        Attempt::Busy(_) => anyhow::bail!("run id {} is taken", record.id),
+    }
 }
 
 fn claim(path: &Path, record: &Record, datadir: &Path) -> anyhow::Result<LockFile> {

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::{RUNTIME_DIRECTORY, STATE_DIRECTORY};
 use crate::id::RunId;
 use crate::sys::durable;
+use crate::sys::failpoint;
 use crate::sys::lockfile::{Attempt, LockFile};
 
 /// One irreversible step.
@@ -98,8 +99,7 @@ impl Record {
 
     /// Removes the record and its lock file.
     pub fn remove(&self) -> anyhow::Result<()> {
-        durable::remove_file(&self.path())?;
-        durable::remove_file(&self.lock_path())
+        forget(&self.id)
     }
 
     /// The run's own directory below the runtime directory: mount points, which are empty
@@ -113,6 +113,7 @@ impl Record {
     pub fn remove_directory(&self) -> anyhow::Result<bool> {
         let directory = self.directory();
         let remove = || -> std::io::Result<()> {
+            failpoint::pass(|| "remove mount points".to_owned())?;
             for entry in std::fs::read_dir(&directory)? {
                 std::fs::remove_dir(entry?.path())?;
             }
@@ -134,24 +135,65 @@ impl Record {
     }
 
     fn path(&self) -> PathBuf {
-        Path::new(STATE_DIRECTORY).join(format!("{}.json", self.id))
+        path_of(&self.id)
     }
 
     pub(super) fn lock_path(&self) -> PathBuf {
-        Path::new(STATE_DIRECTORY).join(format!("{}.lock", self.id))
+        lock_path_of(&self.id)
     }
+}
+
+fn path_of(id: &RunId) -> PathBuf {
+    Path::new(STATE_DIRECTORY).join(format!("{id}.json"))
+}
+
+fn lock_path_of(id: &RunId) -> PathBuf {
+    Path::new(STATE_DIRECTORY).join(format!("{id}.lock"))
+}
+
+/// Removes all that a run has on record; its lock file goes last, because it is what finds the rest.
+pub fn forget(id: &RunId) -> anyhow::Result<()> {
+    let unfinished = durable::unfinished_name(&path_of(id));
+    for path in files()?.into_iter().filter(|path| name_of(path).starts_with(&unfinished)) {
+        durable::remove_file(&path)?;
+    }
+    durable::remove_file(&path_of(id))?;
+    durable::remove_file(&lock_path_of(id))
+}
+
+/// Runs that died before their record was whole, with their locks: they had done nothing yet.
+pub fn stillborn() -> anyhow::Result<Vec<(RunId, LockFile)>> {
+    let mut found = Vec::new();
+    for path in files()? {
+        let Some(id) = name_of(&path).strip_suffix(".lock").and_then(|name| name.parse().ok()) else { continue };
+        if let Attempt::Held(lock) = LockFile::try_lock(&path)?
+            && !path_of(&id).exists()
+        {
+            found.push((id, lock));
+        }
+    }
+    Ok(found)
+}
+
+fn name_of(path: &Path) -> &str {
+    path.file_name().and_then(|name| name.to_str()).unwrap_or_default()
+}
+
+/// What is in the directory of records; nothing where it is not there.
+fn files() -> anyhow::Result<Vec<PathBuf>> {
+    let directory = match std::fs::read_dir(STATE_DIRECTORY) {
+        Ok(directory) => directory,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error).with_context(|| format!("cannot read {STATE_DIRECTORY}")),
+    };
+    let paths = directory.map(|entry| entry.map(|e| e.path())).collect::<std::io::Result<_>>();
+    paths.context("cannot read the directory of records")
 }
 
 /// Every record on disk, oldest first, and the files that cannot be read as one.
 pub fn all() -> anyhow::Result<(Vec<Record>, Vec<anyhow::Error>)> {
-    let directory = match std::fs::read_dir(STATE_DIRECTORY) {
-        Ok(directory) => directory,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok((Vec::new(), Vec::new())),
-        Err(error) => return Err(error).with_context(|| format!("cannot read {STATE_DIRECTORY}")),
-    };
     let (mut records, mut unreadable) = (Vec::new(), Vec::new());
-    for entry in directory {
-        let path = entry.context("cannot read the directory of records")?.path();
+    for path in files()? {
         if path.extension().is_some_and(|e| e == "json") {
             match load(&path) {
                 Ok(record) => records.push(record),

@@ -23,14 +23,14 @@ const SOCKETS: [&str; 4] =
 const PORT: u16 = 3306;
 
 /// How the server proves who it is over TCP.
+///
+/// There is no mode that asks for a trusted authority alone: the driver trusts the public ones too,
+/// and those sign for everybody.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum TlsMode {
     /// Plain text; refused for a host other than this one.
     Disabled,
-    /// The certificate comes from a trusted authority. Taken as [`Self::VerifyIdentity`]: the driver
-    /// trusts the public authorities too, and those sign for everybody.
-    VerifyCa,
     /// A certificate from a trusted authority names the host. The default for another host.
     #[default]
     VerifyIdentity,
@@ -152,7 +152,7 @@ impl Access {
         let tls = self.tls.or(tls_mode(options)?).unwrap_or(default);
         if tls == TlsMode::Disabled && !here {
             return Err(Fault::new(Kind::Config, format!("the connection to {host} would not be encrypted"))
-                .hint("give `ssl_ca`, the authority that signed the server's certificate")
+                .hint("take away what switches TLS off (tls in the configuration, ssl-mode in the option file), and name in tls_ca who signed the server's certificate")
                 .into());
         }
         let ca = self.ssl_ca.clone().or_else(|| options.value("ssl_ca").map(PathBuf::from));
@@ -173,7 +173,8 @@ fn local(options: &OptionFile) -> anyhow::Result<Endpoint> {
 }
 
 /// What the option file asks for. Modes that encrypt without proof of identity are raised to proof:
-/// whoever can read along can also answer in the server's place.
+/// whoever can read along can also answer in the server's place. They are not refused, because the
+/// file may be shared with programs that know them.
 fn tls_mode(options: &OptionFile) -> anyhow::Result<Option<TlsMode>> {
     let mode = match options.value("ssl_mode").map(str::to_ascii_uppercase).as_deref() {
         Some("DISABLED") => Some(TlsMode::Disabled),

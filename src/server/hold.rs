@@ -14,8 +14,8 @@
 //! budget, rounded up: less would end a hold that is within it. So a frozen process stalls writers for
 //! at most `b + 1` seconds, and a living one for `b`.
 //!
-//! Under the lock, in this order: flush the engine's log, read the position, run the rest of the
-//! closure. The flush makes the rows agree with the position even where commits don't flush by
+//! Under the lock, in this order: flush the engine's log, run the closure, which reads the position.
+//! The flush makes the rows agree with the position even where commits don't flush by
 //! themselves, except on MariaDB with `innodb_flush_log_at_trx_commit = 0`, where it does nothing:
 //! there we wait until the background flush, once a second, has passed the point of the lock. That
 //! needs no privilege, while setting the variable to 1 would need SUPER, and would change the server.

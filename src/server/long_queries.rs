@@ -32,8 +32,11 @@ pub struct LongQueryPolicy {
 }
 
 impl Default for LongQueryPolicy {
+    /// What has run for five seconds is likely to outlast the three that the lock waits. On MySQL it
+    /// then costs more than those: FLUSH TABLES has let go of the tables that it reads, and whoever
+    /// uses them waits for its end, also after the lock was given up.
     fn default() -> Self {
-        Self { threshold: Duration::from_secs(60), wait: Duration::from_secs(180), kill_selects: None }
+        Self { threshold: Duration::from_secs(5), wait: Duration::from_secs(180), kill_selects: None }
     }
 }
 

@@ -12,6 +12,7 @@ use super::facts::{Facts, Variables};
 use super::sql::{self, Dialect};
 use crate::fault::{Fault, Kind};
 use crate::sys::cancel::Cancel;
+use crate::sys::failpoint;
 use crate::sys::secret::Secret;
 
 /// How long a server that is down, restarting or full is tried again.
@@ -117,6 +118,7 @@ impl Connection {
                 options.ip_or_hostname(Some(host)).tcp_port(*port).ssl_opts(tls)
             }
         };
+        failpoint::pass(|| "sql connect".to_owned())?;
         Conn::new(options).map(Self)
     }
 
@@ -126,12 +128,16 @@ impl Connection {
 
     /// Runs `statement` for its effect.
     pub(super) fn run(&mut self, statement: &str) -> Result<(), mysql::Error> {
+        failpoint::pass(|| step(statement))?;
         self.0.query_drop(statement)
     }
 
     /// The rows of `query`, each column by its name.
     pub(super) fn rows(&mut self, query: &str) -> anyhow::Result<Vec<Columns>> {
-        let rows: Vec<Row> = self.0.query(query).with_context(|| format!("the server refused `{query}`"))?;
+        let rows: Vec<Row> = failpoint::pass(|| step(query))
+            .map_err(mysql::Error::from)
+            .and_then(|()| self.0.query(query))
+            .with_context(|| format!("the server refused `{query}`"))?;
         Ok(rows.into_iter().map(Columns::from).collect())
     }
 
@@ -162,6 +168,12 @@ impl Connection {
         };
         Ok(self.rows(query)?.into_iter().filter_map(pair).collect())
     }
+}
+
+/// A statement's step is told by its first words.
+fn step(statement: &str) -> String {
+    let words: Vec<&str> = statement.split_whitespace().take(3).collect();
+    format!("sql {}", words.join(" "))
 }
 
 /// One row.
@@ -229,7 +241,7 @@ pub(super) fn explained(error: mysql::Error, address: &Address) -> anyhow::Error
             .hint("raise max_connections, or find what does not close its connections")
     } else if is_about_tls(&error) {
         Fault::new(Kind::Config, format!("the server at {endpoint} did not prove who it is"))
-            .hint("check `ssl_ca` and the name in the server's certificate; nothing falls back to less")
+            .hint("check tls_ca (ssl_ca in an option file) and the name in the server's certificate; nothing falls back to less")
     } else {
         Fault::new(Kind::Refused, format!("cannot reach the server at {endpoint}")).hint("is the server running?")
     };

@@ -1,10 +1,10 @@
 //! Snapshots of logical volumes, thick and thin.
 //!
 //! A snapshot is made in steps so that as little as possible happens while writers wait:
-//! [`SnapshotProvider::prepare`] before the database lock, [`freeze`] under it, [`complete`] after
-//! it. [`freeze`] returns as soon as the origin's device is suspended: from then on nothing can
-//! reach the snapshot, so the lock may end while LVM does its housekeeping. The pending snapshot is
-//! judged in [`complete`]; until then it is not one.
+//! [`SnapshotProvider::prepare`] before the database lock, [`begin`] and [`Freezing::finish`] under
+//! it, [`complete`] after it. The freeze is finished as soon as the origin's device is suspended:
+//! from then on nothing can reach the snapshot, so the lock may end while LVM does its housekeeping.
+//! The pending snapshot is judged in [`complete`]; until then it is not one.
 //!
 //! What is removed must be ours by tag, identifier, origin and kind, never by name alone.
 
@@ -62,6 +62,14 @@ impl SnapshotKind {
             Self::Thick => &Thick,
             Self::Thin => &Thin,
         }
+    }
+
+    /// The kernel's target for it; loaded where it is not yet, as LVM's own commands would.
+    pub fn load_target(self) -> anyhow::Result<()> {
+        lvm::load_target(match self {
+            Self::Thick => "snapshot",
+            Self::Thin => "thin",
+        })
     }
 
     /// `thick` or `thin`.
@@ -154,22 +162,44 @@ pub enum Health {
     Gone,
 }
 
+/// Snapshots being taken while nothing can be committed; LVM is at work on the first.
+#[derive(Debug)]
+#[must_use]
+pub struct Freezing {
+    begun: Vec<Pending>,
+    others: std::vec::IntoIter<Spec>,
+}
+
 /// Takes the snapshots while nothing can be committed; returns when the last origin is suspended.
-///
-/// LVM makes one snapshot at a time in a group, so that all but the last are waited for to their
-/// end. At `deadline` it gives up; what was started is left to the caller to clean up by its tag,
-/// the LVM command itself is left alone.
-pub fn freeze(specs: Vec<Spec>, _: &dyn WritersHeld, deadline: Instant) -> anyhow::Result<Vec<Pending>> {
-    let last = specs.len().saturating_sub(1);
-    let mut pending = Vec::with_capacity(specs.len());
-    for (number, spec) in specs.into_iter().enumerate() {
-        refuse_suspended(&spec)?;
-        let command = spec.kind.provider().start(&spec)?;
-        let mut one = Pending { spec, command, seen_suspended: false };
-        one.wait_until_frozen(deadline, number == last)?;
-        pending.push(one);
+pub fn freeze(specs: Vec<Spec>, held: &dyn WritersHeld, deadline: Instant) -> anyhow::Result<Vec<Pending>> {
+    begin(specs, held)?.finish(deadline)
+}
+
+/// Starts the first of the snapshots. Most of the time until its origin is suspended LVM needs for
+/// starting: what else must be done under the lock can be done meanwhile.
+pub fn begin(specs: Vec<Spec>, _: &dyn WritersHeld) -> anyhow::Result<Freezing> {
+    let mut others = specs.into_iter();
+    let begun = others.next().map(Pending::start).transpose()?.into_iter().collect();
+    Ok(Freezing { begun, others })
+}
+
+impl Freezing {
+    /// Returns when the last origin is suspended.
+    ///
+    /// LVM makes one snapshot at a time in a group, so that all but the last are waited for to their
+    /// end. At `deadline` it gives up; what was started is left to the caller to clean up by its
+    /// tag, the LVM command itself is left alone.
+    pub fn finish(self, deadline: Instant) -> anyhow::Result<Vec<Pending>> {
+        let Self { mut begun, mut others } = self;
+        loop {
+            let next = others.next();
+            if let Some(newest) = begun.last_mut() {
+                newest.wait_until_frozen(deadline, next.is_none())?;
+            }
+            let Some(spec) = next else { return Ok(begun) };
+            begun.push(Pending::start(spec)?);
+        }
     }
-    Ok(pending)
 }
 
 /// Suspended by something else, the origin would be taken for frozen before its snapshot is made.
@@ -184,6 +214,12 @@ fn refuse_suspended(spec: &Spec) -> anyhow::Result<()> {
 }
 
 impl Pending {
+    fn start(spec: Spec) -> anyhow::Result<Self> {
+        refuse_suspended(&spec)?;
+        let command = spec.kind.provider().start(&spec)?;
+        Ok(Self { spec, command, seen_suspended: false })
+    }
+
     fn wait_until_frozen(&mut self, deadline: Instant, stop_at_suspend: bool) -> anyhow::Result<()> {
         loop {
             if self.spec.origin_is_suspended() {

@@ -75,10 +75,10 @@ pub fn sample(snapshot: &Snapshot) -> anyhow::Result<Sample> {
     };
     let size = volume.map_or(Bytes(0), |v| v.size);
     let (growth, cannot_overflow) = match spec.kind {
-        SnapshotKind::Thick => {
-            let missing = plan::whole(spec.origin.size, spec.group.extent).0.saturating_sub(size.0);
-            (lvm::free_in(&spec.group.name)?.min(Bytes(missing)), missing == 0)
-        }
+        SnapshotKind::Thick => match plan::whole(spec.origin.size, spec.group.extent).0.saturating_sub(size.0) {
+            0 => (Bytes(0), true),
+            missing => (lvm::free_in(&spec.group.name)?.min(Bytes(missing)), false),
+        },
         SnapshotKind::Thin => (Bytes(0), false),
     };
     Ok(Sample { health, kind: spec.kind, size, growth, cannot_overflow })

@@ -13,6 +13,7 @@ use super::{SnapshotProvider, Spec};
 use crate::fault::{Fault, Kind, kind_of};
 use crate::lvm::{self, Volume};
 use crate::sys::cmd::{CommandError, Running};
+use crate::sys::failpoint;
 use crate::sys::retry;
 
 /// The store's head must read as zeroes, or the kernel takes it for an existing store and the
@@ -25,7 +26,7 @@ pub struct Thick;
 
 impl SnapshotProvider for Thick {
     fn prepare(&self, spec: &Spec) -> anyhow::Result<()> {
-        lvm::load_target("snapshot")?;
+        spec.kind.load_target()?;
         lvm::create_store(&spec.name, spec.size, &spec.tags()).map_err(|error| no_store(spec, error))?;
         lvm::activate(&spec.name)?;
         zero_head(spec)?;
@@ -63,6 +64,7 @@ fn zero_head(spec: &Spec) -> anyhow::Result<()> {
     let write = || -> std::io::Result<()> {
         // Never created: where udev has not made the node yet, a plain file must not take its place.
         let mut file = OpenOptions::new().write(true).open(&device)?;
+        failpoint::pass(|| "zero the store's head".to_owned())?;
         file.write_all(&vec![0; HEAD])?;
         file.sync_all()
     };

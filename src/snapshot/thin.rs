@@ -9,8 +9,8 @@ use crate::sys::cmd::{CommandError, Running};
 pub struct Thin;
 
 impl SnapshotProvider for Thin {
-    fn prepare(&self, _: &Spec) -> anyhow::Result<()> {
-        lvm::load_target("thin")
+    fn prepare(&self, spec: &Spec) -> anyhow::Result<()> {
+        spec.kind.load_target()
     }
 
     fn start(&self, spec: &Spec) -> Result<Running<'static>, CommandError> {

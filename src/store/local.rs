@@ -18,6 +18,7 @@ use crate::fault::{Fault, Kind};
 use crate::id::JobName;
 use crate::sys::cancel::Cancel;
 use crate::sys::durable;
+use crate::sys::failpoint;
 use crate::sys::units::Bytes;
 
 /// No manifest and no list of files is as large as this.
@@ -176,7 +177,7 @@ impl Store for LocalStore {
 }
 
 fn remove_tree(path: &Path) -> anyhow::Result<()> {
-    match std::fs::remove_dir_all(path) {
+    match failpoint::pass(|| "remove tree".to_owned()).and_then(|()| std::fs::remove_dir_all(path)) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
         other => other.with_context(|| format!("cannot remove {}", path.display()))?,
     }

@@ -24,6 +24,7 @@ use nix::unistd::{UnlinkatFlags, fchown, fchownat, symlinkat, unlinkat};
 use super::nice::Niceness;
 use super::{Hasher, Readable, Sha256, StoredPath, Totals};
 use crate::sys::cancel::Cancel;
+use crate::sys::failpoint;
 
 /// More than any data directory has; bounds the walk's open directories.
 const DEEPEST: usize = 100;
@@ -99,7 +100,9 @@ impl Tree {
     /// Everything in the tree in the order of names, the tree itself first. What lies on another
     /// file system is an error.
     pub(crate) fn walk(&self, cancel: &Cancel) -> anyhow::Result<Vec<Node>> {
-        let stat = fstat(&self.fd).with_context(|| format!("cannot look at {}", self.path.display()))?;
+        let stat = failpoint::pass(|| "list tree".to_owned())
+            .and_then(|()| Ok(fstat(&self.fd)?))
+            .with_context(|| format!("cannot look at {}", self.path.display()))?;
         let device = stat.st_dev;
         let mut nodes = vec![Node { path: StoredPath::root(), kind: NodeKind::Directory, stat }];
         let mut next = 0;
@@ -203,7 +206,8 @@ impl Tree {
     pub(crate) fn remove(&self, path: &StoredPath, kind: UnlinkatFlags) -> anyhow::Result<()> {
         let parent = self.open_beneath(&path.parent().unwrap_or_default(), OFlag::O_DIRECTORY)?;
         let name = path.name().map(OsStr::from_bytes).context("what is removed needs a name")?;
-        unlinkat(&parent, name, kind)
+        failpoint::pass(|| "remove from tree".to_owned())
+            .and_then(|()| Ok(unlinkat(&parent, name, kind)?))
             .with_context(|| format!("cannot remove {}", self.path.join(path.as_path()).display()))
     }
 
@@ -219,6 +223,7 @@ impl Tree {
     /// The digest of every file in `files`, in their order, by two threads; a file that could not be
     /// read has its error. Fails as a whole only when it is cancelled or told to `stop`.
     pub(crate) fn digests(&self, files: &[Readable], job: &Reading<'_>) -> anyhow::Result<Vec<anyhow::Result<Sha256>>> {
+        failpoint::pass(|| "read files".to_owned())?;
         let next = AtomicUsize::new(0);
         let done = AtomicU64::new(0);
         let results = Mutex::new(Vec::with_capacity(files.len()));

@@ -20,6 +20,7 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
 use super::cancel::{Cancel, POLL};
+use super::failpoint;
 
 /// The deadline of a call that names none.
 pub const DEFAULT_DEADLINE: Duration = Duration::from_secs(60);
@@ -225,7 +226,9 @@ impl<'a> Call<'a> {
 
     #[expect(clippy::disallowed_methods, reason = "this is the one place where programs are started")]
     fn spawn(&self, argv: &str) -> Result<Child, CommandError> {
-        let (program, args) = self.argv.split_first().unwrap_or_else(|| unreachable!("a call has a program"));
+        let instead = failpoint::program(&self.argv);
+        let words = instead.as_deref().unwrap_or(&self.argv);
+        let (program, args) = words.split_first().unwrap_or_else(|| unreachable!("a call has a program"));
         let found = which::which_in(program, Some(PATH), "/")
             .map_err(|_| CommandError::Missing { program: program.to_string_lossy().into_owned() })?;
         let mut command = std::process::Command::new(found);

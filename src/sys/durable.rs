@@ -10,25 +10,37 @@ use std::path::Path;
 
 use anyhow::Context as _;
 
+use super::failpoint::pass;
+
 /// Replaces `path` with `contents`, mode 0600, durably and all at once.
 pub fn write(path: &Path, contents: &[u8]) -> anyhow::Result<()> {
     let directory = path.parent().with_context(|| format!("{} has no directory", path.display()))?;
     let mut temporary = tempfile::Builder::new()
-        .prefix(".new-")
+        .prefix(&unfinished_name(path))
         .tempfile_in(directory)
         .with_context(|| format!("cannot create a file in {}", directory.display()))?;
-    temporary
-        .write_all(contents)
+    pass(|| "write file".to_owned())
+        .and_then(|()| temporary.write_all(contents))
+        .and_then(|()| pass(|| "sync file".to_owned()))
         .and_then(|()| temporary.as_file().sync_all())
         .with_context(|| format!("cannot write {}", path.display()))?;
-    temporary.persist(path).with_context(|| format!("cannot rename onto {}", path.display()))?;
+    pass(|| "rename file".to_owned())
+        .and_then(|()| temporary.persist(path).map_err(|error| error.error))
+        .with_context(|| format!("cannot rename onto {}", path.display()))?;
     sync_directory(directory)
+}
+
+/// How the name of a file begins that is to become `path`: what a write that was cut short leaves.
+pub fn unfinished_name(path: &Path) -> String {
+    format!(".new-{}-", path.file_name().unwrap_or_default().to_string_lossy())
 }
 
 /// Renames durably. An existing file is replaced, an existing non-empty directory is an error.
 #[expect(clippy::disallowed_methods, reason = "this is the one place where files are renamed")]
 pub fn rename(from: &Path, to: &Path) -> anyhow::Result<()> {
-    std::fs::rename(from, to).with_context(|| format!("cannot rename {} to {}", from.display(), to.display()))?;
+    pass(|| "rename".to_owned())
+        .and_then(|()| std::fs::rename(from, to))
+        .with_context(|| format!("cannot rename {} to {}", from.display(), to.display()))?;
     for path in [from, to] {
         sync_directory(path.parent().unwrap_or(Path::new("/")))?;
     }
@@ -38,7 +50,8 @@ pub fn rename(from: &Path, to: &Path) -> anyhow::Result<()> {
 /// Makes names in `directory` last.
 pub fn sync_directory(directory: &Path) -> anyhow::Result<()> {
     let directory = if directory.as_os_str().is_empty() { Path::new(".") } else { directory };
-    File::open(directory)
+    pass(|| "sync directory".to_owned())
+        .and_then(|()| File::open(directory))
         .and_then(|d| d.sync_all())
         .with_context(|| format!("cannot sync directory {}", directory.display()))
 }
@@ -46,15 +59,15 @@ pub fn sync_directory(directory: &Path) -> anyhow::Result<()> {
 /// Writes out everything on the file system that holds `path`, and reports write errors.
 pub fn sync_file_system(path: &Path) -> anyhow::Result<()> {
     let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
-    nix::unistd::syncfs(file).with_context(|| format!("cannot sync the file system of {}", path.display()))
+    pass(|| "sync file system".to_owned())
+        .and_then(|()| Ok(nix::unistd::syncfs(file)?))
+        .with_context(|| format!("cannot sync the file system of {}", path.display()))
 }
 
 /// Makes a directory and its parents, each new one with mode 0700.
 pub fn create_private_directory(path: &Path) -> anyhow::Result<()> {
-    std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(path)
+    pass(|| "make directory".to_owned())
+        .and_then(|()| std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path))
         .with_context(|| format!("cannot create directory {}", path.display()))
 }
 
@@ -70,7 +83,7 @@ pub fn create_private_file(path: &Path) -> anyhow::Result<File> {
 
 /// Removes a file durably; that it is gone already is success.
 pub fn remove_file(path: &Path) -> anyhow::Result<()> {
-    match std::fs::remove_file(path) {
+    match pass(|| "remove file".to_owned()).and_then(|()| std::fs::remove_file(path)) {
         Ok(()) => sync_directory(path.parent().unwrap_or(Path::new("/"))),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(error).with_context(|| format!("cannot remove {}", path.display())),

@@ -8,6 +8,8 @@ use std::path::Path;
 use anyhow::Context as _;
 use nix::fcntl::{Flock, FlockArg};
 
+use super::failpoint::pass;
+
 /// A lock held until it is dropped.
 #[derive(Debug)]
 #[must_use]
@@ -27,13 +29,10 @@ pub enum Attempt {
 impl LockFile {
     /// Takes the lock on `path`, which is created (0600) where missing, or says who has it.
     pub fn try_lock(path: &Path) -> anyhow::Result<Attempt> {
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(path)
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false).mode(0o600);
+        let file = pass(|| "lock file".to_owned())
+            .and_then(|()| options.open(path))
             .with_context(|| format!("cannot open lock file {}", path.display()))?;
         match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
             Ok(file) => Ok(Attempt::Held(Self { file })),

@@ -3,12 +3,14 @@
 //! Everything that mysnap asks of the machine goes through here: external programs ([`cmd`]),
 //! cancellation ([`cancel`]), files that last ([`durable`]), locks between processes
 //! ([`lockfile`]), mounts and their namespace ([`mount`], [`namespace`]), sizes and durations
-//! ([`units`]), retries ([`retry`]) and the clock ([`clock`]).
+//! ([`units`]), retries ([`retry`]) and the clock ([`clock`]). Each such step is a place where a test can
+//! make it go wrong ([`failpoint`]).
 
 pub mod cancel;
 pub mod clock;
 pub mod cmd;
 pub mod durable;
+pub mod failpoint;
 pub mod lockfile;
 pub mod mount;
 pub mod namespace;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use sys_mount::{Mount, MountFlags, Unmount as _, UnmountFlags};
 
+use super::failpoint::pass;
 use super::retry;
 
 const UNMOUNT_DEADLINE: Duration = Duration::from_secs(30);
@@ -26,10 +27,9 @@ impl Mounted {
         if !writable {
             flags |= MountFlags::RDONLY;
         }
-        let mount =
-            Mount::builder().fstype(fstype).flags(flags).data(data).mount(device, at).with_context(|| {
-                format!("cannot mount {} ({fstype}, {data:?}) at {}", device.display(), at.display())
-            })?;
+        let mount = pass(|| "mount".to_owned())
+            .and_then(|()| Mount::builder().fstype(fstype).flags(flags).data(data).mount(device, at))
+            .with_context(|| format!("cannot mount {} ({fstype}, {data:?}) at {}", device.display(), at.display()))?;
         Ok(Self { mount: Some(mount), at: at.to_owned() })
     }
 
@@ -45,7 +45,8 @@ impl Mounted {
 
     fn unmount(&mut self) -> anyhow::Result<()> {
         let Some(mount) = self.mount.take() else { return Ok(()) };
-        let result = retry::until(UNMOUNT_DEADLINE, || mount.unmount(UnmountFlags::empty()));
+        let unmount = || pass(|| "unmount".to_owned()).and_then(|()| mount.unmount(UnmountFlags::empty()));
+        let result = retry::until(UNMOUNT_DEADLINE, unmount);
         result.with_context(|| format!("cannot unmount {}", self.at.display()))
     }
 }

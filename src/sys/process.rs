@@ -1,9 +1,10 @@
-//! What this process forbids itself.
+//! What this process forbids itself, and the other processes of the host.
 
 use anyhow::Context as _;
 use nix::sys::prctl::set_dumpable;
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::stat::{Mode, umask};
+use nix::unistd::Pid;
 
 /// Nothing that we hold in memory, a password among it, is ever written to a core file; and what
 /// we create is ours alone.
@@ -11,4 +12,47 @@ pub fn forbid_core_dumps() -> anyhow::Result<()> {
     umask(Mode::from_bits_truncate(0o077));
     setrlimit(Resource::RLIMIT_CORE, 0, 0).context("cannot forbid core files")?;
     set_dumpable(false).context("cannot forbid core dumps")
+}
+
+/// Another process.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Process {
+    /// Its number.
+    pub pid: Pid,
+    /// Its program's name, at most 15 bytes (proc(5), `comm`).
+    pub name: String,
+    /// Its arguments, with a space between two.
+    pub command: String,
+}
+
+/// Every process with arguments but our own: kernel threads and those that have ended have none.
+pub fn others() -> anyhow::Result<Vec<Process>> {
+    let entries = std::fs::read_dir("/proc").context("cannot read /proc")?;
+    let numbers = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).map(Pid::from_raw);
+    Ok(numbers.filter(|pid| *pid != Pid::this()).filter_map(look_at).collect())
+}
+
+/// None where it has ended meanwhile.
+fn look_at(pid: Pid) -> Option<Process> {
+    let read = |file: &str| std::fs::read(format!("/proc/{pid}/{file}")).ok();
+    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).trim_end_matches(['\0', '\n']).replace('\0', " ");
+    let command = text(read("cmdline")?);
+    (!command.is_empty()).then_some(Process { pid, name: text(read("comm")?), command })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_process_is_seen_with_its_arguments_and_we_are_not() {
+        let mut child = crate::sys::cmd::Call::new("sleep").arg("31.4159").start().unwrap();
+        let seen = others().unwrap();
+        let sleeper = seen.iter().find(|process| process.command.ends_with("sleep 31.4159"));
+        assert_eq!(sleeper.map(|process| process.name.as_str()), Some("sleep"));
+        assert!(seen.iter().all(|process| process.pid != Pid::this()));
+        assert!(!child.has_ended());
+        nix::sys::signal::kill(sleeper.unwrap().pid, nix::sys::signal::Signal::SIGKILL).unwrap();
+        drop(child.wait());
+    }
 }

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use crate::host::{self, mysnap, mysnap_ok, on_node2, run};
-use crate::witness::{Row, Witness, rows_in_binary_logs};
+use crate::witness::{Row, Witness};
 
 /// The configuration with the second node as destination; its path.
 fn configured(extra: &str) -> String {
@@ -41,7 +41,7 @@ fn a_backup_under_load_restores_exactly_the_recorded_position() {
     let manifest = shown(&config, "latest");
     let file = manifest["position"]["binlog"]["file"].as_str().unwrap();
     let offset = manifest["position"]["binlog"]["offset"].as_u64().unwrap();
-    let promised = rows_in_binary_logs(file, offset);
+    let promised = testimony.rows_up_to(file, offset);
     assert!(promised.is_superset(&testimony.before(began)), "rows from before the backup are missing in the log");
 
     mysnap_ok(&["--config", &config, "verify", "latest"]);

@@ -57,10 +57,16 @@ pub struct Live {
 
 impl Live {
     /// `mysnap --events json --config CONFIG ARGUMENTS`.
-    #[expect(clippy::disallowed_methods, reason = "tests start programs too")]
     pub fn start(config: &str, arguments: &[&str]) -> Self {
+        Self::start_logging("warn", config, arguments)
+    }
+
+    /// The same, with more or less of a log on standard error.
+    #[expect(clippy::disallowed_methods, reason = "tests start programs too")]
+    pub fn start_logging(log: &str, config: &str, arguments: &[&str]) -> Self {
         let mut command = Command::new("/usr/local/bin/mysnap");
         command.args(["--events", "json", "--config", config]).args(arguments);
+        command.env("MYSNAP_LOG", log);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let (sender, events) = channel();

@@ -7,12 +7,22 @@
 //! an empty disk `/dev/vdc`, and a second guest named by `MYSNAP_NODE2` with root's ssh.
 
 mod backup;
+mod canary;
+mod crowd;
 mod disk;
+mod ending;
 mod faults;
+mod flush;
 mod host;
+mod instance;
+mod kernel;
 mod live;
+mod mounts;
+mod origin;
+mod partition;
 mod places;
 mod preflight;
+mod pulse;
 mod restore;
 mod rollback;
 mod server;
@@ -21,4 +31,6 @@ mod store;
 #[path = "../store/suite.rs"]
 mod suite;
 mod support;
+mod sweep;
+mod units;
 mod witness;

@@ -17,6 +17,7 @@ pub type Row = (u64, u64);
 pub struct Witness {
     stop: Arc<AtomicBool>,
     writers: Vec<JoinHandle<Testimony>>,
+    first_log: String,
 }
 
 /// What the writers saw.
@@ -28,16 +29,26 @@ pub struct Testimony {
     pub longest_gap: Duration,
     /// Rows whose statement failed: they may or may not be there.
     pub failed: u64,
+    /// The binary log that was begun with them.
+    first_log: String,
 }
 
 impl Witness {
     /// Starts `writers` of them on an empty table.
     pub fn start(writers: u64) -> Self {
+        Self::start_on("InnoDB", writers)
+    }
+
+    /// The same on a table of another engine.
+    pub fn start_on(engine: &str, writers: u64) -> Self {
         let mut conn = host::root();
         conn.query_drop("CREATE DATABASE IF NOT EXISTS witness").unwrap();
         conn.query_drop("DROP TABLE IF EXISTS witness.ledger").unwrap();
-        conn.query_drop("CREATE TABLE witness.ledger (writer INT, n INT, PRIMARY KEY (writer, n)) ENGINE=InnoDB")
-            .unwrap();
+        let columns = "writer INT, n INT, PRIMARY KEY (writer, n)";
+        conn.query_drop(format!("CREATE TABLE witness.ledger ({columns}) ENGINE={engine}")).unwrap();
+        // Rows of an earlier table of that name stand in earlier logs.
+        conn.query_drop("FLUSH BINARY LOGS").unwrap();
+        let first_log = binary_logs().pop().unwrap();
         let stop = Arc::new(AtomicBool::new(false));
         let writers = (0..writers).map(|writer| {
             let stop = Arc::clone(&stop);
@@ -45,13 +56,13 @@ impl Witness {
         });
         let writers = writers.collect();
         std::thread::sleep(Duration::from_secs(1));
-        Self { stop, writers }
+        Self { stop, writers, first_log }
     }
 
     /// Stops them and hears what they saw.
     pub fn stop(self) -> Testimony {
         self.stop.store(true, Ordering::SeqCst);
-        let mut all = Testimony::default();
+        let mut all = Testimony { first_log: self.first_log, ..Testimony::default() };
         for writer in self.writers {
             let one = writer.join().unwrap();
             all.longest_gap = all.longest_gap.max(one.longest_gap);
@@ -66,6 +77,20 @@ impl Testimony {
     /// The rows that were acknowledged before `moment`.
     pub fn before(&self, moment: Instant) -> BTreeSet<Row> {
         self.acknowledged.iter().filter(|(at, _)| *at < moment).map(|(_, row)| *row).collect()
+    }
+
+    /// The rows that the binary logs of this server hold up to `file` and `offset`: what a copy with
+    /// that position must hold, no row more and no row less.
+    pub fn rows_up_to(&self, file: &str, offset: u64) -> BTreeSet<Row> {
+        let tool = if host::is_mariadb_installed() { "mariadb-binlog" } else { "mysqlbinlog" };
+        let mut rows = BTreeSet::new();
+        for name in binary_logs().iter().filter(|name| (self.first_log.as_str()..=file).contains(&name.as_str())) {
+            let path = format!("/var/lib/mysql/{name}");
+            let stop = format!("--stop-position={}", if name == file { offset } else { u64::from(u32::MAX) });
+            let text = host::run(&[tool, "--base64-output=decode-rows", "-v", &stop, &path]);
+            rows.extend(inserted_rows(&text));
+        }
+        rows
     }
 }
 
@@ -89,7 +114,7 @@ fn write(writer: u64, stop: &AtomicBool) -> Testimony {
     seen
 }
 
-/// A connection whose changes stand in the log row by row: that is what [`rows_in_binary_logs`] reads.
+/// A connection whose changes stand in the log row by row: that is what [`Testimony::rows_up_to`] reads.
 fn connect() -> mysql::Conn {
     let mut conn = host::root();
     conn.query_drop("SET SESSION binlog_format = 'ROW'").unwrap();
@@ -108,19 +133,8 @@ fn reconnect(stop: &AtomicBool) -> mysql::Conn {
     }
 }
 
-/// The rows that the binary logs of this server hold up to `file` and `offset`: what a copy with
-/// that position must hold, no row more and no row less.
-pub fn rows_in_binary_logs(file: &str, offset: u64) -> BTreeSet<Row> {
-    let tool = if host::is_mariadb_installed() { "mariadb-binlog" } else { "mysqlbinlog" };
-    let names: Vec<String> = host::root().query_map("SHOW BINARY LOGS", |row: mysql::Row| row.get(0).unwrap()).unwrap();
-    let mut rows = BTreeSet::new();
-    for name in names.iter().filter(|name| name.as_str() <= file) {
-        let path = format!("/var/lib/mysql/{name}");
-        let stop = format!("--stop-position={}", if name == file { offset } else { u64::from(u32::MAX) });
-        let text = host::run(&[tool, "--base64-output=decode-rows", "-v", &stop, &path]);
-        rows.extend(inserted_rows(&text));
-    }
-    rows
+fn binary_logs() -> Vec<String> {
+    host::root().query_map("SHOW BINARY LOGS", |row: mysql::Row| row.get(0).unwrap()).unwrap()
 }
 
 fn inserted_rows(decoded: &str) -> BTreeSet<Row> {

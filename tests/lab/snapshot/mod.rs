@@ -1,7 +1,9 @@
 //! One contract for both kinds of snapshot, on real volumes; each fault has its real cause.
 
 mod contract;
+mod damaged;
 mod hang;
+mod inside;
 mod merge;
 mod own;
 mod room;

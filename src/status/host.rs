@@ -1,0 +1,132 @@
+//! This host: runs, leftovers, snapshots and pools.
+
+use super::{Level, Line};
+use crate::lvm::{self, LvRef, Volume};
+use crate::recover;
+use crate::run::record;
+
+/// From which use on a store or a pool is worth a look, and from which on something is about to be
+/// lost: where a run warns, and where it gives up.
+const FULL: (f64, f64) = (80.0, 95.0);
+
+/// The runs that are at work.
+pub(super) fn runs() -> Vec<Line> {
+    let look = || -> anyhow::Result<Vec<Line>> {
+        let (records, unreadable) = record::all()?;
+        let mut lines: Vec<Line> =
+            unreadable.iter().map(|error| Line::new(Level::Warning, "run", "-", format!("{error:#}"))).collect();
+        for record in records {
+            if record.try_adopt()?.is_none() {
+                lines.push(Line::new(Level::Ok, "run", record.id.as_str(), format!("{} is at work", record.holder())));
+            }
+        }
+        Ok(lines)
+    };
+    look().unwrap_or_else(|error| vec![Line::unknown("run", "-", &error)])
+}
+
+/// What dead runs left.
+pub(super) fn leftovers() -> Vec<Line> {
+    let plan = match recover::plan() {
+        Ok(plan) => plan,
+        Err(error) => return vec![Line::unknown("leftover", "-", &error)],
+    };
+    let to_do = plan.steps.iter().map(|step| {
+        let level = if matches!(step, recover::Step::Refresh { .. }) { Level::Critical } else { Level::Warning };
+        Line::new(level, "leftover", "-", format!("of a dead run: {}", step.describe())).hint("mysnap recover")
+    });
+    let unrecorded = plan.unrecorded.iter().map(|volume| {
+        let text = "carries our tag, and no run of this host knows it";
+        Line::new(Level::Warning, "leftover", volume, text).hint("mysnap snapshots; mysnap release")
+    });
+    let interrupted = plan.interrupted.iter().map(|text| Line::new(Level::Critical, "leftover", "-", text));
+    to_do.chain(unrecorded).chain(interrupted).collect()
+}
+
+/// The snapshots that are ours, and every thin pool.
+pub(super) fn volumes() -> Vec<Line> {
+    let volumes = match lvm::volumes() {
+        Ok(volumes) => volumes,
+        Err(error) => return vec![Line::unknown("snapshot", "-", &error)],
+    };
+    let snapshots = volumes.iter().filter(|v| v.has_tag(lvm::TAG)).map(snapshot);
+    let pools = volumes.iter().filter(|v| v.segtype == "thin-pool").map(pool);
+    snapshots.chain(pools).collect()
+}
+
+fn snapshot(volume: &Volume) -> Line {
+    let why = if volume.has_tag(lvm::KEEP_TAG) { "kept on purpose" } else { "of a run" };
+    let of = |level, text: String| Line::new(level, "snapshot", volume.name.to_string(), text);
+    if volume.invalid {
+        return of(Level::Critical, format!("{why}, and it overflowed: it holds nothing any more"))
+            .hint(release_hint(&volume.name));
+    }
+    let used = volume.data_percent.unwrap_or(0.0);
+    // A thin one has no store of its own: its pool has a line.
+    let (level, text) = if volume.pool.is_some() {
+        (Level::Ok, why.to_owned())
+    } else {
+        (level_of(used), format!("{why}, {used:.1}% of its store used"))
+    };
+    let line = Line { used_percent: Some(used), ..of(level, text) };
+    if level == Level::Ok { line } else { line.hint(release_hint(&volume.name)) }
+}
+
+fn release_hint(name: &LvRef) -> String {
+    format!("lvextend {name}, or mysnap release")
+}
+
+fn pool(volume: &Volume) -> Line {
+    let data = volume.data_percent.unwrap_or(0.0);
+    let metadata = volume.metadata_percent.unwrap_or(0.0);
+    let used = data.max(metadata);
+    let sick = !volume.health.is_empty();
+    let level = if sick { Level::Critical } else { level_of(used) };
+    let health = if sick { format!(", {}", volume.health) } else { String::new() };
+    let text = format!("data {data:.1}%, metadata {metadata:.1}%{health}");
+    let line = Line { used_percent: Some(used), ..Line::new(level, "pool", volume.name.to_string(), text) };
+    if level == Level::Ok {
+        line
+    } else {
+        line.hint("a full pool stops every volume in it: lvextend, or remove snapshots")
+    }
+}
+
+fn level_of(used: f64) -> Level {
+    match used {
+        used if used >= FULL.1 => Level::Critical,
+        used if used >= FULL.0 => Level::Warning,
+        _ => Level::Ok,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn volume() -> Volume {
+        lvm::parse_volumes(include_str!("../../tests/data/lvm/trixie/thick.lvs.json")).unwrap().remove(0)
+    }
+
+    #[test]
+    fn a_store_that_fills_up_is_told_before_it_is_lost() {
+        let level = |used| {
+            let line = snapshot(&Volume { pool: None, invalid: false, data_percent: Some(used), ..volume() });
+            (line.level, line.hint.is_some())
+        };
+        assert_eq!(level(12.0), (Level::Ok, false));
+        assert_eq!(level(80.0), (Level::Warning, true));
+        assert_eq!(level(95.5), (Level::Critical, true));
+        assert_eq!(snapshot(&Volume { invalid: true, ..volume() }).level, Level::Critical);
+    }
+
+    #[test]
+    fn the_fuller_part_of_a_pool_counts_and_its_health_most() {
+        let of = |data, metadata, health: &str| {
+            let (data_percent, metadata_percent) = (Some(data), Some(metadata));
+            pool(&Volume { data_percent, metadata_percent, health: health.to_owned(), ..volume() })
+        };
+        assert_eq!((of(10.0, 85.0, "").level, of(10.0, 85.0, "").used_percent), (Level::Warning, Some(85.0)));
+        assert_eq!(of(10.0, 5.0, "metadata_read_only").level, Level::Critical);
+    }
+}

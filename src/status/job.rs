@@ -1,0 +1,98 @@
+//! The newest good backup of a job, and how old it is.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::{Job, Level, Line};
+use crate::fault::{Kind, kind_of};
+use crate::store::{self, Catalog, Item, Manifest};
+use crate::sys::cancel::Cancel;
+use crate::sys::clock;
+use crate::sys::units::{Bytes, human_duration};
+
+pub(super) fn look(job: &Job, cancel: &Cancel) -> Vec<Line> {
+    let name = job.name.as_str();
+    let read = || Catalog::read(&*store::open(&job.to, &job.ssh, cancel)?, Some(&job.name));
+    match read() {
+        Ok(catalog) => {
+            let newest = catalog.good().next().map(|backup| &backup.manifest);
+            let unreadable = catalog.items.iter().filter_map(|item| unreadable(name, item));
+            std::iter::once(newest.map_or_else(|| none_yet(job), |m| judge(job, m, clock::now())))
+                .chain(unreadable)
+                .collect()
+        }
+        Err(error) if kind_of(&error) == Some(Kind::NotFound) => vec![none_yet(job)],
+        Err(error) => vec![Line::unknown("job", name, &error)],
+    }
+}
+
+fn none_yet(job: &Job) -> Line {
+    Line::new(Level::Critical, "job", job.name.as_str(), format!("no good backup in {}", job.to))
+        .hint(format!("mysnap backup {}", job.name))
+}
+
+fn unreadable(job: &str, item: &Item) -> Option<Line> {
+    let Item::Unreadable(slot, why) = item else { return None };
+    let text = format!("backup {} is unreadable: {why}", slot.id);
+    Some(
+        Line::new(Level::Warning, "job", job, text).hint("look at the disk of the destination; it counts as no backup"),
+    )
+}
+
+fn judge(job: &Job, newest: &Manifest, now: Timestamp) -> Line {
+    let of = |level, age: &str| {
+        let size = Bytes(newest.files.totals.bytes);
+        let text = format!("newest good backup {} is {age}, {size} in {}", newest.id, job.to);
+        Line::new(level, "job", job.name.as_str(), text)
+    };
+    let Ok(age) = Duration::try_from(now.duration_since(newest.end)) else {
+        return of(Level::Warning, "from the future").hint("look at the clocks of the hosts");
+    };
+    let old = format!("{} old", human_duration(age));
+    let line = if age <= job.max_age {
+        of(Level::Ok, &old)
+    } else {
+        let limit = human_duration(job.max_age);
+        of(Level::Critical, &old).hint(format!("max_age is {limit}: why did no later run end well?"))
+    };
+    Line { age_seconds: Some(age.as_secs()), ..line }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::SshOptions;
+
+    fn job() -> Job {
+        Job {
+            name: "nightly".parse().unwrap(),
+            to: "/srv/backup".parse().unwrap(),
+            ssh: SshOptions::default(),
+            max_age: Duration::from_secs(26 * 3600),
+        }
+    }
+
+    fn manifest() -> Manifest {
+        Manifest::decode(include_bytes!("../../tests/data/manifest-1.json")).unwrap()
+    }
+
+    #[test]
+    fn the_age_of_the_newest_backup_decides() {
+        let manifest = manifest();
+        let after = |hours: i64| judge(&job(), &manifest, manifest.end + jiff::SignedDuration::from_hours(hours));
+        assert_eq!((after(1).level, after(1).age_seconds), (Level::Ok, Some(3600)));
+        assert_eq!(after(27).level, Level::Critical);
+        assert!(after(27).hint.unwrap().contains("max_age is 1 d 2 h"));
+        assert_eq!((after(-1).level, after(-1).age_seconds), (Level::Warning, None));
+    }
+
+    #[test]
+    fn a_destination_that_is_not_there_yet_has_no_backup() {
+        let nowhere = tempfile::tempdir().unwrap().path().join("none");
+        let job = Job { to: nowhere.to_str().unwrap().parse().unwrap(), ..job() };
+        let lines = look(&job, &Cancel::new());
+        assert_eq!((lines.len(), lines[0].level), (1, Level::Critical));
+        assert_eq!(lines[0].hint.as_deref(), Some("mysnap backup nightly"));
+    }
+}

@@ -1,0 +1,117 @@
+//! I7: a password that is easy to recognise appears nowhere but in its option file and in memory.
+//!
+//! `MYSNAP_SWEEP=whole` takes a hundred runs, otherwise a few.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use mysql::prelude::Queryable as _;
+
+use crate::host::{self, mysnap, run, try_run};
+use crate::live::{LOCAL, Undo, local};
+
+const CANARY: &str = "Kanarienvogel-4711";
+const ACCOUNT: &str = "canary@localhost";
+
+#[test]
+fn the_password_is_in_no_arguments_environments_logs_records_and_manifests() {
+    let _gone = Undo::with(&format!("{} -e 'DROP USER {ACCOUNT}'; rm -f /etc/mysnap/canary.cnf", host::client()));
+    make_account();
+    let config = local("canary", "[server]\noption_file = \"/etc/mysnap/canary.cnf\"\n");
+    let watch = Watch::start();
+    let whole = std::env::var("MYSNAP_SWEEP").is_ok_and(|how| how == "whole");
+    let mut said = String::new();
+    for number in 0..if whole { 100 } else { 4 } {
+        // Most see everything that a check sees; some go all the way; some fail while they are connected.
+        let arguments: &[&str] = match number % 4 {
+            0 => &["--config", &config, "backup", "local"],
+            1 => &["--config", &config, "--events", "json", "check", "local"],
+            2 => &["--config", &config, "config", "show"],
+            _ => &["--config", &config, "backup", "local", "--dry-run"],
+        };
+        let ran = mysnap(arguments);
+        assert_eq!(ran.status, 0, "{arguments:?}: {}", ran.stderr);
+        said += &ran.stdout;
+        said += &ran.stderr;
+    }
+    let (looks, found) = watch.stop();
+    assert!(looks > 20, "only {looks} looks at running programs");
+    assert_eq!(found, Vec::<String>::new());
+    assert!(!said.contains(CANARY), "{said}");
+    let files = format!(
+        "grep -rlF {CANARY} /var/lib/mysnap /run/mysnap /var/log /tmp /var/tmp {LOCAL} 2>/dev/null | grep -v '\\.ibd$'"
+    );
+    assert_eq!(String::from_utf8_lossy(&try_run(&["sh", "-c", &files]).stdout), "");
+    let journal = format!("journalctl -b --no-pager | grep -cF {CANARY}");
+    assert_eq!(String::from_utf8_lossy(&try_run(&["sh", "-c", &journal]).stdout).trim(), "0");
+}
+
+fn make_account() {
+    let privileges: &[&str] = if host::is_mariadb() {
+        &["RELOAD", "BINLOG MONITOR", "SLAVE MONITOR", "PROCESS"]
+    } else {
+        &["RELOAD", "REPLICATION CLIENT", "PROCESS"]
+    };
+    let mut root = host::root();
+    root.query_drop(format!("DROP USER IF EXISTS {ACCOUNT}")).unwrap();
+    // The server's own binary log gets the digest of a password, not the password.
+    root.query_drop(format!("CREATE USER {ACCOUNT} IDENTIFIED BY '{CANARY}'")).unwrap();
+    root.query_drop(format!("GRANT {} ON *.* TO {ACCOUNT}", privileges.join(", "))).unwrap();
+    let text = format!("umask 077 && printf '[client]\\nuser=canary\\npassword={CANARY}\\n' > /etc/mysnap/canary.cnf");
+    run(&["sh", "-c", &text]);
+}
+
+/// Looks at every program that runs, again and again.
+struct Watch {
+    stop: Arc<AtomicBool>,
+    looks: Arc<AtomicUsize>,
+    thread: std::thread::JoinHandle<Vec<String>>,
+}
+
+impl Watch {
+    fn start() -> Self {
+        let (stop, looks) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+        let (stopped, counted) = (Arc::clone(&stop), Arc::clone(&looks));
+        let thread = std::thread::spawn(move || {
+            let mut found = Vec::new();
+            while !stopped.load(Ordering::SeqCst) {
+                found.extend(look());
+                counted.fetch_add(1, Ordering::SeqCst);
+                std::thread::sleep(Duration::from_millis(100));
+            }
+            found
+        });
+        Self { stop, looks, thread }
+    }
+
+    fn stop(self) -> (usize, Vec<String>) {
+        self.stop.store(true, Ordering::SeqCst);
+        (self.looks.load(Ordering::SeqCst), self.thread.join().unwrap())
+    }
+}
+
+fn look() -> Vec<String> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir("/proc").unwrap().flatten() {
+        for file in ["cmdline", "environ"] {
+            let bytes = std::fs::read(entry.path().join(file)).unwrap_or_default();
+            if String::from_utf8_lossy(&bytes).contains(CANARY) {
+                found.push(format!("{}/{file}", entry.path().display()));
+            }
+        }
+        found.extend(may_dump_core(&entry.path()));
+    }
+    found
+}
+
+/// What a core file would hold is nobody's: ours must have none.
+fn may_dump_core(process: &std::path::Path) -> Option<String> {
+    let name = std::fs::read_to_string(process.join("comm")).ok()?;
+    let limits = std::fs::read_to_string(process.join("limits")).ok()?;
+    let core = limits.lines().find(|line| line.starts_with("Max core file size"))?;
+    // Just started, it has not come to forbid it yet.
+    let old_enough = std::fs::metadata(process).ok()?.modified().ok()?.elapsed().ok()? > Duration::from_millis(500);
+    let none = core.split_whitespace().nth(4) == Some("0");
+    (name.trim() == "mysnap" && old_enough && !none).then(|| format!("{}: {core}", process.display()))
+}

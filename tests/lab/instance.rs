@@ -1,0 +1,73 @@
+//! Another instance of the server on the same host (C5).
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use mysnap::sys::retry;
+
+use crate::host::{self, mysnap, run, try_run};
+use crate::live::{Undo, expect, local, stored};
+
+const HOME: &str = "/srv/second";
+
+/// A server of the same flavour with data of its own, on the root file system.
+struct Second(Child);
+
+impl Second {
+    #[expect(clippy::disallowed_methods, reason = "a server that the test ends")]
+    fn start() -> Self {
+        run(&["rm", "-rf", HOME]);
+        run(&["install", "-d", "-o", "mysql", "-g", "mysql", HOME]);
+        let datadir = format!("--datadir={HOME}/data");
+        let program = if host::is_mariadb_installed() {
+            run(&["mariadb-install-db", "--no-defaults", "--user=mysql", "--skip-test-db", &datadir]);
+            "/usr/sbin/mariadbd"
+        } else {
+            run(&["mysqld", "--no-defaults", "--user=mysql", "--initialize-insecure", &datadir]);
+            "/usr/sbin/mysqld"
+        };
+        let mut command = Command::new(program);
+        command.args(["--no-defaults", "--user=mysql", "--skip-networking", "--performance-schema=OFF", &datadir]);
+        command.args(["--innodb-buffer-pool-size=32M", &format!("--log-error={HOME}/log")]);
+        command.args([format!("--socket={}", socket().display()), format!("--pid-file={HOME}/pid")]);
+        if !host::is_mariadb_installed() {
+            command.arg("--mysqlx=OFF");
+        }
+        let second = Self(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
+        let answers = || {
+            let said = try_run(&[host::client(), "-u", "root", "-S", socket().to_str().unwrap(), "-e", "SELECT 1"]);
+            if said.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&said.stderr).into_owned()) }
+        };
+        retry::until(Duration::from_secs(120), answers).unwrap();
+        second
+    }
+}
+
+impl Drop for Second {
+    fn drop(&mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+        run(&["rm", "-rf", HOME]);
+    }
+}
+
+fn socket() -> PathBuf {
+    Path::new(HOME).join("sock")
+}
+
+#[test]
+fn a_socket_that_another_instance_has_taken_is_refused_by_where_its_data_lies() {
+    let _second = Second::start();
+    // The configured path now leads to the other one.
+    let path = "/run/mysnap-test-swapped.sock";
+    let _gone = Undo::with(&format!("rm -f {path} /etc/mysnap/second.cnf"));
+    run(&["ln", "-s", socket().to_str().unwrap(), path]);
+    run(&["sh", "-c", "umask 077 && printf '[client]\\nuser = root\\n' > /etc/mysnap/second.cnf"]);
+    let server = format!("[server]\nsocket = \"{path}\"\noption_file = \"/etc/mysnap/second.cnf\"\n");
+    let before = stored();
+    let ran = mysnap(&["--config", &local("second", &server), "backup", "local"]);
+    expect(&ran, 3, &[&format!("data directory in {HOME}/data lies on"), "not a logical volume"]);
+    assert_eq!(stored(), before);
+    host::assert_nothing_left();
+}

@@ -1,0 +1,97 @@
+//! A client that writes every 10 ms for as long as a test takes: how long writers had to wait.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use mysql::prelude::Queryable as _;
+
+use crate::host;
+
+/// The writer; it ends when this is dropped.
+pub struct Pulse {
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+}
+
+struct Shared {
+    began: Instant,
+    stop: AtomicBool,
+    /// When the write that is going on began, in milliseconds; 0 between two writes.
+    waiting_since: AtomicU64,
+    longest: AtomicU64,
+    longest_of_all: AtomicU64,
+}
+
+impl Shared {
+    fn now(&self) -> u64 {
+        u64::try_from(self.began.elapsed().as_millis()).unwrap().max(1)
+    }
+
+    fn note(&self, millis: u64) {
+        self.longest.fetch_max(millis, Ordering::SeqCst);
+        self.longest_of_all.fetch_max(millis, Ordering::SeqCst);
+    }
+
+    fn write(&self, connection: &mut mysql::Conn) {
+        while !self.stop.load(Ordering::SeqCst) {
+            let since = self.now();
+            self.waiting_since.store(since, Ordering::SeqCst);
+            connection.query_drop("UPDATE pulse.beat SET n = n + 1").unwrap();
+            self.waiting_since.store(0, Ordering::SeqCst);
+            self.note(self.now() - since);
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+}
+
+impl Pulse {
+    /// Starts writing.
+    pub fn start() -> Self {
+        let mut connection = host::root();
+        for statement in [
+            "CREATE DATABASE IF NOT EXISTS pulse",
+            "CREATE TABLE IF NOT EXISTS pulse.beat (id INT PRIMARY KEY, n INT) ENGINE=InnoDB",
+            "REPLACE INTO pulse.beat VALUES (1, 0)",
+        ] {
+            connection.query_drop(statement).unwrap();
+        }
+        let shared = Arc::new(Shared {
+            began: Instant::now(),
+            stop: AtomicBool::new(false),
+            waiting_since: AtomicU64::new(0),
+            longest: AtomicU64::new(0),
+            longest_of_all: AtomicU64::new(0),
+        });
+        let theirs = Arc::clone(&shared);
+        let thread = std::thread::spawn(move || theirs.write(&mut connection));
+        Self { shared, thread: Some(thread) }
+    }
+
+    /// Counts from now on.
+    pub fn reset(&self) {
+        self.shared.longest.store(0, Ordering::SeqCst);
+    }
+
+    /// The longest wait since then, one that has not ended included.
+    pub fn longest(&self) -> Duration {
+        let since = self.shared.waiting_since.load(Ordering::SeqCst);
+        if since > 0 {
+            self.shared.note(self.shared.now() - since);
+        }
+        Duration::from_millis(self.shared.longest.load(Ordering::SeqCst))
+    }
+
+    /// The longest wait of all.
+    pub fn longest_of_all(&self) -> Duration {
+        Duration::from_millis(self.shared.longest_of_all.load(Ordering::SeqCst))
+    }
+}
+
+impl Drop for Pulse {
+    fn drop(&mut self) {
+        self.shared.stop.store(true, Ordering::SeqCst);
+        drop(self.thread.take().map(JoinHandle::join));
+    }
+}

@@ -1,0 +1,161 @@
+//! S2, X2: LVM's own commands are killed or stopped at each of their device-mapper calls, with the run
+//! that started them dead; `recover` brings the origin back at once and removes what is left.
+//!
+//! `MYSNAP_SWEEP=whole` takes every call, otherwise some of each command.
+
+use std::io::Write as _;
+use std::time::{Duration, Instant};
+
+use mysnap::lvm;
+use mysnap::recover;
+use mysnap::run::{Intent, Run, events::Silent};
+use mysnap::snapshot::SnapshotKind;
+use mysnap::sys::cmd::Call;
+
+use super::both_kinds;
+use super::scratch::{Scratch, take};
+use crate::host::{run, try_run};
+
+both_kinds!(
+    whatever_hits_the_command_that_makes_a_snapshot_the_origin_is_writable_after_recover,
+    whatever_hits_the_command_that_removes_a_snapshot_the_origin_is_writable_after_recover,
+);
+
+const TRACE: &str = "/run/mysnap-strace";
+const SIGNALS: [&str; 3] = ["KILL", "TERM", "STOP"];
+const SHORT_POINTS: usize = 9;
+/// How long a command that is not stopped may take in an emulated guest.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// How soon the origin must be writable after `recover` was started.
+const BACK: Duration = Duration::from_secs(5);
+
+/// LVM's tool, traced; gone when this is dropped.
+struct Traced(String);
+
+impl Traced {
+    fn new(tool: &str, inject: &str) -> Self {
+        let path = format!("/usr/local/sbin/{tool}");
+        let strace = format!("strace -f -qq -o {TRACE} -P /dev/mapper/control -e trace=ioctl {inject}");
+        #[expect(clippy::disallowed_methods, reason = "a test's own file")]
+        std::fs::write(&path, format!("#!/bin/sh\nexec {strace} /usr/sbin/{tool} \"$@\"\n")).unwrap();
+        run(&["chmod", "0755", &path]);
+        Self(path)
+    }
+
+    /// How many device-mapper calls it made.
+    fn calls() -> usize {
+        std::fs::read_to_string(TRACE).unwrap().lines().filter(|line| line.contains("ioctl(")).count()
+    }
+}
+
+impl Drop for Traced {
+    fn drop(&mut self) {
+        run(&["rm", "-f", &self.0]);
+    }
+}
+
+/// A run that is about to make a snapshot, with its record.
+fn intending(scratch: &Scratch) -> Run {
+    let origin = scratch.volume();
+    let mut begun = Run::begin("backup", Some("scratch"), &scratch.at).unwrap();
+    let spec = scratch.spec(begun.id(), 16);
+    begun
+        .intend(Intent::Snapshot {
+            group: spec.name.vg.to_string(),
+            name: spec.name.lv.to_string(),
+            origin: origin.name.lv.to_string(),
+            origin_uuid: origin.uuid,
+        })
+        .unwrap();
+    begun
+}
+
+/// Makes a snapshot with the traced command, and dies.
+fn make_and_die(scratch: &Scratch, tool: &str, inject: &str) {
+    let dying = intending(scratch);
+    let spec = scratch.spec(dying.id(), 16);
+    let provider = spec.kind.provider();
+    provider.prepare(&spec).unwrap();
+    let _traced = Traced::new(tool, inject);
+    let mut command = provider.start(&spec).unwrap();
+    wait_until_still(|| command.has_ended());
+}
+
+/// Removes a snapshot with the traced command, and dies.
+fn remove_and_die(scratch: &Scratch, inject: &str) {
+    let dying = intending(scratch);
+    let snapshot = take(scratch.spec(dying.id(), 16)).unwrap();
+    let _traced = Traced::new("lvremove", inject);
+    let name = snapshot.spec.name.to_string();
+    let mut command = Call::new("lvremove").args(["-q", "-y", &name]).spared().start().unwrap();
+    wait_until_still(|| command.has_ended());
+}
+
+/// Until it has ended or is stopped.
+fn wait_until_still(mut has_ended: impl FnMut() -> bool) {
+    let end = Instant::now() + PATIENCE;
+    while !has_ended() && !is_stopped() {
+        assert!(Instant::now() < end, "the command neither ends nor stops");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+fn is_stopped() -> bool {
+    let states = try_run(&["ps", "-C", "lvconvert,lvcreate,lvremove", "-o", "state="]).stdout;
+    String::from_utf8_lossy(&states).lines().any(|state| matches!(state.trim(), "T" | "t"))
+        && run(&["tail", "-n", "1", TRACE]).contains("stopped by SIGSTOP")
+}
+
+/// What must hold after `recover`; whether the origin was suspended before.
+fn assert_recovered(scratch: &Scratch, point: &str) -> bool {
+    let suspended = lvm::is_suspended(scratch.volume().device.unwrap());
+    let took = std::thread::scope(|scope| {
+        let began = Instant::now();
+        let writer = scope.spawn(move || {
+            scratch.write("after", b"written");
+            began.elapsed()
+        });
+        recover::recover(&Silent).unwrap_or_else(|error| panic!("{point}: {error:#}"));
+        writer.join().unwrap()
+    });
+    writeln!(std::io::stderr(), "{point}: suspended {suspended}, writable after {took:.1?}").unwrap();
+    assert!(took < BACK, "{point}: writable only after {took:?}");
+    scratch.assert_only_a_live_origin();
+    suspended
+}
+
+fn points(calls: usize) -> Vec<(usize, &'static str)> {
+    let all: Vec<_> = (1..=calls).flat_map(|call| SIGNALS.map(|signal| (call, signal))).collect();
+    if std::env::var("MYSNAP_SWEEP").is_ok_and(|how| how == "whole") {
+        return all;
+    }
+    // Not a multiple of the number of signals, so that each comes up.
+    let stride = (all.len() / SHORT_POINTS).max(1);
+    all.into_iter().step_by(if stride.is_multiple_of(SIGNALS.len()) { stride + 1 } else { stride }).collect()
+}
+
+fn sweep(scratch: &Scratch, what: &str, hit: impl Fn(&str)) {
+    hit("");
+    let calls = Traced::calls();
+    assert!(calls > 5, "{what} makes {calls} calls");
+    assert_recovered(scratch, &format!("{what}, untouched"));
+    let mut suspended = 0;
+    let points = points(calls);
+    for (call, signal) in &points {
+        hit(&format!("-e inject=ioctl:signal={signal}:when={call}"));
+        suspended += u32::from(assert_recovered(scratch, &format!("{what}, {signal} at call {call} of {calls}")));
+    }
+    let count = points.len();
+    writeln!(std::io::stderr(), "{what}: {count} points, {suspended} left the origin suspended, 0 failed").unwrap();
+}
+
+fn whatever_hits_the_command_that_makes_a_snapshot_the_origin_is_writable_after_recover(kind: SnapshotKind) {
+    let scratch = Scratch::new(kind, "ext4");
+    let tool = if kind == SnapshotKind::Thin { "lvcreate" } else { "lvconvert" };
+    sweep(&scratch, &format!("{} {tool}", kind.name()), |inject| make_and_die(&scratch, tool, inject));
+}
+
+fn whatever_hits_the_command_that_removes_a_snapshot_the_origin_is_writable_after_recover(kind: SnapshotKind) {
+    let scratch = Scratch::new(kind, "ext4");
+    sweep(&scratch, &format!("{} lvremove", kind.name()), |inject| remove_and_die(&scratch, inject));
+}

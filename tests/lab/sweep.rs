@@ -1,0 +1,399 @@
+//! Every outside step of a verb goes wrong, one at a time; afterwards an observer who knows nothing
+//! of mysnap looks whether the invariants hold.
+//!
+//! `MYSNAP_SWEEP=whole` takes each step with each fault; otherwise each kind of step is taken once,
+//! the faults in turn. The program is a build with the feature `failpoints`.
+
+use std::collections::BTreeSet;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::host::{self, Ran, mysnap, mysnap_ok, run, try_run};
+use crate::live::{LOCAL, local, stored};
+use crate::pulse::Pulse;
+
+const PROGRAM: &str = "/usr/local/bin/mysnap-failpoints";
+const LIST: &str = "/run/mysnap-steps";
+const FAULTS: [&str; 5] = ["error", "hang", "term", "kill", "stop"];
+/// The default `max_stall`, and a second that the server's timeouts are rounded up by.
+const STALL: Duration = Duration::from_secs(6);
+/// Longer than any stall that is allowed.
+const STOPPED: Duration = Duration::from_secs(7);
+/// No fault may keep a run for longer.
+const LONGEST_RUN: Duration = Duration::from_secs(180);
+
+/// A verb, made ready for one run of it.
+trait Ready {
+    /// What the program is told.
+    fn arguments(&mut self) -> Vec<String>;
+    /// What must hold in the end, besides what holds for all; an objection.
+    fn objection(&mut self, ran: &Ran) -> Option<String>;
+}
+
+/// One step of a verb, and what goes wrong there.
+#[derive(Clone)]
+struct Point {
+    step: String,
+    fault: &'static str,
+}
+
+impl std::fmt::Display for Point {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:5} at {}", self.fault, self.step)
+    }
+}
+
+/// Runs `verb` once for each point, and prints what came of it.
+fn sweep(name: &str, verb: &mut dyn Ready) {
+    let pulse = Pulse::start();
+    let points = points(&steps(verb));
+    assert!(points.len() > 5, "{name} has steps: {}", points.len());
+    let (mut failed, mut missed) = (Vec::new(), 0);
+    for point in &points {
+        pulse.reset();
+        let began = Instant::now();
+        let (ran, reached) = hit(&verb.arguments(), point);
+        let objections = if reached { objections(verb, point, &ran, &pulse) } else { Vec::new() };
+        missed += u32::from(!reached);
+        let said = if !reached { "not reached".to_owned() } else { format!("exit {}", ran.status) };
+        tell(&format!("{name}: {point}: {said}, {:.1} s", began.elapsed().as_secs_f64()));
+        for objection in objections {
+            tell(&format!("  FAILED: {objection}\n  it said: {}", ran.stderr.trim()));
+            failed.push(format!("{point}: {objection}"));
+        }
+        clean_up();
+    }
+    let longest = pulse.longest_of_all();
+    let count = points.len() - missed as usize;
+    tell(&format!(
+        "{name}: {count} points, {} objections, {missed} not reached; longest stall {longest:?}",
+        failed.len()
+    ));
+    assert!(failed.is_empty(), "{failed:#?}");
+    assert!(missed as usize * 10 <= points.len(), "{missed} of {} points were not reached", points.len());
+}
+
+/// To the log of the run, also where the test passes.
+fn tell(line: &str) {
+    writeln!(std::io::stderr(), "{line}").unwrap();
+}
+
+/// The steps of an untouched run, in order.
+fn steps(verb: &mut dyn Ready) -> Vec<String> {
+    drop(std::fs::remove_file(LIST));
+    let arguments = verb.arguments();
+    let ran = finish(start(&arguments, None));
+    assert_eq!(ran.status, 0, "{arguments:?}: {}", ran.stderr);
+    assert_eq!(verb.objection(&ran), None);
+    std::fs::read_to_string(LIST).unwrap().lines().map(str::to_owned).collect()
+}
+
+fn points(steps: &[String]) -> Vec<Point> {
+    // What threads beside the main one do depends on how long the rest takes.
+    let steady: Vec<&String> = steps.iter().filter(|step| step.starts_with("main ")).collect();
+    if std::env::var("MYSNAP_SWEEP").is_ok_and(|how| how == "whole") {
+        let each = |step: &&String| FAULTS.map(|fault| Point { step: (*step).clone(), fault });
+        return steady.iter().flat_map(each).collect();
+    }
+    let kind = |step: &str| step.split('#').next().unwrap().to_owned();
+    let mut seen = BTreeSet::new();
+    let first_of_kind = steady.into_iter().filter(|step| seen.insert(kind(step)));
+    first_of_kind.zip(FAULTS.into_iter().cycle()).map(|(step, fault)| Point { step: step.clone(), fault }).collect()
+}
+
+/// Runs with the fault; what it said, and whether it came to the step.
+fn hit(arguments: &[String], point: &Point) -> (Ran, bool) {
+    drop(std::fs::remove_file(LIST));
+    let mut child = start(arguments, Some(point));
+    if point.fault == "stop" && is_stopped(&mut child) {
+        std::thread::sleep(STOPPED);
+        kill(pid(&child), Signal::SIGCONT).unwrap();
+    }
+    (finish(child), reached())
+}
+
+fn reached() -> bool {
+    std::fs::read_to_string(LIST).is_ok_and(|list| list.contains("here: "))
+}
+
+/// Waits until it is stopped, or has ended.
+fn is_stopped(child: &mut Child) -> bool {
+    let end = Instant::now() + LONGEST_RUN;
+    while Instant::now() < end && child.try_wait().unwrap().is_none() {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", child.id())).unwrap_or_default();
+        if stat.contains(") T ") {
+            return true;
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    false
+}
+
+#[expect(clippy::disallowed_methods, reason = "tests start programs too")]
+fn start(arguments: &[String], point: Option<&Point>) -> Child {
+    let mut command = Command::new(PROGRAM);
+    command.args(arguments).env("MYSNAP_FAILPOINT_LIST", LIST);
+    if let Some(point) = point {
+        command.env("MYSNAP_FAILPOINT", format!("{}:{}", point.fault, point.step));
+    }
+    let [out, error] = ["stdout", "stderr"].map(|name| std::fs::File::create(said(name)).unwrap());
+    command.stdin(Stdio::null()).stdout(out).stderr(error).spawn().unwrap()
+}
+
+fn said(stream: &str) -> PathBuf {
+    Path::new("/run").join(format!("mysnap-sweep-{stream}"))
+}
+
+fn pid(child: &Child) -> Pid {
+    Pid::from_raw(i32::try_from(child.id()).unwrap())
+}
+
+fn finish(mut child: Child) -> Ran {
+    use std::os::unix::process::ExitStatusExt as _;
+    let end = Instant::now() + LONGEST_RUN;
+    let status = loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            break status;
+        }
+        if Instant::now() >= end {
+            kill(pid(&child), Signal::SIGKILL).unwrap();
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    };
+    // A program that was let go of may still have them open: only files can be read to their end.
+    let [stdout, stderr] = ["stdout", "stderr"].map(|name| std::fs::read_to_string(said(name)).unwrap());
+    Ran { status: status.code().unwrap_or_else(|| 128 + status.signal().unwrap()), stdout, stderr }
+}
+
+/// What an observer objects to. What a run leaves must be told by it, unless it was killed; after
+/// `recover` nothing may be left in any case.
+fn objections(verb: &mut dyn Ready, point: &Point, ran: &Ran, pulse: &Pulse) -> Vec<String> {
+    let mut objections = Vec::new();
+    let stall = pulse.longest();
+    if stall > STALL {
+        objections.push(format!("writers waited {stall:?}"));
+    }
+    if point.fault != "kill" && ran.status == 137 {
+        objections.push(format!("it had not ended after {LONGEST_RUN:?}"));
+    }
+    if point.fault == "term" && ![143, 0, 9].contains(&ran.status) {
+        objections.push(format!("SIGTERM ended it with {}", ran.status));
+    }
+    let told = ran.stderr.contains("mysnap recover");
+    objections.extend(left().filter(|_| point.fault != "kill" && !told).map(|left| format!("left untold: {left}")));
+    let recovered = mysnap(&["recover"]);
+    if recovered.status != 0 {
+        objections.push(format!("recover ended with {}: {}", recovered.status, recovered.stderr.trim()));
+    }
+    objections.extend(left().map(|left| format!("left after recover: {left}")));
+    objections.extend(verb.objection(ran));
+    objections
+}
+
+/// What a stranger finds of a run; none where there is nothing.
+fn left() -> Option<String> {
+    let words =
+        |argv: &[&str]| String::from_utf8_lossy(&try_run(argv).stdout).split_whitespace().collect::<Vec<_>>().join(" ");
+    let mounts = std::fs::read_to_string("/proc/mounts").unwrap();
+    let suspended = words(&["dmsetup", "info", "-c", "--noheadings", "-o", "suspended"]);
+    [
+        (
+            "volumes",
+            words(&["lvs", "--noheadings", "-o", "lv_full_name,lv_attr", "-S", "tags=mysnap && tags!=mysnap.keep"]),
+        ),
+        ("mounts", mounts.lines().filter(|line| line.contains("mysnap")).collect()),
+        (
+            "records",
+            words(&["find", "/var/lib/mysnap/runs", "/run/mysnap", "-mindepth", "1", "!", "-name", "server-*.lock"]),
+        ),
+        ("programs", words(&["pgrep", "-a", "^(lvcreate|lvconvert|lvremove|lvchange|rsync)$"])),
+        ("suspended devices", if suspended.contains("Suspended") { suspended } else { String::new() }),
+    ]
+    .into_iter()
+    .find(|(_, found)| !found.is_empty())
+    .map(|(what, found)| format!("{what}: {found}"))
+}
+
+/// The next point must not meet what a failed one left.
+fn clean_up() {
+    for _ in 0..3 {
+        if left().is_none() {
+            return;
+        }
+        std::thread::sleep(Duration::from_secs(5));
+        drop(mysnap(&["recover"]));
+    }
+    run(&["sh", "-c", "find /var/lib/mysnap/runs -mindepth 1 -delete; rmdir /run/mysnap/2* 2>/dev/null || true"]);
+}
+
+/// A small data directory makes a point cheap.
+fn shrink_the_redo_log() {
+    let statement = if host::is_mariadb() {
+        "SET GLOBAL innodb_log_file_size = 16777216"
+    } else {
+        "SET GLOBAL innodb_redo_log_capacity = 8388608"
+    };
+    mysql::prelude::Queryable::query_drop(&mut host::root(), statement).unwrap();
+}
+
+struct Backup {
+    config: String,
+    before: Vec<String>,
+}
+
+impl Ready for Backup {
+    fn arguments(&mut self) -> Vec<String> {
+        self.before = stored();
+        ["--config", &self.config, "backup", "local"].map(str::to_owned).to_vec()
+    }
+
+    /// Exit status 0 or 9 means that there is one more backup, which verifies; any other that there
+    /// is none. One that was killed may have come to its end.
+    fn objection(&mut self, ran: &Ran) -> Option<String> {
+        let new: Vec<String> = stored().into_iter().filter(|name| !self.before.contains(name)).collect();
+        let good = [0, 9].contains(&ran.status);
+        match new.as_slice() {
+            [] if good => return Some(format!("exit {} and no backup", ran.status)),
+            [] => return None,
+            [_] if good || ran.status == 137 => {}
+            _ => return Some(format!("exit {} and yet there is {new:?}", ran.status)),
+        }
+        let path = new.first().unwrap();
+        let id = path.rsplit('/').next().unwrap();
+        let verified = mysnap(&["verify", id, "--from", LOCAL]);
+        // Only the first stays, to be looked at in the end.
+        run(&["rm", "-rf", path]);
+        (verified.status != 0).then(|| format!("backup {id} is not whole: {}", verified.stderr))
+    }
+}
+
+#[test]
+fn whatever_goes_wrong_a_backup_is_whole_or_absent_and_nothing_is_left() {
+    shrink_the_redo_log();
+    run(&["rm", "-rf", LOCAL]);
+    let config = local("sweep", "");
+    mysnap_ok(&["--config", &config, "backup", "local"]);
+    let first = stored();
+    sweep("backup", &mut Backup { config, before: Vec::new() });
+    assert_eq!(stored(), first);
+    mysnap_ok(&["verify", "latest", "--from", LOCAL]);
+}
+
+/// `recover` after a run that was killed in the middle of its copy.
+struct Recover {
+    config: String,
+}
+
+impl Ready for Recover {
+    fn arguments(&mut self) -> Vec<String> {
+        let killed = Point { step: "main mount#1".to_owned(), fault: "kill" };
+        let backup = ["--config", &self.config, "backup", "local"].map(str::to_owned);
+        let (ran, reached) = hit(&backup, &killed);
+        assert!(reached, "{}", ran.stderr);
+        vec!["recover".to_owned()]
+    }
+
+    fn objection(&mut self, _: &Ran) -> Option<String> {
+        None
+    }
+}
+
+#[test]
+fn whatever_goes_wrong_in_recover_the_next_one_finishes() {
+    shrink_the_redo_log();
+    sweep("recover", &mut Recover { config: local("sweep", "") });
+}
+
+/// `release` of a kept snapshot.
+struct Release {
+    config: String,
+    id: String,
+}
+
+impl Ready for Release {
+    fn arguments(&mut self) -> Vec<String> {
+        if !kept().contains(&self.id) {
+            mysnap_ok(&["--config", &self.config, "backup", "local", "--keep-snapshot"]);
+            self.id = kept().pop().expect("a snapshot is kept");
+        }
+        ["release", &self.id, "--yes"].map(str::to_owned).to_vec()
+    }
+
+    fn objection(&mut self, ran: &Ran) -> Option<String> {
+        let there = kept().contains(&self.id);
+        (ran.status == 0 && there).then(|| "exit 0 and the snapshot is there".to_owned())
+    }
+}
+
+/// The runs that keep a snapshot.
+fn kept() -> Vec<String> {
+    let listed: serde_json::Value = serde_json::from_str(&mysnap_ok(&["snapshots", "--json"])).unwrap();
+    listed.as_array().unwrap().iter().map(|row| row["run"].as_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn whatever_goes_wrong_in_release_the_next_one_finishes() {
+    shrink_the_redo_log();
+    let mut release = Release { config: local("sweep", ""), id: String::new() };
+    sweep("release", &mut release);
+    for id in kept() {
+        mysnap_ok(&["release", &id, "--yes"]);
+    }
+    host::assert_nothing_left();
+}
+
+/// `restore` into a directory of its own, over what an earlier one left there.
+struct Restore {
+    home: PathBuf,
+}
+
+impl Ready for Restore {
+    fn arguments(&mut self) -> Vec<String> {
+        drop(std::fs::remove_dir_all(&self.home));
+        std::fs::create_dir_all(self.home.join("data")).unwrap();
+        std::fs::File::create(self.home.join("data/former")).unwrap();
+        self.command()
+    }
+
+    /// What was there is there, or all that was restored; and the former is never lost.
+    fn objection(&mut self, ran: &Ran) -> Option<String> {
+        let data = self.home.join("data");
+        let restored = data.join("ibdata1").exists();
+        if ran.status == 0 && !restored {
+            return Some("exit 0 and nothing is restored".to_owned());
+        }
+        let found = run(&["find", &self.home.display().to_string(), "-name", "former"]);
+        if found.lines().count() != 1 {
+            return Some(format!("the former data directory is lost: {found:?}"));
+        }
+        let half = data.exists() && !restored && !data.join("former").exists();
+        if half {
+            return Some("half a data directory is in place".to_owned());
+        }
+        // Whatever happened, it can be run again.
+        let arguments = self.command();
+        let again = mysnap(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
+        (again.status != 0).then(|| format!("running it again: {}", again.stderr))
+    }
+}
+
+impl Restore {
+    fn command(&self) -> Vec<String> {
+        let to = self.home.join("data").display().to_string();
+        ["restore", "latest", "--from", LOCAL, "--to", &to, "--replace", "--yes"].map(str::to_owned).to_vec()
+    }
+}
+
+#[test]
+fn whatever_goes_wrong_in_a_restore_nothing_is_lost_and_it_can_be_run_again() {
+    shrink_the_redo_log();
+    mysnap_ok(&["--config", &local("sweep", ""), "backup", "local"]);
+    let home = PathBuf::from("/srv/sweep");
+    sweep("restore", &mut Restore { home: home.clone() });
+    std::fs::remove_dir_all(home).unwrap();
+}
