@@ -25,7 +25,7 @@ class Screen:
 
     def say(self, text: str) -> None:
         """A paragraph in plain words."""
-        self.line(textwrap.fill(" ".join(text.split()), self.width))
+        self.line(textwrap.fill(" ".join(text.split()), self.width, break_on_hyphens=False))
 
     def command(self, host: str, typed: str) -> None:
         """A command as it is typed on `host`."""
