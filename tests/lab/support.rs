@@ -46,8 +46,10 @@ pub fn is_mariadb(admin: &mut Conn) -> bool {
 pub fn start_server() {
     if let Some(command) = std::env::var_os("MYSNAP_START") {
         Call::new("sh").arg("-c").arg(command).run().unwrap();
-    } else if Call::new("systemctl").args(["start", "mariadb"]).run().is_err() {
-        Call::new("systemctl").args(["start", "mysql"]).run().unwrap();
+    } else {
+        // MySQL's recovery takes long in an emulated guest.
+        let service = crate::host::service();
+        Call::new("systemctl").args(["start", service]).deadline(Duration::from_secs(300)).run().unwrap();
     }
     let access = Access { socket: Some(socket()), user: Some("root".into()), ..Access::default() };
     access.wait_until_answering(Duration::from_secs(120), &Cancel::new()).unwrap();
