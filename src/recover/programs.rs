@@ -2,9 +2,10 @@
 //!
 //! What an LVM command makes is there only when it has ended: a look before that would find nothing,
 //! and the record that makes it ours would go. It is left to finish, and woken in case it was stopped
-//! like the run, perhaps with the origin suspended. Anything else (rsync, ssh) keeps
-//! the snapshot mounted in the dead run's mount namespace, so it is asked to end. A program is the
-//! run's when an argument names the run: its snapshots and its unfinished directory do.
+//! like the run, perhaps with the origin suspended. rsync and ssh keep the snapshot mounted in the
+//! dead run's mount namespace, so they are asked to end. A program is the run's when an argument names
+//! what only the run has: its snapshot, its mount points, its unfinished directory. The run may have
+//! published a backup all the same, and a person may be copying that.
 
 use std::time::{Duration, Instant};
 
@@ -12,6 +13,8 @@ use nix::sys::signal::{Signal, kill};
 
 use super::Runs;
 use crate::fault::{Fault, Kind};
+use crate::id::RunId;
+use crate::run::RUNTIME_DIRECTORY;
 use crate::sys::process::{self, Process};
 
 /// How long a program is waited for.
@@ -40,15 +43,18 @@ impl Runs {
         if self.dead.is_empty() {
             return Ok(Vec::new());
         }
-        let is_theirs =
-            |process: &Process| self.dead.iter().any(|(record, _)| process.command.contains(record.id.as_str()));
-        Ok(process::others()?.into_iter().filter(is_theirs).filter(is_ours_to_start).collect())
+        let is_theirs = |process: &Process| self.dead.iter().any(|(record, _)| works_for(process, &record.id));
+        Ok(process::others()?.into_iter().filter(is_theirs).collect())
     }
 }
 
-/// A person's `mysnap show ID` or editor is no program of the run.
-fn is_ours_to_start(process: &Process) -> bool {
-    is_lvm(process) || matches!(process.name.as_str(), "rsync" | "ssh")
+fn works_for(process: &Process, run: &RunId) -> bool {
+    let names = |what: &str| process.command.contains(&format!("{what}{run}"));
+    if is_lvm(process) {
+        return names("");
+    }
+    let copies = matches!(process.name.as_str(), "rsync" | "ssh");
+    copies && (names(&format!("{RUNTIME_DIRECTORY}/")) || names(".unfinished-"))
 }
 
 fn is_lvm(process: &Process) -> bool {
@@ -61,5 +67,25 @@ fn help_to_end(process: &Process) {
     // It may have ended meanwhile, which is what is wanted.
     if let Err(error) = kill(process.pid, signal) {
         tracing::debug!(command = process.command, %error, "signal not delivered");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nix::unistd::Pid;
+
+    #[test]
+    fn only_what_the_run_itself_started_is_its_program() {
+        let run: RunId = "20261121T092233Z-4f2a".parse().unwrap();
+        let works = |name: &str, command: &str| {
+            works_for(&Process { pid: Pid::from_raw(1), name: name.to_owned(), command: command.to_owned() }, &run)
+        };
+        assert!(works("lvconvert", "lvconvert --type snapshot vg0/data vg0/data_mysnap_20261121T092233Z-4f2a"));
+        assert!(works("rsync", "rsync -a -- /run/mysnap/20261121T092233Z-4f2a/0// node2:/srv/x/"));
+        assert!(works("ssh", "ssh node2 sha256sum /srv/nightly/.unfinished-20261121T092233Z-4f2a/x"));
+        assert!(!works("rsync", "rsync -a node2:/srv/nightly/20261121T092233Z-4f2a/ /mnt/"));
+        assert!(!works("vim", "vim /run/mysnap/20261121T092233Z-4f2a"));
+        assert!(!works("lvremove", "lvremove vg0/data_mysnap_20261121T092233Z-ffff"));
     }
 }
