@@ -9,7 +9,7 @@ use super::ground::{Ground, LOST_AND_FOUND};
 use super::installed::{self, Installed};
 use super::{Plan, Request};
 use crate::fault::{Fault, Kind};
-use crate::server::{Facts, PlaceKind};
+use crate::server::{Facts, Flavour, PlaceKind};
 use crate::store::{Backup, EntryKind, FileEntry, Manifest, Root, RootName, Store, StoredPath, check_names};
 use crate::sys::units::Bytes;
 
@@ -63,6 +63,7 @@ pub(super) fn decide(
     for ground in &grounds {
         refuse_used(ground)?;
         refuse_occupied(ground, request.replace)?;
+        refuse_hidden(ground, manifest.server.flavour)?;
     }
     refuse_nested(&grounds)?;
     refuse_full(&grounds, &files)?;
@@ -114,6 +115,17 @@ fn refuse_occupied(ground: &Ground, replace: bool) -> anyhow::Result<()> {
         format!("--replace keeps what is there aside; --root {}=PATH restores to another place", ground.root.name)
     };
     Err(Fault::new(Kind::Refused, format!("{} {what}", ground.path.display())).hint(hint).into())
+}
+
+/// InnoDB of MySQL looks for no tablespaces in a data directory whose name begins with a dot, and can't
+/// recover there (`docs/facts.md`, Restored servers).
+fn refuse_hidden(ground: &Ground, flavour: Flavour) -> anyhow::Result<()> {
+    let hidden = ground.path.file_name().is_some_and(|name| name.as_bytes().starts_with(b"."));
+    if !hidden || !ground.root.is_datadir() || flavour == Flavour::MariaDb {
+        return Ok(());
+    }
+    let message = format!("{flavour} can't recover in {}: its name begins with a dot", ground.path.display());
+    Err(Fault::new(Kind::Refused, message).hint("choose a --to whose last part begins with another character").into())
 }
 
 fn refuse_nested(grounds: &[Ground]) -> anyhow::Result<()> {

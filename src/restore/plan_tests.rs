@@ -63,6 +63,15 @@ fn entry(path: &str, like: usize) -> FileEntry {
 }
 
 #[test]
+fn a_hidden_data_directory_is_refused_where_the_server_cannot_recover() {
+    let to = PathBuf::from("/srv/.data");
+    let said = refused(&Request { to: to.clone(), ..request() }, grounds(&Request { to, ..request() }));
+    assert!(said.contains("can't recover in /srv/.data: its name begins with a dot"), "{said}");
+    let below = Request { to: "/srv/.hidden/data".into(), ..request() };
+    decided(files(), &below, grounds(&below)).unwrap();
+}
+
+#[test]
 fn the_plan_says_what_happens_in_which_order() {
     let request = request();
     let plan = decided(files(), &request, grounds(&request)).unwrap();

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::host::{run, try_run};
+use crate::host::{self, run, try_run};
 
 const DISK: &str = "/dev/vdc";
 const NAME: &str = "mysnap-bad";
@@ -18,7 +18,7 @@ impl Disk {
     pub fn formatted() -> Self {
         unmake();
         let sectors = run(&["blockdev", "--getsz", DISK]).trim().parse().unwrap();
-        let disk = Self { mount: tempfile::tempdir_in("/var/tmp").unwrap(), sectors };
+        let disk = Self { mount: host::scratch("/var/tmp"), sectors };
         run(&["dmsetup", "create", NAME, "--table", &disk.good()]);
         run(&["mkfs.ext4", "-q", "-F", &device()]);
         disk.mount_it();

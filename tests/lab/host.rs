@@ -134,3 +134,10 @@ pub fn configure(name: &str, text: &str) -> String {
     run(&["chmod", "0600", &path]);
     path
 }
+
+/// A directory for a test, removed when dropped. Its name does not begin with a dot: MySQL could not
+/// recover in it.
+pub fn scratch(above: &str) -> tempfile::TempDir {
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    tempfile::Builder::new().prefix("scratch-").permissions(mode).tempdir_in(above).unwrap()
+}

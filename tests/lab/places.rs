@@ -144,9 +144,8 @@ fn two_volumes_are_snapshotted_under_one_hold_and_restored_together() {
     let origins: Vec<&str> =
         shown["snapshots"].as_array().unwrap().iter().map(|s| s["origin"].as_str().unwrap()).collect();
     assert_eq!(origins, ["vg0/data", "vg0/extra"]);
-    let home = tempfile::tempdir_in("/var/tmp").unwrap();
+    let home = host::scratch("/var/tmp");
     let (to, far) = (home.path().join("data"), home.path().join("far"));
-    run(&["chmod", "755", home.path().to_str().unwrap()]);
     let root_option = format!("--root=tablespace={}", far.display());
     mysnap_ok(&["--config", &config, "restore", "latest", "--to", to.to_str().unwrap(), &root_option, "--yes"]);
     assert_eq!(std::fs::read_link(to.join("far")).unwrap(), far, "the copy must not lead to the live files");

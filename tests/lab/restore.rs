@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mysnap::id::RunId;
 use mysql::prelude::Queryable as _;
@@ -47,39 +47,71 @@ fn start_and_count(datadir: &Path) -> u64 {
 
 /// Starts a second server on `datadir`, asks it `query`, and ends it.
 pub fn start_and_ask(datadir: &Path, query: &str) -> String {
-    let program = if host::is_mariadb_installed() { "/usr/sbin/mariadbd" } else { "/usr/sbin/mysqld" };
-    let own = datadir.with_extension("run");
-    run(&["install", "-d", "-o", "mysql", "-g", "mysql", text(&own)]);
-    let at = |name: &str| own.join(name).display().to_string();
-    let mut options = vec![
-        "--no-defaults".to_owned(),
-        format!("--datadir={}", datadir.display()),
-        format!("--socket={}", at("s")),
-        format!("--pid-file={}", at("pid")),
-        format!("--log-error={}", at("log")),
-        "--user=mysql".to_owned(),
-        "--skip-networking".to_owned(),
-        "--performance-schema=OFF".to_owned(),
-        "--innodb-buffer-pool-size=32M".to_owned(),
-        "--server-id=4711".to_owned(),
-    ];
-    // Recovery needs the binary log, under its own name.
-    let log = run(&[host::client(), "-N", "-u", "root", "-e", "SELECT @@log_bin_basename"]);
-    options.push(format!("--log-bin={}", Path::new(log.trim()).file_name().unwrap().to_str().unwrap()));
-    if !host::is_mariadb_installed() {
-        options.extend(["--mysqlx=OFF", "--secure-file-priv="].map(str::to_owned));
+    let mut trial = Trial::start(datadir);
+    trial.ask(query).unwrap_or_else(|error| panic!("{error}\n{}", trial.log()))
+}
+
+/// A second server, ended when dropped.
+struct Trial {
+    child: Child,
+    own: PathBuf,
+}
+
+impl Trial {
+    fn start(datadir: &Path) -> Self {
+        let program = if host::is_mariadb_installed() { "/usr/sbin/mariadbd" } else { "/usr/sbin/mysqld" };
+        let own = datadir.with_file_name(format!("run{}", datadir.file_name().unwrap().to_str().unwrap()));
+        run(&["install", "-d", "-o", "mysql", "-g", "mysql", text(&own)]);
+        let at = |name: &str| own.join(name).display().to_string();
+        let mut options = vec![
+            "--no-defaults".to_owned(),
+            format!("--datadir={}", datadir.display()),
+            format!("--socket={}", at("s")),
+            format!("--pid-file={}", at("pid")),
+            format!("--log-error={}", at("log.err")),
+            "--user=mysql".to_owned(),
+            "--skip-networking".to_owned(),
+            "--performance-schema=OFF".to_owned(),
+            "--innodb-buffer-pool-size=32M".to_owned(),
+            "--server-id=4711".to_owned(),
+        ];
+        // Recovery needs the binary log, under its own name.
+        let log = run(&[host::client(), "-N", "-u", "root", "-e", "SELECT @@log_bin_basename"]);
+        options.push(format!("--log-bin={}", Path::new(log.trim()).file_name().unwrap().to_str().unwrap()));
+        if !host::is_mariadb_installed() {
+            options.extend(["--mysqlx=OFF", "--secure-file-priv="].map(str::to_owned));
+        }
+        Self { child: spawn(program, &options), own }
     }
-    let mut child = spawn(program, &options);
-    let count = format!("{} -N -u root -S {} -e '{query}'", host::client(), at("s"));
-    let counted = mysnap::sys::retry::until(Duration::from_secs(120), || {
-        let output = host::try_run(&["sh", "-c", &count]);
-        if output.status.success() { Ok(output) } else { Err(String::from_utf8_lossy(&output.stderr).into_owned()) }
-    });
-    run(&["kill", &child.id().to_string()]);
-    child.wait().unwrap();
-    let counted = counted.unwrap_or_else(|error| panic!("{error}\n{}", run(&["tail", "-n", "40", &at("log")])));
-    run(&["rm", "-r", text(&own)]);
-    String::from_utf8_lossy(&counted.stdout).trim().to_owned()
+
+    /// The answer once the server is up; what stood in the way where it never comes up.
+    fn ask(&mut self, query: &str) -> Result<String, String> {
+        let line = format!("{} -N -u root -S {} -e '{query}'", host::client(), self.own.join("s").display());
+        let deadline = Instant::now() + Duration::from_secs(120);
+        loop {
+            let output = host::try_run(&["sh", "-c", &line]);
+            if output.status.success() {
+                return Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned());
+            }
+            if self.child.try_wait().unwrap().is_some() || Instant::now() > deadline {
+                return Err(String::from_utf8_lossy(&output.stderr).into_owned());
+            }
+            std::thread::sleep(Duration::from_millis(200));
+        }
+    }
+
+    /// The last of what the server has said.
+    fn log(&self) -> String {
+        run(&["tail", "-n", "40", text(&self.own.join("log.err"))])
+    }
+}
+
+impl Drop for Trial {
+    fn drop(&mut self) {
+        host::try_run(&["kill", &self.child.id().to_string()]);
+        drop(self.child.wait());
+        host::try_run(&["rm", "-r", text(&self.own)]);
+    }
 }
 
 #[expect(clippy::disallowed_methods, reason = "a program that the test ends")]
@@ -99,8 +131,7 @@ fn a_running_servers_directory_is_refused_even_with_consent() {
 #[test]
 fn a_killed_restore_leaves_nothing_to_start_on_and_can_be_run_again() {
     let (config, id) = backed_up();
-    let home = tempfile::tempdir_in("/var/tmp").unwrap();
-    run(&["chmod", "755", text(home.path())]);
+    let home = host::scratch("/var/tmp");
     let to = home.path().join("data");
     let staging = PathBuf::from(format!("{}.restoring-{id}", to.display()));
     for delay in [300, 900, 2500] {
@@ -138,6 +169,30 @@ fn a_restore_into_a_mount_point_keeps_the_former_server_aside_and_starts() {
     let aside = to.join(format!(".before-{id}"));
     assert!(aside.join("ibdata1").exists() && to.join("ibdata1").exists() && to.join("lost+found").exists());
     assert_eq!(start_and_count(to), 3);
+}
+
+#[test]
+fn mysql_recovers_in_no_data_directory_whose_name_begins_with_a_dot() {
+    let (config, _) = backed_up();
+    let home = host::scratch("/var/tmp");
+    let (plain, hidden) = (home.path().join("data"), home.path().join(".data"));
+    let restored = |to: &Path| mysnap(&["--config", &config, "restore", "latest", "--to", text(to), "--yes"]);
+    assert_eq!(restored(&plain).status, 0);
+    if host::is_mariadb_installed() {
+        assert_eq!(restored(&hidden).status, 0);
+        assert_eq!(start_and_count(&hidden), 3);
+        return;
+    }
+    let refused = restored(&hidden);
+    assert_eq!(refused.status, 3, "{}", refused.stderr);
+    assert!(refused.stderr.contains("its name begins with a dot"), "{}", refused.stderr);
+    std::fs::rename(&plain, &hidden).unwrap();
+    let mut trial = Trial::start(&hidden);
+    trial.ask("SELECT 1").unwrap_err();
+    assert!(trial.log().contains("Could not find any file associated with the tablespace"), "{}", trial.log());
+    drop(trial);
+    std::fs::rename(&hidden, &plain).unwrap();
+    assert_eq!(start_and_count(&plain), 3);
 }
 
 #[test]
