@@ -56,7 +56,7 @@ pub(super) fn write(request: &Request, ground: &Ground, run: &Run, evidence: Evi
         id: run.id().clone(),
         job: request.job.clone(),
         method: request.method,
-        host: nix::unistd::gethostname()?.to_string_lossy().into_owned(),
+        host: crate::sys::process::host_name()?,
         begin: run.record().begun,
         end: clock::now(),
         mysnap: env!("CARGO_PKG_VERSION").to_owned(),

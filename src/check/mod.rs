@@ -59,6 +59,8 @@ pub struct Request {
     pub pool_room: PoolRoom,
     /// Whether the snapshot stays.
     pub keep_snapshot: bool,
+    /// Whether the job's earlier backups may be of another server.
+    pub new_server: bool,
 }
 
 /// Looks at everything that a backup of `session`'s server needs. The ground is there unless
@@ -78,7 +80,7 @@ pub fn survey(request: &Request, session: &mut Session, cancel: &Cancel) -> (Opt
     if let Some(plan) = &plan {
         room::describe(plan, &mut findings);
     }
-    let target = target::look_at(request, &covered, source.unwrap_or_default(), cancel, &mut findings);
+    let target = target::look_at(request, session.facts(), &covered, source.unwrap_or_default(), cancel, &mut findings);
     let ground = match (lock, plan, target, source) {
         (Some(lock), Some(plan), Some(target), Some(source)) if findings.worst() < Level::Refusal => {
             Some(Ground { facts: session.facts().clone(), lock, covered, plan, target, source })

@@ -85,6 +85,9 @@ pub struct BackupArgs {
     /// Keep the snapshot for `rollback` or a look inside; it uses room until `release`
     #[arg(long)]
     pub keep_snapshot: bool,
+    /// Go on where the job's earlier backups are of another server, whose place this one has taken
+    #[arg(long)]
+    pub new_server: bool,
 }
 
 /// Arguments of `check`.

@@ -13,6 +13,7 @@ use crate::sys::units::{Bytes, human_duration};
 pub(super) fn backup(context: &Context<'_>, arguments: &BackupArgs) -> anyhow::Result<()> {
     let mut request = request(context.config()?.job(&arguments.job)?);
     request.keep_snapshot |= arguments.keep_snapshot;
+    request.new_server = arguments.new_server;
     if arguments.dry_run {
         return dry_run(context, &request);
     }
@@ -123,5 +124,6 @@ fn request(job: &Job) -> Request {
         },
         pool_room: PoolRoom { data: job.pool.data, metadata: job.pool.metadata },
         keep_snapshot: job.keep_snapshot,
+        new_server: false,
     }
 }

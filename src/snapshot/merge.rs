@@ -21,11 +21,14 @@ pub struct MergeProgress {
     pub left: f64,
 }
 
-/// Starts the merge of `snapshot` into `origin`; neither may be open.
+/// Starts the merge of `snapshot` into `origin`; neither may be open. One that LVM has accepted before
+/// is begun.
 pub fn start_merge(origin: &LvRef, snapshot: &Volume) -> anyhow::Result<()> {
     refuse_open(origin)?;
     refuse_open(&snapshot.name)?;
-    lvm::merge(&snapshot.name)?;
+    if !snapshot.merging {
+        lvm::merge(&snapshot.name)?;
+    }
     // Accepted is not begun: where anything opened the origin meanwhile, only an activation helps.
     if lvm::volume(&snapshot.name)?.is_some() {
         lvm::deactivate(origin)?;

@@ -40,6 +40,11 @@ fn look_at(pid: Pid) -> Option<Process> {
     (!command.is_empty()).then_some(Process { pid, name: text(read("comm")?), command })
 }
 
+/// The name of this host.
+pub fn host_name() -> anyhow::Result<String> {
+    Ok(nix::unistd::gethostname()?.to_string_lossy().into_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use mysnap::sys::retry;
 
-use crate::host::{self, mysnap, run, try_run};
-use crate::live::{Undo, expect, local, stored};
+use crate::host::{self, mysnap, mysnap_ok, run, try_run};
+use crate::live::{LOCAL, Undo, expect, local, stored};
 
 const HOME: &str = "/srv/second";
 
@@ -70,4 +70,32 @@ fn a_socket_that_another_instance_has_taken_is_refused_by_where_its_data_lies() 
     expect(&ran, 3, &[&format!("data directory in {HOME}/data lies on"), "not a logical volume"]);
     assert_eq!(stored(), before);
     host::assert_nothing_left();
+}
+
+/// Another server in place of this one: MySQL makes itself a new uuid, MariaDB has only the host's name.
+fn exchanged() -> Undo {
+    if host::is_mariadb_installed() {
+        let name = run(&["hostname"]);
+        run(&["hostname", "another-host"]);
+        return Undo::with(&format!("hostname {}", name.trim()));
+    }
+    let uuid = "cd /var/lib/mysql && systemctl stop mysql";
+    run(&["sh", "-c", &format!("{uuid} && mv auto.cnf /root/auto.cnf && systemctl start mysql")]);
+    Undo::with(&format!("{uuid} && mv /root/auto.cnf auto.cnf && systemctl start mysql"))
+}
+
+#[test]
+fn a_server_that_is_not_the_one_of_the_earlier_backups_is_refused_until_it_is_told() {
+    let config = local("exchanged", "");
+    mysnap_ok(&["--config", &config, "backup", "local"]);
+    let _back = exchanged();
+    let before = stored();
+    let ran = mysnap(&["--config", &config, "backup", "local"]);
+    expect(&ran, 3, &["the backups of job local at", "are of another server", "--new-server"]);
+    assert_eq!(stored(), before);
+    mysnap_ok(&["--config", &config, "backup", "local", "--new-server"]);
+    mysnap_ok(&["--config", &config, "backup", "local"]);
+    host::assert_nothing_left();
+    // What the other tests find is of their server again.
+    run(&["rm", "-rf", LOCAL]);
 }
