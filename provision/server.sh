@@ -58,7 +58,7 @@ mariadb_configuration() {
     cat <<'END'
 # a restart must not depend on what was cached
 innodb_buffer_pool_load_at_startup = OFF
-innodb_log_file_size = 48M
+innodb_log_file_size = 16M
 aria_pagecache_buffer_size = 16M
 END
 }
@@ -69,7 +69,7 @@ mysql_configuration() {
     cat <<'END'
 gtid_mode = ON
 enforce_gtid_consistency = ON
-innodb_redo_log_capacity = 96M
+innodb_redo_log_capacity = 32M
 mysqlx = OFF
 # half the memory; performance_schema.log_status answers all the same
 performance_schema = OFF

@@ -6,6 +6,8 @@ pub mod cli;
 pub mod config;
 pub mod exit;
 pub mod fault;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzz;
 pub mod id;
 pub mod lvm;
 pub mod recover;

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// Each part with the parts below it that it may use.
-const LAYERS: [(&str, &[&str]); 19] = [
+const LAYERS: [(&str, &[&str]); 20] = [
     ("fault", &[]),
     ("sys", &["fault"]),
     ("id", &["sys"]),
@@ -31,6 +31,7 @@ const LAYERS: [(&str, &[&str]); 19] = [
             "server", "snapshot", "status", "store", "sys", "verify",
         ],
     ),
+    ("fuzz", &["check", "config", "lvm", "restore", "run", "server", "store", "sys"]),
     ("main", &["cli", "exit", "sys"]),
 ];
 

@@ -18,7 +18,7 @@ pub use finding::{Finding, Findings, Level};
 pub use ground::{Covered, Ground, Origin, Target};
 
 use crate::id::JobName;
-use crate::server::{Access, HoldLimits, LockChoice, LockMode, LongQueryPolicy, Place, Session};
+use crate::server::{Access, HoldLimits, LockChoice, LockMode, LongQueryPolicy, Place, Session, layout};
 use crate::snapshot::{Limits, PoolRoom, StoreSize};
 use crate::store::{Destination, Method, ProofLevel, SshOptions, Transfer};
 use crate::sys::cancel::Cancel;
@@ -137,6 +137,10 @@ fn server(request: &Request, session: &mut Session, findings: &mut Findings) -> 
         );
     }
     let lock = findings.attempt("lock", LockMode::choose(request.lock, &facts))?;
+    if layout::has_tables_without_transactions(&facts.datadir) {
+        let text = "there are tables without transactions; the lock waits for writes to them, and keeps them whole";
+        findings.good("engines", text);
+    }
     if let Some(missing) = findings.attempt("privileges", session.missing_privileges()) {
         for privilege in &missing {
             let text = format!("the account lacks {}, needed {}", privilege.privilege, privilege.purpose);

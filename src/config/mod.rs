@@ -113,7 +113,7 @@ impl Config {
         Self::parse(path, &file::read(path)?)
     }
 
-    fn parse(path: &Path, text: &str) -> anyhow::Result<Self> {
+    pub(crate) fn parse(path: &Path, text: &str) -> anyhow::Result<Self> {
         let document = Document::parse(path, text)?;
         let jobs = document.jobs().map(|name| Job::read(name, &document)).collect::<anyhow::Result<Vec<_>>>()?;
         let shown = document.jobs().map(|name| {

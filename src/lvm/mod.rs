@@ -165,9 +165,10 @@ pub fn add_tag(volume: &LvRef, tag: &str) -> Result<(), CommandError> {
     changing("lvchange").args(["--addtag", tag, &volume.to_string()]).run()
 }
 
-/// Makes a volume larger by `by`.
+/// Makes a volume larger by `by` or a little more: LVM takes whole sectors and rounds up to extents.
 pub fn extend(volume: &LvRef, by: Bytes) -> Result<(), CommandError> {
-    changing("lvextend").args(["-L", &format!("+{}b", by.0), &volume.to_string()]).run()
+    let sectors = by.0.div_ceil(512);
+    changing("lvextend").args(["-L", &format!("+{sectors}s"), &volume.to_string()]).run()
 }
 
 /// Removes the volume of this name if it is the one with this identifier. Success does not say
@@ -213,4 +214,16 @@ pub fn load_target(target: &str) -> anyhow::Result<()> {
         Err(error) => fault.caused_by(error).into(),
         Ok(()) => fault.into(),
     })
+}
+
+/// The readers of all reports.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) fn fuzz(report: &str) {
+    drop(parse_volumes(report));
+    drop(report::parse_groups(report));
+    if let Ok(group) = report.parse() {
+        drop(report::parse_devices(report, &group));
+    }
+    drop("vg0".parse().map(|group| report::parse_devices(report, &group)));
+    drop(report.parse::<LvRef>());
 }

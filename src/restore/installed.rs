@@ -6,7 +6,7 @@ use crate::sys::cmd::Call;
 
 /// The server that is installed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Installed {
+pub(crate) struct Installed {
     pub(super) flavour: Flavour,
     pub(super) version: Version,
 }
@@ -17,7 +17,7 @@ pub(super) fn server() -> Option<Installed> {
 }
 
 /// `mariadbd  Ver 10.11.19-MariaDB-0+deb12u1 for debian-linux-gnu on x86_64 (Debian 12)`.
-fn parse(line: &str) -> Option<Installed> {
+pub(crate) fn parse(line: &str) -> Option<Installed> {
     let (_, rest) = line.split_once("Ver ")?;
     let (version, comment) = rest.split_once(' ').unwrap_or((rest, ""));
     Some(Installed { flavour: Flavour::detect(version, comment), version: Version::parse(version)? })

@@ -10,7 +10,7 @@
 
 mod execute;
 mod ground;
-mod installed;
+pub(crate) mod installed;
 mod plan;
 mod prepare;
 mod service;

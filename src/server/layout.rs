@@ -7,10 +7,11 @@
 
 use std::collections::BTreeSet;
 use std::fs::Metadata;
+use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use anyhow::Context as _;
+use nix::errno::Errno;
 use serde::{Deserialize, Serialize};
 
 use super::access::Endpoint;
@@ -126,7 +127,7 @@ impl Session {
 
 /// Whether `datadir` has a user's table of an engine without transactions: MyISAM, Aria, CSV or
 /// ARCHIVE. Schemas of the server itself don't count.
-pub(super) fn has_tables_without_transactions(datadir: &Path) -> bool {
+pub fn has_tables_without_transactions(datadir: &Path) -> bool {
     const SYSTEM: [&str; 4] = ["mysql", "sys", "performance_schema", "information_schema"];
     const DATA: [&str; 4] = ["MYD", "MAD", "CSV", "ARZ"];
     let entries = |directory: &Path| directory.read_dir().into_iter().flatten().flatten();
@@ -136,7 +137,7 @@ pub(super) fn has_tables_without_transactions(datadir: &Path) -> bool {
 }
 
 /// What the server's variables name.
-fn configured(variables: &Variables, replica: bool) -> Vec<(PlaceKind, PathBuf)> {
+pub(super) fn configured(variables: &Variables, replica: bool) -> Vec<(PlaceKind, PathBuf)> {
     use PlaceKind::{AriaLog, BinaryLog, BinaryLogIndex, Doublewrite, RedoLog, RelayLog, RocksDb, Undo};
     let mut places = system_tablespace(variables);
     for (kind, name) in [
@@ -241,11 +242,9 @@ impl Places {
             if !seen.insert(directory.clone()) {
                 continue;
             }
-            let entries = directory.read_dir().with_context(|| format!("cannot read {}", directory.display()))?;
-            for path in entries.map(|entry| entry.map(|e| e.path())) {
-                let path = path?;
+            for path in entries(&directory)? {
                 // What the server removed meanwhile is no place, nor is a link to nothing.
-                let Ok(metadata) = path.metadata() else { continue };
+                let Some(metadata) = unless_gone(&path, path.metadata())? else { continue };
                 if path.is_symlink() && holds_data(&path, &metadata) || Some(metadata.dev()) != own {
                     self.add(PlaceKind::Tablespace, path.clone());
                 }
@@ -258,6 +257,25 @@ impl Places {
             }
         }
         Ok(())
+    }
+}
+
+/// What `directory` holds; nothing where it was removed meanwhile.
+fn entries(directory: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    let Some(entries) = unless_gone(directory, directory.read_dir())? else { return Ok(Vec::new()) };
+    let paths: io::Result<Vec<PathBuf>> = entries.map(|entry| Ok(entry?.path())).collect();
+    Ok(unless_gone(directory, paths)?.unwrap_or_default())
+}
+
+/// The answer of the file system about `path`; none where there is no such thing, or a link to none.
+fn unless_gone<T>(path: &Path, answer: io::Result<T>) -> anyhow::Result<Option<T>> {
+    match answer.map_err(|error| (error.raw_os_error().map(Errno::from_raw), error)) {
+        Ok(answer) => Ok(Some(answer)),
+        Err((Some(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP), _)) => Ok(None),
+        Err((_, error)) => Err(Fault::new(Kind::Refused, format!("cannot read {}", path.display()))
+            .hint("look at its file system and disk: `dmesg` tells of errors")
+            .caused_by(error)
+            .into()),
     }
 }
 

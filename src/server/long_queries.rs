@@ -117,7 +117,7 @@ fn not_calm(first: &LongQuery, count: usize, policy: &LongQueryPolicy) -> anyhow
 
 /// A row of the process list that is a running statement: also a replica's applier, which has
 /// another command and a statement.
-fn running_query(row: &Columns) -> Option<LongQuery> {
+pub(super) fn running_query(row: &Columns) -> Option<LongQuery> {
     let command = row.get(&["Command"])?;
     if ["Sleep", "Daemon", "Binlog Dump", "Binlog Dump GTID"].contains(&command) {
         return None;

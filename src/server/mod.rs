@@ -12,6 +12,8 @@
 mod access;
 mod credentials;
 mod facts;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzz;
 mod hold;
 pub mod layout;
 pub mod long_queries;

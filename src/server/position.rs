@@ -104,12 +104,12 @@ impl UpstreamPosition {
     }
 }
 
-fn binlog_position(row: &Columns) -> Option<BinlogPosition> {
+pub(super) fn binlog_position(row: &Columns) -> Option<BinlogPosition> {
     Some(BinlogPosition { file: row.get(&["File"])?.to_owned(), offset: row.get(&["Position"])?.parse().ok()? })
 }
 
 /// A channel; none for one that was never configured, such as group replication's own.
-fn upstream(row: &Columns, applied: Option<&str>) -> Option<UpstreamPosition> {
+pub(super) fn upstream(row: &Columns, applied: Option<&str>) -> Option<UpstreamPosition> {
     let host = row.get(&["Source_Host", "Master_Host"]).filter(|host| !host.is_empty())?;
     let by_gtid = match row.get(&["Auto_Position", "Using_Gtid"]) {
         None | Some("0" | "No" | "") => false,

@@ -187,7 +187,7 @@ impl Columns {
     }
 }
 
-#[cfg(test)]
+#[cfg(any(test, feature = "fuzzing"))]
 impl Columns {
     pub(super) fn of(columns: &[(&str, &str)]) -> Self {
         Self(columns.iter().map(|(name, value)| ((*name).to_owned(), Some((*value).to_owned()))).collect())

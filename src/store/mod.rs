@@ -13,6 +13,8 @@ mod check;
 mod destination;
 mod digest;
 mod files;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzz;
 mod inventory;
 mod local;
 mod manifest;

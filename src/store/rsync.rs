@@ -110,7 +110,7 @@ impl Rsync<'_> {
 }
 
 /// `  1234567  12%  10.50MB/s  0:00:10 (xfr#5, to-chk=3/9)`: the first number.
-fn parse_progress(line: &[u8]) -> Option<u64> {
+pub(super) fn parse_progress(line: &[u8]) -> Option<u64> {
     let text = std::str::from_utf8(line).ok()?;
     let mut words = text.split_whitespace();
     let bytes = words.next()?.replace(',', "").parse().ok()?;

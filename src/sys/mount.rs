@@ -88,7 +88,7 @@ pub fn mount_of<'a>(points: &'a [MountPoint], path: &Path) -> Option<&'a MountPo
     points.iter().filter(|p| path.starts_with(&p.path)).max_by_key(|p| p.path.as_os_str().len())
 }
 
-fn parse_mountinfo(line: &str) -> Option<MountPoint> {
+pub(crate) fn parse_mountinfo(line: &str) -> Option<MountPoint> {
     let (left, right) = line.split_once(" - ")?;
     let mut left = left.split(' ').skip(2);
     let (major, minor) = left.next()?.split_once(':')?;

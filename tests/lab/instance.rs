@@ -97,5 +97,5 @@ fn a_server_that_is_not_the_one_of_the_earlier_backups_is_refused_until_it_is_to
     mysnap_ok(&["--config", &config, "backup", "local"]);
     host::assert_nothing_left();
     // What the other tests find is of their server again.
-    run(&["rm", "-rf", LOCAL]);
+    run(&["rm", "-rf", &format!("{LOCAL}/local")]);
 }

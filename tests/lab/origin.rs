@@ -28,7 +28,10 @@ impl Volume {
         let gone = Undo::with(&format!(
             "umount {AT}; dmsetup suspend --noflush --nolockfs origin-disk; \
              dmsetup load origin-disk --table \"{}\"; dmsetup resume origin-disk; \
-             vgchange -qan vg-origin; dmsetup ls | grep -o '^vg--origin[^[:space:]]*' | xargs -r dmsetup remove --force; \
+             vgchange -qan vg-origin; \
+             for layer in 1 2 3; do \
+                 dmsetup ls | grep -o '^vg--origin[^[:space:]]*' | xargs -r -n 1 dmsetup remove; \
+             done; \
              dmsetup remove --retry origin-disk; \
              losetup -d /dev/loop6; rm -f /var/tmp/origin.img; rmdir {AT}",
             Self::good()

@@ -69,7 +69,7 @@ fn a_store_is_grown_and_keeps_what_it_held() {
     let snapshot = scratch.snapshot(&id, 12);
     // Something in the way, so that the store continues elsewhere and is reported in two segments.
     run(&["lvcreate", "-q", "-y", "-Wn", "-L", "4m", "-n", "in-the-way", GROUP]);
-    for mib in [10, 12, 14] {
+    for mib in [10, 14, 17] {
         scratch.overwrite("table", mib, 2);
         let sample = snapshot::sample(&snapshot).unwrap();
         let Action::Grow(by) = snapshot::decide(&sample, &Limits::default()) else { panic!("{sample:?}") };

@@ -1,0 +1,203 @@
+//! Everything that reads what others wrote, as functions of bytes that nobody chose.
+//!
+//! Not part of a normal build. The unit test below feeds them a bounded number of damaged inputs;
+//! `tests/fuzz/run` lets libFuzzer look for worse ones.
+
+use std::path::Path;
+
+use crate::config::Config;
+use crate::run::Record;
+use crate::server::Version;
+use crate::store::{Destination, Manifest, Slot, StoredPath};
+use crate::sys::{mount, units};
+use crate::{check, lvm, restore, server, store};
+
+/// A reader, and what it reads on a good day.
+#[derive(Clone, Copy)]
+pub struct Target {
+    /// Its name for `tests/fuzz/run`.
+    pub name: &'static str,
+    /// Reads; must not panic, whatever it is given.
+    pub read: fn(&[u8]),
+    /// Where a search begins.
+    pub seeds: &'static [&'static [u8]],
+}
+
+/// All of them.
+pub const TARGETS: &[Target] = &[
+    Target {
+        name: "configuration",
+        read: configuration,
+        seeds: &[include_bytes!("../packaging/mysnap.toml.example")],
+    },
+    Target {
+        name: "option_file",
+        read: |bytes| server::fuzz::option_file(&text(bytes)),
+        seeds: &[b"[client]\nuser = mysnap\npassword = 'a \"b\" \\s#c'\n!includedir /etc/mysql/conf.d\n[mysnap]\nport=3306"],
+    },
+    Target {
+        name: "lvm_report",
+        read: |bytes| lvm::fuzz(&text(bytes)),
+        seeds: &[
+            include_bytes!("../tests/data/lvm/trixie/thick-store.lvs.json"),
+            include_bytes!("../tests/data/lvm/trixie/partial.pvs.json"),
+            include_bytes!("../tests/data/lvm/sid/thin-full.vgs.json"),
+        ],
+    },
+    Target { name: "manifest", read: manifest, seeds: &[include_bytes!("../tests/data/manifest-1.json")] },
+    Target { name: "file_list", read: file_list, seeds: &[include_bytes!("../tests/data/files-1.jsonl")] },
+    Target {
+        name: "names",
+        read: names,
+        seeds: &[b"20261121T092233Z-4f2a", b"root@[fe80::1]:/srv/a%20b/c", b"12.5GiB", b"1h30m", b"nightly/.unfinished-x"],
+    },
+    Target {
+        name: "remote_answer",
+        read: store::fuzz::answer,
+        seeds: &[
+            b"d\0nightly/20261121T092233Z-4f2a\0f\0nightly/20261121T092233Z-4f2a/manifest.json\x005\0{...}",
+            b"f\x0012\0shop/t%1.ibd\0\0l\x000\0link\0/srv/else\0d\x000\0shop\0\0",
+            b"\\e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855  ./a\\nb\n",
+            b"Filesystem 1024-blocks Used Available Capacity Mounted on\n/dev/x 100 50 50 50% /srv\n",
+            b"  1,234,567  12%   10.00MB/s    0:00:10 (xfr#5, to-chk=7/19)",
+        ],
+    },
+    Target {
+        name: "server_answer",
+        read: |bytes| server::fuzz::answer(&text(bytes)),
+        seeds: &[
+            b"version=11.8.3-MariaDB-log\nversion_comment=Debian 13\ndatadir=/var/lib/mysql/\nlog_bin=ON\n\
+              log_bin_basename=/var/lib/mysql/binlog\ninnodb_data_file_path=ibdata1:12M;/d/ibdata2:50M:autoextend\n\
+              server_uuid=2f0f2d0a-c6b5-11f1-9c0e-525400123456\nport=3306\nhostname=db1",
+            b"Source_Host=db0\nSource_Port=3306\nRelay_Source_Log_File=binlog.000003\nExec_Source_Log_Pos=4711\n\
+              Auto_Position=1\nChannel_Name=a'b\nFile=binlog.000007\nPosition=1024",
+            b"Id=7\nUser=app\nCommand=Query\nTime=99\nInfo=/* c */ UPDATE t SET a='it''s', b=\"\\\"\" -- x\nState=updating",
+        ],
+    },
+    Target {
+        name: "system_table",
+        read: system_table,
+        seeds: &[
+            b"36 35 98:0 /mnt1 /mnt2 rw,noatime master:1 - ext3 /dev/root rw,errors=continue",
+            b"UUID=0a3407de-014b-458b-b5c1-848e92a327a3 /var/lib/mysql ext4 defaults 0 2\n",
+            b"mariadbd  Ver 10.11.19-MariaDB-0+deb12u1 for debian-linux-gnu on x86_64 (Debian 12)",
+        ],
+    },
+    Target { name: "run_record", read: run_record, seeds: &[include_bytes!("../tests/data/record-1.json")] },
+];
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn configuration(bytes: &[u8]) {
+    if let Ok(config) = Config::parse(Path::new("/etc/mysnap/mysnap.toml"), &text(bytes)) {
+        let shown = config.written();
+        assert!(Config::parse(Path::new("shown"), &shown).is_ok(), "what is shown is not a configuration:\n{shown}");
+    }
+}
+
+fn manifest(bytes: &[u8]) {
+    let Ok(manifest) = Manifest::decode(bytes) else { return };
+    let again = manifest.encode().and_then(|encoded| Manifest::decode(&encoded));
+    assert!(again.is_ok_and(|again| again == manifest), "a manifest changes when it is written again");
+}
+
+fn file_list(bytes: &[u8]) {
+    for entry in store::fuzz::file_list(bytes) {
+        stays_inside(&entry.path);
+    }
+}
+
+fn stays_inside(path: &StoredPath) {
+    let normal = |part: std::path::Component<'_>| matches!(part, std::path::Component::Normal(_));
+    assert!(path.as_path().components().all(normal), "{path} leads out of its root");
+}
+
+fn names(bytes: &[u8]) {
+    let text = text(bytes);
+    if let Ok(path) = StoredPath::new(bytes) {
+        stays_inside(&path);
+        assert_eq!(path.to_string().parse(), Ok(path));
+    }
+    if let Ok(to) = text.parse::<Destination>() {
+        assert_eq!(to.to_string().parse::<Destination>().map_err(drop), Ok(to));
+    }
+    let (job, name) = text.split_once('/').unwrap_or(("nightly", &text));
+    if let Some(slot) = Slot::parse(job, name) {
+        assert_eq!(slot.relative(), format!("{job}/{name}"));
+    }
+    drop(text.parse::<units::Bytes>());
+    drop(text.parse::<units::Percent>());
+    drop(units::parse_duration(&text));
+    Version::parse(&text);
+}
+
+fn system_table(bytes: &[u8]) {
+    let text = text(bytes);
+    mount::parse_mountinfo(&text);
+    check::fstab::ambiguous_device(&text, Path::new("/var/lib/mysql"));
+    restore::installed::parse(&text);
+}
+
+fn run_record(bytes: &[u8]) {
+    drop(serde_json::from_slice::<Record>(bytes));
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::Rng as _;
+    use proptest::test_runner::{RngAlgorithm, TestRng};
+
+    use super::*;
+
+    const ROUNDS: usize = 1_500;
+
+    /// What numbers, quotes and lengths go wrong at.
+    const WORDS: [&[u8]; 12] = [
+        b"",
+        b"\0",
+        b"-1",
+        b"18446744073709551615",
+        b"99999999999999999999",
+        b"../",
+        b"/",
+        b"%",
+        b"\"",
+        b"'",
+        b"\xff",
+        b"\n",
+    ];
+
+    fn damaged(target: &Target, random: &mut TestRng) -> Vec<u8> {
+        let pick = |random: &mut TestRng, from: usize| random.random_range(0..from.max(1));
+        let mut bytes = target.seeds[pick(random, target.seeds.len())].to_vec();
+        for _ in 0..=pick(random, 4) {
+            let at = pick(random, bytes.len() + 1).min(bytes.len());
+            let end = (at + pick(random, 24)).min(bytes.len());
+            match pick(random, 5) {
+                0 if at < bytes.len() => bytes[at] = random.random(),
+                1 => drop(bytes.drain(at..end)),
+                2 => bytes.truncate(at),
+                3 => drop(bytes.splice(at..at, bytes[at..end].to_vec())),
+                _ => drop(bytes.splice(at..end, WORDS[pick(random, WORDS.len())].iter().copied())),
+            }
+        }
+        bytes
+    }
+
+    #[test]
+    fn no_reader_panics_over_what_others_wrote() {
+        let mut random = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
+        for target in TARGETS {
+            for seed in target.seeds {
+                (target.read)(seed);
+            }
+            for _ in 0..ROUNDS {
+                let bytes = damaged(target, &mut random);
+                let read = std::panic::catch_unwind(|| (target.read)(&bytes));
+                assert!(read.is_ok(), "{} panics over {:?}", target.name, String::from_utf8_lossy(&bytes));
+            }
+        }
+    }
+}
