@@ -12,6 +12,7 @@ mod crowd;
 mod disk;
 mod ending;
 mod faults;
+mod filling;
 mod flush;
 mod host;
 mod instance;
