@@ -4,18 +4,21 @@
 use std::time::Duration;
 
 use crate::host::{self, run};
-use crate::live::{Live, Undo, expect, local, stored};
+use crate::live::{LOCAL, Live, Undo, expect, local, stored};
 use crate::support::Heartbeat;
 
 /// Lies on the origin, and is made after the snapshot.
 const FILLER: &str = "/var/lib/mysql/filler";
 
 fn fill(megabytes: u32) {
-    run(&[
-        "sh",
-        "-c",
-        &format!("head -c {megabytes}M /dev/urandom | dd of={FILLER} bs=1M oflag=append conv=notrunc,fsync"),
-    ]);
+    let count = format!("count={megabytes}");
+    run(&["dd", "if=/dev/zero", &format!("of={FILLER}"), "bs=1M", &count, "oflag=append", "conv=notrunc,fsync"]);
+}
+
+/// A configuration whose next copy takes its time: there is no earlier one whose files it could link.
+fn slow_copy(name: &str, room: &str) -> String {
+    run(&["rm", "-rf", &format!("{LOCAL}/local")]);
+    local(name, &format!("{room}bandwidth_limit = \"2MiB\"\n"))
 }
 
 fn emptied() -> Undo {
@@ -30,24 +33,23 @@ fn pool_used() -> f64 {
 #[test]
 fn a_snapshot_that_fills_up_costs_the_backup_and_no_write() {
     let rounds = if std::env::var("MYSNAP_SWEEP").as_deref() == Ok("whole") { 200 } else { 2 };
-    let before = stored();
     for round in 1..=rounds {
         let room = if host::is_thin() {
             format!("pool_give_up = \"{:.0}%\"\n", pool_used() + 4.0)
         } else {
             "snapshot_size = \"24MiB\"\n".to_owned()
         };
-        let config = local("filling", &format!("{room}bandwidth_limit = \"2MiB\"\n"));
+        let config = slow_copy("filling", &room);
         let _emptied = emptied();
         let heartbeat = Heartbeat::start();
         let mut live = Live::backup(&config);
         live.wait_for("copy");
-        fill(250);
+        fill(200);
         let ran = live.finish();
         let longest = heartbeat.longest();
         println!("round {round} of {rounds}: exit {}, longest gap between writes {longest:?}", ran.status);
         expect(&ran, 6, &["was given up", "the server is unharmed"]);
-        assert_eq!(stored(), before, "round {round}");
+        assert!(stored().is_empty(), "round {round}");
         host::assert_nothing_left();
         host::assert_writable();
     }
@@ -55,8 +57,7 @@ fn a_snapshot_that_fills_up_costs_the_backup_and_no_write() {
 
 #[test]
 fn a_snapshot_that_has_room_to_grow_keeps_up_with_the_writers() {
-    let config = local("growing", "snapshot_size = \"64MiB\"\nbandwidth_limit = \"2MiB\"\n");
-    let before = stored();
+    let config = slow_copy("growing", "snapshot_size = \"64MiB\"\n");
     let _emptied = emptied();
     let mut live = Live::start_logging("info", &config, &["backup", "local"]);
     live.wait_for("copy");
@@ -69,6 +70,6 @@ fn a_snapshot_that_has_room_to_grow_keeps_up_with_the_writers() {
     let grown = ran.stderr.contains("growing the store of vg0/data_mysnap_");
     assert_eq!(grown, !host::is_thin(), "{}", ran.stderr);
     assert!(!ran.stderr.contains("cannot grow"), "{}", ran.stderr);
-    assert_eq!(stored().len(), before.len() + 1);
+    assert_eq!(stored().len(), 1);
     host::assert_nothing_left();
 }

@@ -28,6 +28,7 @@ mod restore;
 mod rollback;
 mod server;
 mod snapshot;
+mod status;
 mod store;
 #[path = "../store/suite.rs"]
 mod suite;
