@@ -86,17 +86,23 @@ impl std::error::Error for Fault {
     }
 }
 
-/// A failure and the cleanups that failed after it.
+/// A failure, the cleanups that failed after it, and what is left where somebody has looked.
 #[derive(Debug)]
 pub struct Failure {
     cause: anyhow::Error,
     cleanup: Vec<anyhow::Error>,
+    left: Option<Vec<String>>,
 }
 
 impl Failure {
     /// Joins `cleanup` to `cause`; without cleanup errors the cause is returned as it is.
     pub fn join(cause: anyhow::Error, cleanup: Vec<anyhow::Error>) -> anyhow::Error {
-        if cleanup.is_empty() { cause } else { Self { cause, cleanup }.into() }
+        if cleanup.is_empty() { cause } else { Self { cause, cleanup, left: None }.into() }
+    }
+
+    /// `cause`, after which this is left: nothing, or what each line says.
+    pub fn leaving(cause: anyhow::Error, left: Vec<String>) -> anyhow::Error {
+        Self { cause, cleanup: Vec::new(), left: Some(left) }.into()
     }
 
     /// What could not be cleaned up.
@@ -119,7 +125,7 @@ impl std::error::Error for Failure {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         let cause: &(dyn std::error::Error + 'static) = &*self.cause;
         // The first message is already ours: go on below it, but keep a Fault findable.
-        if cause.is::<Fault>() { Some(cause) } else { cause.source() }
+        if cause.is::<Fault>() || cause.is::<Self>() { Some(cause) } else { cause.source() }
     }
 }
 
@@ -131,6 +137,11 @@ pub fn kind_of(error: &anyhow::Error) -> Option<Kind> {
 /// Every hint in the chain of `error`, outermost first.
 pub fn hints_of(error: &anyhow::Error) -> Vec<&str> {
     error.chain().filter_map(|cause| cause.downcast_ref::<Fault>()?.hint_text()).collect()
+}
+
+/// What is left after `error`, where somebody has looked.
+pub fn left_after(error: &anyhow::Error) -> Option<&[String]> {
+    error.chain().find_map(|cause| cause.downcast_ref::<Failure>()?.left.as_deref())
 }
 
 #[cfg(test)]
@@ -149,5 +160,11 @@ mod tests {
         assert!(text.contains("backup of job nightly failed"), "{text}");
         assert!(text.contains("vg0/x overflowed"), "{text}");
         assert!(text.contains("umount: busy"), "{text}");
+        assert_eq!(left_after(&joined), None);
+
+        let told = Failure::leaving(joined, vec!["a mount".to_owned()]);
+        assert_eq!((kind_of(&told), hints_of(&told).len()), (Some(Kind::Snapshot), 1));
+        assert_eq!(left_after(&told), Some(&["a mount".to_owned()][..]));
+        assert!(format!("{told:#}").contains("umount: busy"), "{told:#}");
     }
 }

@@ -5,7 +5,7 @@ use super::args::{BackupArgs, CheckArgs};
 use crate::backup::{self, Outcome};
 use crate::check::{self, Findings, Ground, Level, Request};
 use crate::config::{Job, SnapshotSize};
-use crate::fault::{Fault, Kind};
+use crate::fault::{Failure, Fault, Kind};
 use crate::recover;
 use crate::snapshot::{Limits, PoolRoom, StoreSize};
 use crate::sys::units::{Bytes, human_duration};
@@ -17,7 +17,7 @@ pub(super) fn backup(context: &Context<'_>, arguments: &BackupArgs) -> anyhow::R
     if arguments.dry_run {
         return dry_run(context, &request);
     }
-    let outcome = backup::backup(&request, context.output, context.cancel)?;
+    let outcome = backup::backup(&request, context.output, context.cancel).map_err(with_leftovers)?;
     context.output.result(&summary(&outcome, &request));
     context.output.result_event(&outcome.manifest)?;
     let Some(left) = outcome.cleanup else { return Ok(()) };
@@ -37,6 +37,14 @@ pub(super) fn check(context: &Context<'_>, arguments: &CheckArgs) -> anyhow::Res
         context.output.answer(&shown(&findings));
     }
     findings.into_result()
+}
+
+/// Looked at, not remembered: after a failed run people ask first what it left.
+fn with_leftovers(error: anyhow::Error) -> anyhow::Error {
+    match leftovers() {
+        Ok(left) => Failure::leaving(error, left),
+        Err(_) => error,
+    }
 }
 
 fn leftovers() -> anyhow::Result<Vec<String>> {

@@ -14,7 +14,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
 use super::args::EventFormat;
-use crate::fault::{Fault, Kind, hints_of};
+use crate::fault::{Fault, Kind, hints_of, left_after};
 use crate::run::events::{Event, Observer};
 use crate::sys::clock;
 use crate::sys::units::human_duration;
@@ -73,14 +73,25 @@ impl Output {
         Ok(())
     }
 
-    /// Prints an error with its causes, then what to check.
+    /// Prints an error with its causes, what is left where that is known, then what to check.
     pub fn error(&self, error: &anyhow::Error) {
         self.finish_bar();
-        let hints = hints_of(error);
+        let (hints, left) = (hints_of(error), left_after(error));
         if self.style == Style::Json {
-            Self::print(&serde_json::json!({ "event": "error", "error": chain(error), "hints": hints }).to_string());
+            let line = serde_json::json!({ "event": "error", "error": chain(error), "left": left, "hints": hints });
+            Self::print(&line.to_string());
         }
         Self::say(&format!("mysnap: error: {}", chain(error)));
+        match left {
+            Some([]) => Self::say("left: nothing; earlier backups are as they were"),
+            Some(left) => {
+                for text in left {
+                    Self::say(&format!("left: {text}"));
+                }
+                Self::say("hint: `mysnap recover` cleans up");
+            }
+            None => {}
+        }
         for hint in hints {
             Self::say(&format!("hint: {hint}"));
         }

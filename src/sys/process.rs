@@ -52,12 +52,16 @@ mod tests {
     #[test]
     fn another_process_is_seen_with_its_arguments_and_we_are_not() {
         let mut child = crate::sys::cmd::Call::new("sleep").arg("31.4159").start().unwrap();
-        let seen = others().unwrap();
-        let sleeper = seen.iter().find(|process| process.command.ends_with("sleep 31.4159"));
-        assert_eq!(sleeper.map(|process| process.name.as_str()), Some("sleep"));
-        assert!(seen.iter().all(|process| process.pid != Pid::this()));
+        // For a moment after its start a program has no arguments yet.
+        let sleeper = crate::sys::retry::until(std::time::Duration::from_secs(10), || {
+            let seen = others().unwrap();
+            assert!(seen.iter().all(|process| process.pid != Pid::this()));
+            seen.into_iter().find(|process| process.command.ends_with("sleep 31.4159")).ok_or("it is not seen")
+        });
+        let sleeper = sleeper.unwrap();
+        assert_eq!(sleeper.name, "sleep");
         assert!(!child.has_ended());
-        nix::sys::signal::kill(sleeper.unwrap().pid, nix::sys::signal::Signal::SIGKILL).unwrap();
+        nix::sys::signal::kill(sleeper.pid, nix::sys::signal::Signal::SIGKILL).unwrap();
         drop(child.wait());
     }
 }

@@ -36,6 +36,9 @@ pub fn fails(config: &str, status: i32, words: &[&str]) -> Ran {
     expect(&ran, status, words);
     assert_eq!(stored(), before, "a failed run must not be listed");
     host::assert_nothing_left();
+    if status > 2 {
+        expect(&ran, status, &["left: nothing; earlier backups are as they were"]);
+    }
     ran
 }
 
