@@ -1,8 +1,9 @@
 //! Every outside step of a verb goes wrong, one at a time; afterwards an observer who knows nothing
 //! of mysnap looks whether the invariants hold.
 //!
-//! `MYSNAP_SWEEP=whole` takes each step with each fault; otherwise each kind of step is taken once,
-//! the faults in turn. The program is a build with the feature `failpoints`.
+//! `MYSNAP_SWEEP=whole` takes each step with each fault. Otherwise each kind of step is taken once,
+//! with faults that end the run soon, in turn; and where writers wait for the run, it hangs and is
+//! stopped too. The program is a build with the feature `failpoints`.
 
 use std::collections::BTreeSet;
 use std::io::Write as _;
@@ -19,7 +20,11 @@ use crate::pulse::Pulse;
 
 const PROGRAM: &str = "/usr/local/bin/mysnap-failpoints";
 const LIST: &str = "/run/mysnap-steps";
-const FAULTS: [&str; 5] = ["error", "hang", "term", "kill", "stop"];
+const FAULTS: [&str; 5] = ["error", "term", "kill", "hang", "stop"];
+/// Those of them that end a run soon.
+const ENDING: &[&str] = &["error", "term", "kill"];
+/// LVM's command under the lock is the last of these; the one before makes the store.
+const SNAPSHOT_COMMANDS: &str = "main run lvc";
 /// The default `max_stall`, and a second that the server's timeouts are rounded up by.
 const STALL: Duration = Duration::from_secs(6);
 /// Longer than any stall that is allowed.
@@ -102,8 +107,11 @@ fn points(steps: &[String]) -> Vec<Point> {
     }
     let kind = |step: &str| step.split('#').next().unwrap().to_owned();
     let mut seen = BTreeSet::new();
-    let first_of_kind = steady.into_iter().filter(|step| seen.insert(kind(step)));
-    first_of_kind.zip(FAULTS.into_iter().cycle()).map(|(step, fault)| Point { step: step.clone(), fault }).collect()
+    let first_of_kind: Vec<&String> = steady.into_iter().filter(|step| seen.insert(kind(step))).collect();
+    let held = first_of_kind.iter().rfind(|step| step.starts_with(SNAPSHOT_COMMANDS)).into_iter();
+    let waited_for = held.flat_map(|step| ["hang", "stop"].map(|fault| (*step, fault)));
+    let all = first_of_kind.iter().zip(ENDING.iter().copied().cycle()).chain(waited_for);
+    all.map(|(step, fault)| Point { step: (*step).clone(), fault }).collect()
 }
 
 /// Runs with the fault; what it said, and whether it came to the step.
