@@ -118,7 +118,7 @@ fn refuse_occupied(ground: &Ground, replace: bool) -> anyhow::Result<()> {
 }
 
 /// InnoDB of MySQL looks for no tablespaces in a data directory whose name begins with a dot, and can't
-/// recover there (`docs/facts.md`, Restored servers).
+/// recover there (`docs/facts.md`, the way back).
 fn refuse_hidden(ground: &Ground, flavour: Flavour) -> anyhow::Result<()> {
     let hidden = ground.path.file_name().is_some_and(|name| name.as_bytes().starts_with(b"."));
     if !hidden || !ground.root.is_datadir() || flavour == Flavour::MariaDb {

@@ -24,6 +24,7 @@ mod partition;
 mod places;
 mod preflight;
 mod pulse;
+mod remote;
 mod restore;
 mod rollback;
 mod server;

@@ -108,10 +108,10 @@ fn points(steps: &[String]) -> Vec<Point> {
     let kind = |step: &str| step.split('#').next().unwrap().to_owned();
     let mut seen = BTreeSet::new();
     let first_of_kind: Vec<&String> = steady.into_iter().filter(|step| seen.insert(kind(step))).collect();
-    let held = first_of_kind.iter().rfind(|step| step.starts_with(SNAPSHOT_COMMANDS)).into_iter();
-    let waited_for = held.flat_map(|step| ["hang", "stop"].map(|fault| (*step, fault)));
-    let all = first_of_kind.iter().zip(ENDING.iter().copied().cycle()).chain(waited_for);
-    all.map(|(step, fault)| Point { step: (*step).clone(), fault }).collect()
+    let held = first_of_kind.iter().rfind(|step| step.starts_with(SNAPSHOT_COMMANDS)).copied();
+    let waited_for = held.into_iter().flat_map(|step| ["hang", "stop"].map(|fault| (step, fault)));
+    let all = first_of_kind.into_iter().zip(ENDING.iter().copied().cycle()).chain(waited_for);
+    all.map(|(step, fault)| Point { step: step.clone(), fault }).collect()
 }
 
 /// Runs with the fault; what it said, and whether it came to the step.

@@ -1,0 +1,57 @@
+//! The other node fails in the middle of a copy: earlier generations stay whole, and the next run
+//! takes over what arrived.
+
+use crate::host::{self, Ran, mysnap_ok, node2, on_node2, run};
+use crate::live::{Live, Undo, expect, until};
+
+const AT: &str = "/srv/remote";
+
+/// What is at the other node: backups and what is unfinished.
+fn there() -> Vec<String> {
+    on_node2(&format!("ls -A {AT}/local")).lines().map(str::to_owned).collect()
+}
+
+/// A backup during whose copy `fault` happens.
+fn hit(config: &str, fault: impl FnOnce()) -> Ran {
+    let mut live = Live::backup(config);
+    live.wait_for("copy");
+    let arrived = || on_node2(&format!("du -cm {AT}/local/.unfinished-* 2>/dev/null | tail -n 1 | cut -f 1"));
+    until("data at the other node", || arrived().trim().parse::<u32>().is_ok_and(|megabytes| megabytes > 3));
+    fault();
+    live.finish()
+}
+
+#[test]
+fn another_node_that_fails_in_the_middle_of_a_copy_costs_that_run_alone() {
+    on_node2(&format!("umount -q {AT}; mkdir -p {AT} && mount -t tmpfs -o size=300m,mode=0700 none {AT}"));
+    let _gone = Undo::with(&format!("ssh {} umount {AT}", node2()));
+    let slow = "bandwidth_limit = \"4MiB\"\n";
+    let job = |more: &str| format!("[job.local]\nto = \"root@{}:{AT}\"\nretries = 1\n{more}", node2());
+    let config = host::configure("remote", &job(slow));
+
+    let ran = hit(&config, || drop(on_node2("pkill -KILL -x rsync")));
+    expect(&ran, 7, &["left: nothing"]);
+    assert!(there().iter().all(|name| name.starts_with(".unfinished-")), "{:?}", there());
+    host::assert_nothing_left();
+
+    let quick = host::configure("remote-quick", &job(""));
+    mysnap_ok(&["--config", &quick, "backup", "local"]);
+    let good = there();
+    assert!(good.len() == 1 && !good[0].starts_with('.'), "what arrived before is taken over: {good:?}");
+
+    // Everything changes, or there would be little to copy.
+    run(&["sh", "-c", "dd if=/dev/urandom of=/var/lib/mysql/changed bs=1M count=40 conv=fsync 2>&1"]);
+    let _small = Undo::with("rm -f /var/lib/mysql/changed");
+    let ran = hit(&config, || drop(on_node2(&format!("dd if=/dev/zero of={AT}/other bs=1M || true"))));
+    expect(&ran, 7, &["make room there"]);
+    on_node2(&format!("rm {AT}/other"));
+    let ran = hit(&config, || drop(host::try_run(&["pkill", "-KILL", "-x", "ssh"])));
+    expect(&ran, 7, &["left: nothing"]);
+    host::assert_nothing_left();
+
+    mysnap_ok(&["--config", &quick, "verify", &good[0]]);
+    mysnap_ok(&["--config", &quick, "backup", "local"]);
+    let names = there();
+    assert!(names.len() == 2 && names.contains(&good[0]) && !names.iter().any(|n| n.starts_with('.')), "{names:?}");
+    mysnap_ok(&["--config", &quick, "verify", "latest"]);
+}
