@@ -5,14 +5,14 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use serde_json::{Value, json};
 
-use crate::ground::{CONFIGURATION, DESTINATION, Ground, manifest, run};
+use crate::ground::{self, CONFIGURATION, DESTINATION, Ground, manifest, run};
 
 const MOUNT: &str = "/run/bench-snapshot";
 const MEBIBYTE: f64 = 1_048_576.0;
 
 /// One copy by each program, of one snapshot, to one disk. A copy ends when it is on the disk.
 pub fn measure(ground: &Ground) -> anyhow::Result<Vec<Value>> {
-    ground.tidy()?;
+    ground::tidy()?;
     forget_what_was_read()?;
     run(&["mysnap", "--config", CONFIGURATION, "backup", "bench", "--keep-snapshot"])?;
     let manifest = manifest()?;

@@ -68,17 +68,17 @@ impl Ground {
     pub fn position_query(&self) -> &'static str {
         if self.is_mariadb { "SHOW MASTER STATUS" } else { "SHOW BINARY LOG STATUS" }
     }
+}
 
-    /// Brings the ground back to where it was: no backups, no binary logs of earlier rounds, nothing
-    /// left to write out.
-    pub fn tidy(&self) -> anyhow::Result<()> {
-        let mut session = session()?;
-        session.query_drop("FLUSH BINARY LOGS")?;
-        session.query_drop("PURGE BINARY LOGS BEFORE NOW()")?;
-        run(&["find", DESTINATION, "-mindepth", "1", "-delete"])?;
-        run(&["sync"])?;
-        run(&["udevadm", "settle"]).map(drop)
-    }
+/// Brings the ground back to where it was: no backups, no binary logs of earlier rounds, nothing
+/// left to write out.
+pub fn tidy() -> anyhow::Result<()> {
+    let mut session = session()?;
+    session.query_drop("FLUSH BINARY LOGS")?;
+    session.query_drop("PURGE BINARY LOGS BEFORE NOW()")?;
+    run(&["find", DESTINATION, "-mindepth", "1", "-delete"])?;
+    run(&["sync"])?;
+    run(&["udevadm", "settle"]).map(drop)
 }
 
 fn configure() -> anyhow::Result<()> {

@@ -50,7 +50,7 @@ fn main() -> anyhow::Result<()> {
 
 /// One way, once, while everybody writes.
 fn measured(ground: &Ground, way: Way) -> anyhow::Result<serde_json::Value> {
-    ground.tidy()?;
+    ground::tidy()?;
     let writers = Writers::start()?;
     let began = Instant::now();
     let taken = way.take(ground, &writers);

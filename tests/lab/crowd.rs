@@ -14,7 +14,7 @@ use crate::live::{Live, Undo, expect, local, until};
 const CLIENTS: usize = 200;
 /// The largest stall that the default budget allows, and what two hundred clients on an emulated
 /// guest add to it.
-const STALL: Duration = Duration::from_millis(8000);
+const STALL: Duration = Duration::from_secs(8);
 /// How long each waits between two statements: an emulated guest answers no more.
 const THINK: Duration = Duration::from_secs(4);
 

@@ -285,7 +285,7 @@ fn a_destination_that_is_exchanged_during_the_copy_gets_no_backup() {
     let config = local("exchanged", "bandwidth_limit = \"16MiB\"\n");
     let mut run = Live::backup(&config);
     run.wait_for("copy");
-    let (job, aside) = (format!("{}/local", LOCAL), format!("{}/aside", LOCAL));
+    let (job, aside) = (format!("{LOCAL}/local"), format!("{LOCAL}/aside"));
     let _back = Undo::with(&format!("rm -rf {job} /srv/bait && mv {aside} {job}"));
     host::run(&["mv", &job, &aside]);
     host::run(&["sh", "-c", &format!("mkdir /srv/bait && ln -s /srv/bait {job}")]);

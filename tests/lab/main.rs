@@ -6,6 +6,25 @@
 //! on it, credentials of the least-privilege account in `/etc/mysnap/mysnap.cnf`, the demo data,
 //! an empty disk `/dev/vdc`, and a second guest named by `MYSNAP_NODE2` with root's ssh.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    clippy::explicit_write,
+    reason = "figures belong in the log of a run"
+)]
+#![allow(clippy::unused_self, reason = "what is not used holds what the test stands on")]
+#![allow(
+    clippy::redundant_closure_for_method_calls,
+    reason = "a method of `Held<'_>` is no function for every lifetime"
+)]
+
 mod backup;
 mod canary;
 mod crowd;

@@ -186,12 +186,12 @@ fn mysql_recovers_in_no_data_directory_whose_name_begins_with_a_dot() {
     let refused = restored(&hidden);
     assert_eq!(refused.status, 3, "{}", refused.stderr);
     assert!(refused.stderr.contains("its name begins with a dot"), "{}", refused.stderr);
-    std::fs::rename(&plain, &hidden).unwrap();
+    run(&["mv", text(&plain), text(&hidden)]);
     let mut trial = Trial::start(&hidden);
     trial.ask("SELECT 1").unwrap_err();
     assert!(trial.log().contains("Data Dictionary initialization failed"), "{}", trial.log());
     drop(trial);
-    std::fs::rename(&hidden, &plain).unwrap();
+    run(&["mv", text(&hidden), text(&plain)]);
     assert_eq!(start_and_count(&plain), 3);
 }
 

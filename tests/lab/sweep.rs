@@ -65,7 +65,7 @@ fn sweep(name: &str, verb: &mut dyn Ready) {
         let (ran, reached) = hit(&verb.arguments(), point);
         let objections = if reached { objections(verb, point, &ran, &pulse) } else { Vec::new() };
         missed += u32::from(!reached);
-        let said = if !reached { "not reached".to_owned() } else { format!("exit {}", ran.status) };
+        let said = if reached { format!("exit {}", ran.status) } else { "not reached".to_owned() };
         tell(&format!("{name}: {point}: {said}, {:.1} s", began.elapsed().as_secs_f64()));
         for objection in objections {
             tell(&format!("  FAILED: {objection}\n  it said: {}", ran.stderr.trim()));

@@ -112,7 +112,7 @@ fn a_closure_may_use_the_whole_budget() {
     let mut session = session();
     for mode in modes(&session) {
         for seconds in [1, 3] {
-            let quiet = Duration::from_secs(seconds) - Duration::from_millis(400);
+            let quiet = Duration::from_secs(seconds).saturating_sub(Duration::from_millis(400));
             hold(&mut session, mode, seconds, |held| {
                 std::thread::sleep(quiet.saturating_sub(Duration::from_secs(seconds).saturating_sub(held.remaining())));
                 Ok(())

@@ -131,7 +131,7 @@ fn points(calls: usize) -> Vec<(usize, &'static str)> {
     }
     // Not a multiple of the number of signals, so that each comes up.
     let stride = (all.len() / SHORT_POINTS).max(1);
-    all.into_iter().step_by(if stride.is_multiple_of(SIGNALS.len()) { stride + 1 } else { stride }).collect()
+    all.into_iter().step_by(if stride % SIGNALS.len() == 0 { stride + 1 } else { stride }).collect()
 }
 
 fn sweep(scratch: &Scratch, what: &str, hit: impl Fn(&str)) {

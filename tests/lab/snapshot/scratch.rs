@@ -157,7 +157,7 @@ impl Scratch {
             SnapshotKind::Thin => "/dev/mapper/scratch--vg-pool-tpool".into(),
         };
         let status = run(&["dmsetup", "status", &device.to_string_lossy()]);
-        let used = status.split_whitespace().filter(|word| word.contains('/')).next_back();
+        let used = status.split_whitespace().rfind(|word| word.contains('/'));
         used.unwrap_or_else(|| panic!("{status}")).to_owned()
     }
 
@@ -196,7 +196,7 @@ pub fn new_run() -> RunId {
 /// Makes a logical volume that only looks like ours, or is meant to be in the way.
 pub fn make_foreign(name: &str, tags: &[&str]) -> Volume {
     let mut argv = vec!["lvcreate", "-q", "-y", "-Wn", "-L", "4m", "-n", name];
-    tags.iter().for_each(|tag| argv.extend(["--addtag", tag]));
+    argv.extend(tags.iter().flat_map(|tag| ["--addtag", tag]));
     argv.push(GROUP);
     run(&argv);
     lvm::volume(&format!("{GROUP}/{name}").parse().unwrap()).unwrap().unwrap()
