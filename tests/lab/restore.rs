@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use mysnap::id::RunId;
@@ -10,8 +11,14 @@ use mysql::prelude::Queryable as _;
 use crate::disk::Disk;
 use crate::host::{self, mysnap, mysnap_ok, on_node2, run};
 
-/// A backup of the server here, on the second node; its configuration and its id.
+/// A backup of the server here, on the second node; its configuration and its id. One is enough for
+/// all tests: none changes it.
 fn backed_up() -> (String, RunId) {
+    static ONE: OnceLock<(String, RunId)> = OnceLock::new();
+    ONE.get_or_init(back_up).clone()
+}
+
+fn back_up() -> (String, RunId) {
     let mut server = host::root();
     for statement in [
         "CREATE DATABASE IF NOT EXISTS come_back",
@@ -20,9 +27,9 @@ fn backed_up() -> (String, RunId) {
     ] {
         server.query_drop(statement).unwrap();
     }
-    let to = format!("[job.nightly]\nto = \"root@{}:/srv/backup\"\n", host::node2());
+    let to = format!("[job.nightly]\nto = \"root@{}:/srv/to-restore\"\n", host::node2());
     let config = host::configure("restore", &to);
-    on_node2("rm -rf /srv/backup && mkdir -p -m 0700 /srv/backup");
+    on_node2("rm -rf /srv/to-restore && mkdir -p -m 0700 /srv/to-restore");
     mysnap_ok(&["--config", &config, "backup", "nightly"]);
     let shown: serde_json::Value =
         serde_json::from_str(&mysnap_ok(&["--config", &config, "show", "latest", "--json"])).unwrap();
