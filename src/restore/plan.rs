@@ -121,7 +121,7 @@ fn refuse_occupied(ground: &Ground, replace: bool) -> anyhow::Result<()> {
 /// recover there (`docs/facts.md`, the way back).
 fn refuse_hidden(ground: &Ground, flavour: Flavour) -> anyhow::Result<()> {
     let hidden = ground.path.file_name().is_some_and(|name| name.as_bytes().starts_with(b"."));
-    if !hidden || !ground.root.is_datadir() || flavour == Flavour::MariaDb {
+    if !hidden || !ground.root.is_datadir() || flavour.is_mariadb() {
         return Ok(());
     }
     let message = format!("{flavour} can't recover in {}: its name begins with a dot", ground.path.display());

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use crate::host::{self, run};
-use crate::live::{LOCAL, Live, Undo, expect, local, stored};
+use crate::live::{Live, Undo, expect, forget_stored, local, stored};
 use crate::support::Heartbeat;
 
 /// Lies on the origin, and is made after the snapshot.
@@ -17,7 +17,7 @@ fn fill(megabytes: u32) {
 
 /// A configuration whose next copy takes its time: there is no earlier one whose files it could link.
 fn slow_copy(name: &str, room: &str) -> String {
-    run(&["rm", "-rf", &format!("{LOCAL}/local")]);
+    forget_stored();
     local(name, &format!("{room}bandwidth_limit = \"2MiB\"\n"))
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use mysnap::sys::retry;
 
 use crate::host::{self, mysnap, mysnap_ok, run, try_run};
-use crate::live::{LOCAL, Undo, expect, local, stored};
+use crate::live::{Undo, expect, forget_stored, local, stored};
 
 const HOME: &str = "/srv/second";
 
@@ -97,5 +97,5 @@ fn a_server_that_is_not_the_one_of_the_earlier_backups_is_refused_until_it_is_to
     mysnap_ok(&["--config", &config, "backup", "local"]);
     host::assert_nothing_left();
     // What the other tests find is of their server again.
-    run(&["rm", "-rf", &format!("{LOCAL}/local")]);
+    forget_stored();
 }

@@ -21,6 +21,11 @@ pub fn local(name: &str, extra: &str) -> String {
     host::configure(name, &format!("[job.local]\nto = \"{LOCAL}\"\n{tries}{extra}"))
 }
 
+/// Removes what is stored of the job `local`.
+pub fn forget_stored() {
+    run(&["rm", "-rf", &format!("{LOCAL}/local")]);
+}
+
 /// The backups that are there, as a stranger who looks at the directory sees them.
 pub fn stored() -> Vec<String> {
     let listed = run(&["find", LOCAL, "-mindepth", "2", "-maxdepth", "2", "-type", "d", "-name", "[!.]*"]);

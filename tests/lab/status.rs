@@ -3,7 +3,7 @@
 use nix::sys::signal::Signal;
 
 use crate::host::{self, Ran, mysnap, mysnap_ok, run};
-use crate::live::{LOCAL, Live, Undo, expect, local};
+use crate::live::{Live, Undo, expect, forget_stored, local};
 
 fn status(config: &str) -> Ran {
     mysnap(&["--config", config, "status"])
@@ -11,7 +11,7 @@ fn status(config: &str) -> Ran {
 
 #[test]
 fn status_tells_of_age_of_runs_of_leftovers_and_of_what_cannot_be_known() {
-    run(&["rm", "-rf", &format!("{LOCAL}/local")]);
+    forget_stored();
     let config = local("status", "bandwidth_limit = \"4MiB\"\nmax_age = \"10min\"\n");
     expect(&status(&config), 2, &["mysnap CRITICAL: job local: no good backup in", "-> mysnap backup local"]);
 
