@@ -86,12 +86,21 @@ impl std::error::Error for Fault {
     }
 }
 
+/// Something that a run left, and what a person does about it where the text does not say so.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Leftover {
+    /// What it is.
+    pub text: String,
+    /// What to do.
+    pub remedy: Option<&'static str>,
+}
+
 /// A failure, the cleanups that failed after it, and what is left where somebody has looked.
 #[derive(Debug)]
 pub struct Failure {
     cause: anyhow::Error,
     cleanup: Vec<anyhow::Error>,
-    left: Option<Vec<String>>,
+    left: Option<Vec<Leftover>>,
 }
 
 impl Failure {
@@ -100,8 +109,8 @@ impl Failure {
         if cleanup.is_empty() { cause } else { Self { cause, cleanup, left: None }.into() }
     }
 
-    /// `cause`, after which this is left: nothing, or what each line says.
-    pub fn leaving(cause: anyhow::Error, left: Vec<String>) -> anyhow::Error {
+    /// `cause`, after which this is left; perhaps nothing.
+    pub fn leaving(cause: anyhow::Error, left: Vec<Leftover>) -> anyhow::Error {
         Self { cause, cleanup: Vec::new(), left: Some(left) }.into()
     }
 
@@ -140,7 +149,7 @@ pub fn hints_of(error: &anyhow::Error) -> Vec<&str> {
 }
 
 /// What is left after `error`, where somebody has looked.
-pub fn left_after(error: &anyhow::Error) -> Option<&[String]> {
+pub fn left_after(error: &anyhow::Error) -> Option<&[Leftover]> {
     error.chain().find_map(|cause| cause.downcast_ref::<Failure>()?.left.as_deref())
 }
 
@@ -162,9 +171,10 @@ mod tests {
         assert!(text.contains("umount: busy"), "{text}");
         assert_eq!(left_after(&joined), None);
 
-        let told = Failure::leaving(joined, vec!["a mount".to_owned()]);
+        let mount = Leftover { text: "a mount".to_owned(), remedy: None };
+        let told = Failure::leaving(joined, vec![mount.clone()]);
         assert_eq!((kind_of(&told), hints_of(&told).len()), (Some(Kind::Snapshot), 1));
-        assert_eq!(left_after(&told), Some(&["a mount".to_owned()][..]));
+        assert_eq!(left_after(&told), Some(&[mount][..]));
         assert!(format!("{told:#}").contains("umount: busy"), "{told:#}");
     }
 }

@@ -5,7 +5,7 @@ use super::args::{BackupArgs, CheckArgs};
 use crate::backup::{self, Outcome};
 use crate::check::{self, Findings, Ground, Level, Request};
 use crate::config::{Job, SnapshotSize};
-use crate::fault::{Failure, Fault, Kind};
+use crate::fault::{Failure, Fault, Kind, Leftover};
 use crate::recover;
 use crate::snapshot::{Limits, PoolRoom, StoreSize};
 use crate::sys::units::{Bytes, human_duration};
@@ -28,9 +28,9 @@ pub(super) fn backup(context: &Context<'_>, arguments: &BackupArgs) -> anyhow::R
 pub(super) fn check(context: &Context<'_>, arguments: &CheckArgs) -> anyhow::Result<()> {
     let request = request(context.config()?.job(&arguments.job)?);
     let (_, mut findings) = survey(context, &request)?;
-    findings.attempt("leftovers", leftovers()).into_iter().flatten().for_each(|text| {
-        findings.warn("leftovers", text, "`mysnap recover` removes it; so does the next run");
-    });
+    for Leftover { text, remedy } in findings.attempt("leftovers", leftovers()).into_iter().flatten() {
+        findings.warn("leftovers", text, remedy.unwrap_or("the next run does not touch it"));
+    }
     if arguments.json {
         context.output.answer_json(&findings)?;
     } else {
@@ -47,11 +47,8 @@ fn with_leftovers(error: anyhow::Error) -> anyhow::Error {
     }
 }
 
-fn leftovers() -> anyhow::Result<Vec<String>> {
-    let plan = recover::plan()?;
-    let steps = plan.steps.iter().map(recover::Step::describe);
-    let unrecorded = plan.unrecorded.iter().map(|v| format!("volume {v} carries our tag and no record"));
-    Ok(steps.chain(unrecorded).chain(plan.interrupted.iter().cloned()).collect())
+fn leftovers() -> anyhow::Result<Vec<Leftover>> {
+    Ok(recover::plan()?.left())
 }
 
 fn survey(context: &Context<'_>, request: &Request) -> anyhow::Result<(Option<Ground>, Findings)> {

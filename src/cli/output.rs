@@ -76,21 +76,22 @@ impl Output {
     /// Prints an error with its causes, what is left where that is known, then what to check.
     pub fn error(&self, error: &anyhow::Error) {
         self.finish_bar();
-        let (hints, left) = (hints_of(error), left_after(error));
+        let mut hints = hints_of(error);
+        let left = left_after(error);
+        for remedy in left.into_iter().flatten().filter_map(|left| left.remedy) {
+            if !hints.contains(&remedy) {
+                hints.push(remedy);
+            }
+        }
+        let texts: Option<Vec<&str>> = left.map(|left| left.iter().map(|left| left.text.as_str()).collect());
         if self.style == Style::Json {
-            let line = serde_json::json!({ "event": "error", "error": chain(error), "left": left, "hints": hints });
+            let line = serde_json::json!({ "event": "error", "error": chain(error), "left": texts, "hints": hints });
             Self::print(&line.to_string());
         }
         Self::say(&format!("mysnap: error: {}", chain(error)));
-        match left {
+        match texts.as_deref() {
             Some([]) => Self::say("left: nothing; earlier backups are as they were"),
-            Some(left) => {
-                for text in left {
-                    Self::say(&format!("left: {text}"));
-                }
-                Self::say("hint: `mysnap recover` cleans up");
-            }
-            None => {}
+            left => left.into_iter().flatten().for_each(|text| Self::say(&format!("left: {text}"))),
         }
         for hint in hints {
             Self::say(&format!("hint: {hint}"));

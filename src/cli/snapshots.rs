@@ -18,9 +18,7 @@ pub(super) fn recover(context: &Context<'_>, arguments: &RecoverArgs) -> anyhow:
         return Ok(());
     }
     let plan = recover::plan()?;
-    let mut lines: Vec<String> = plan.steps.iter().map(recover::Step::describe).collect();
-    lines.extend(plan.unrecorded.iter().map(|volume| format!("leave {volume} alone: it has no record")));
-    lines.extend(plan.interrupted);
+    let lines: Vec<String> = plan.left().into_iter().map(|left| left.text).collect();
     context.output.answer(&if lines.is_empty() { "nothing to do".to_owned() } else { lines.join("\n") });
     Ok(())
 }

@@ -9,7 +9,7 @@ mod programs;
 
 use serde::Serialize;
 
-use crate::fault::{Failure, Fault, Kind};
+use crate::fault::{Failure, Fault, Kind, Leftover};
 use crate::id::RunId;
 use crate::lvm::{self, LvRef, Volume};
 use crate::run::events::{Event, Observer};
@@ -168,6 +168,23 @@ impl Plan {
         self.steps.is_empty()
     }
 
+    /// All of it in words, with what a person does about each.
+    pub fn left(&self) -> Vec<Leftover> {
+        let remedy = Some("`mysnap recover` removes what a dead run left; so does the next run");
+        let steps = self.steps.iter().map(|step| Leftover { text: step.describe(), remedy });
+        steps.chain(self.left_to_people()).collect()
+    }
+
+    /// What recovering does not touch.
+    pub fn left_to_people(&self) -> impl Iterator<Item = Leftover> {
+        let unrecorded = self.unrecorded.iter().map(|volume| Leftover {
+            text: format!("volume {volume} carries our tag and no run of this host knows it; it is left alone"),
+            remedy: Some("`mysnap snapshots` shows it, `mysnap release` removes it"),
+        });
+        let interrupted = self.interrupted.iter().map(|text| Leftover { text: text.clone(), remedy: None });
+        unrecorded.chain(interrupted)
+    }
+
     /// Does it. One step that fails does not keep the others from being done.
     pub fn execute(self, observer: &dyn Observer) -> anyhow::Result<()> {
         let mut failed = Vec::new();
@@ -212,13 +229,9 @@ impl Plan {
 pub fn recover(observer: &dyn Observer) -> anyhow::Result<()> {
     let runs = Runs::look()?;
     let plan = runs.outlive_programs().and_then(|()| runs.plan())?;
-    for volume in &plan.unrecorded {
-        observer.warn(format!(
-            "volume {volume} carries our tag and no run of this host knows it; it is left alone: \
-             look at it with `mysnap snapshots`, remove it with `mysnap release`"
-        ));
+    for Leftover { text, remedy } in plan.left_to_people() {
+        observer.warn(remedy.map_or_else(|| text.clone(), |remedy| format!("{text}; {remedy}")));
     }
-    plan.interrupted.iter().for_each(|text| observer.warn(text));
     if plan.is_empty() {
         return Ok(());
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::host::{self, run};
 use crate::live::{Live, Undo, expect, forget_stored, local, stored};
-use crate::support::Heartbeat;
+use crate::pulse::Pulse;
 
 /// Lies on the origin, and is made after the snapshot.
 const FILLER: &str = "/var/lib/mysql/filler";
@@ -41,7 +41,7 @@ fn a_snapshot_that_fills_up_costs_the_backup_and_no_write() {
         };
         let config = slow_copy("filling", &room);
         let _emptied = emptied();
-        let heartbeat = Heartbeat::start();
+        let heartbeat = Pulse::start();
         let mut live = Live::backup(&config);
         live.wait_for("copy");
         fill(200);

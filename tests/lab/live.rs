@@ -14,11 +14,20 @@ use crate::host::{self, Ran, run, try_run};
 /// A destination on this host, on a disk other than the server's.
 pub const LOCAL: &str = "/srv/local";
 
-/// A configuration with the job `local`, which goes to [`LOCAL`]; its path.
+/// The default budget, for a test of what writers wait at most.
+pub const DEFAULT_STALL: &str = "max_stall = \"5s\"\n";
+
+/// A configuration with the job `local`, which goes to [`LOCAL`]; its path. Unless `extra` says
+/// otherwise it tries once, with a budget that is not what ends the hold, however slow the guest.
 pub fn local(name: &str, extra: &str) -> String {
     run(&["mkdir", "-p", "-m", "0700", LOCAL]);
-    let tries = if extra.contains("retries") { "" } else { "retries = 1\n" };
-    host::configure(name, &format!("[job.local]\nto = \"{LOCAL}\"\n{tries}{extra}"))
+    let mut job = format!("[job.local]\nto = \"{LOCAL}\"\n");
+    for (key, line) in [("retries", "retries = 1\n"), ("max_stall", "max_stall = \"30s\"\n")] {
+        if !extra.contains(key) {
+            job.push_str(line);
+        }
+    }
+    host::configure(name, &(job + extra))
 }
 
 /// Removes what is stored of the job `local`.

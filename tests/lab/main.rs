@@ -48,6 +48,7 @@ mod restore;
 mod rollback;
 mod server;
 mod snapshot;
+mod stalls;
 mod status;
 mod store;
 #[path = "../store/suite.rs"]

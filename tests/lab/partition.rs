@@ -6,18 +6,19 @@ use std::time::{Duration, Instant};
 use mysql::prelude::Queryable as _;
 
 use crate::host::{self, run};
-use crate::live::{BeforeSnapshot, Halt, Live, Undo, expect, local, stored};
-use crate::support::Heartbeat;
+use crate::live::{BeforeSnapshot, DEFAULT_STALL, Halt, Live, Undo, expect, local, stored};
+use crate::pulse::Pulse;
 
 /// What writers may wait: the budget, a second for the server's whole seconds, and what an emulated
 /// guest adds.
 const STALL: Duration = Duration::from_millis(6500);
 /// What a run may take from the cut on.
 const BOUND: Duration = Duration::from_secs(60);
-const RULES: &str = "/run/mysnap-test-cut.nft";
+/// What cuts the network when `nft -f` reads it.
+pub const RULES: &str = "/run/mysnap-test-cut.nft";
 
 /// Packets to and from the server's port are dropped from the moment that `nft -f RULES` is run.
-fn ready_to_cut() -> Undo {
+pub fn ready_to_cut() -> Undo {
     let port: u16 = host::root().query_first("SELECT @@port").unwrap().unwrap();
     let rules = format!(
         "add rule inet mysnap_test cut tcp dport {port} drop\nadd rule inet mysnap_test cut tcp sport {port} drop\n"
@@ -30,8 +31,9 @@ fn ready_to_cut() -> Undo {
     back
 }
 
-fn over_tcp(name: &str) -> String {
-    local(name, "[server]\nhost = \"127.0.0.1\"\n")
+/// The job, with the server reached over TCP.
+pub fn over_tcp(name: &str) -> String {
+    local(name, &format!("{DEFAULT_STALL}[server]\nhost = \"127.0.0.1\"\n"))
 }
 
 #[test]
@@ -39,7 +41,7 @@ fn a_network_cut_under_the_lock_stalls_writers_for_a_bounded_time_and_fails_the_
     let _back = ready_to_cut();
     let config = over_tcp("cut");
     let before = stored();
-    let heartbeat = Heartbeat::start();
+    let heartbeat = Pulse::start();
     let cut = BeforeSnapshot::runs(&format!("nft -f {RULES}"));
     let mut live = Live::backup(&config);
     live.wait_for("hold");
@@ -63,7 +65,7 @@ fn a_network_that_comes_back_too_late_does_not_make_the_snapshot_good() {
     let config = over_tcp("late");
     let before = stored();
     let halt = Halt::new();
-    let heartbeat = Heartbeat::start();
+    let heartbeat = Pulse::start();
     let live = Live::backup(&config);
     halt.reached();
     run(&["nft", "-f", RULES]);

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use mysql::prelude::Queryable as _;
 
-use crate::host;
+use crate::support::admin;
 
 /// The writer; it ends when this is dropped.
 pub struct Pulse {
@@ -49,7 +49,7 @@ impl Shared {
 impl Pulse {
     /// Starts writing.
     pub fn start() -> Self {
-        let mut connection = host::root();
+        let mut connection = admin();
         for statement in [
             "CREATE DATABASE IF NOT EXISTS pulse",
             "CREATE TABLE IF NOT EXISTS pulse.beat (id INT PRIMARY KEY, n INT) ENGINE=InnoDB",
@@ -66,6 +66,7 @@ impl Pulse {
         });
         let theirs = Arc::clone(&shared);
         let thread = std::thread::spawn(move || theirs.write(&mut connection));
+        std::thread::sleep(Duration::from_millis(200));
         Self { shared, thread: Some(thread) }
     }
 

@@ -9,6 +9,7 @@ use mysnap::sys::units::Bytes;
 
 use crate::disk::Disk;
 use crate::host::{node2, on_node2, run};
+use crate::live::Undo;
 use crate::suite::{Bench, FIRST, Place, SECOND, plain_tree, root};
 
 fn node(directory: &str) -> Bench {
@@ -65,6 +66,53 @@ fn a_full_destination_fails_the_run_and_nothing_else() {
     on_node2("mount -o remount,size=60m,nr_inodes=900 /srv/full");
     place.backup("20261121T092236Z-0004");
     on_node2("umount /srv/full");
+}
+
+/// XFS holds root to a project's quota too.
+#[test]
+fn a_quota_at_the_destination_fails_the_run_and_nothing_else() {
+    let mount = crate::host::scratch("/var/tmp");
+    let at = mount.path().display().to_string();
+    run(&["mkfs.xfs", "-q", "-f", "/dev/vdc"]);
+    run(&["mount", "-o", "prjquota", "/dev/vdc", &at]);
+    let _gone = Undo::with(&format!("umount {at}"));
+    let home = mount.path().join("b");
+    let bench = Bench::here(mount.path());
+    let place = Place::at(&bench, home.clone());
+    run(&["xfs_quota", "-x", "-c", &format!("project -s -p {} 42", home.display()), &at]);
+    let limit = |size: &str| run(&["xfs_quota", "-x", "-c", &format!("limit -p bhard={size} 42"), &at]);
+    limit("20m");
+    plain_tree(place.source());
+    place.backup(FIRST);
+    fill(&place.source().join("shop/big.ibd"), 24);
+    let full = place.copy(SECOND, &place.sources()).unwrap_err();
+    assert_eq!(kind_of(&full), Some(Kind::Copy), "{full:#}");
+    assert!(hints_of(&full).join(" ").contains("make room there"), "{full:#}");
+    assert!(place.verify(FIRST).is_good(), "the earlier backup is untouched");
+    limit("80m");
+    place.backup("20261121T092236Z-0004");
+}
+
+#[test]
+fn a_slow_network_costs_time_and_nothing_else() {
+    on_node2("rm -rf /var/tmp/slow");
+    let bench = node("/var/tmp/slow");
+    let place = Place::at(&bench, "/var/tmp/slow".into());
+    plain_tree(place.source());
+    fill(&place.source().join("big"), 12);
+    let address = run(&["getent", "hosts", &node2()]).split_whitespace().next().unwrap().to_owned();
+    let route = run(&["ip", "-o", "route", "get", &address]);
+    let device = route.split(" dev ").nth(1).unwrap().split(' ').next().unwrap().to_owned();
+    run(&[
+        "tc", "qdisc", "add", "dev", &device, "root", "netem", "delay", "250ms", "50ms", "loss", "1%", "rate", "4mbit",
+    ]);
+    let quick = Undo::with(&format!("tc qdisc del dev {device} root"));
+    let began = Instant::now();
+    place.backup(FIRST);
+    assert!(began.elapsed().as_secs() > 15, "the network was not slow: {:?}", began.elapsed());
+    drop(quick);
+    assert!(place.verify(FIRST).is_good());
+    on_node2("rm -rf /var/tmp/slow");
 }
 
 #[test]

@@ -1,10 +1,7 @@
 //! What several tests need: programs, the second node, the server under test.
 
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use mysnap::server::{Access, Endpoint};
 use mysnap::sys::cancel::Cancel;
@@ -53,42 +50,4 @@ pub fn start_server() {
     }
     let access = Access { socket: Some(socket()), user: Some("root".into()), ..Access::default() };
     access.wait_until_answering(Duration::from_secs(120), &Cancel::new()).unwrap();
-}
-
-/// A client that commits every 10 ms: the longest time that it had to wait is the stall.
-pub struct Heartbeat {
-    stop: Arc<AtomicBool>,
-    thread: JoinHandle<Duration>,
-}
-
-impl Heartbeat {
-    /// Starts writing.
-    pub fn start() -> Self {
-        let mut connection = admin();
-        connection.query_drop(format!("CREATE DATABASE IF NOT EXISTS {SCHEMA}")).unwrap();
-        let table = format!("{SCHEMA}.heartbeat");
-        connection.query_drop(format!("CREATE TABLE IF NOT EXISTS {table} (id INT PRIMARY KEY, n INT)")).unwrap();
-        connection.query_drop(format!("REPLACE INTO {table} VALUES (1, 0)")).unwrap();
-        let stop = Arc::new(AtomicBool::new(false));
-        let seen = Arc::clone(&stop);
-        let beat = move || {
-            let mut longest = Duration::ZERO;
-            while !seen.load(Ordering::SeqCst) {
-                let began = Instant::now();
-                connection.query_drop(format!("UPDATE {table} SET n = n + 1")).unwrap();
-                longest = longest.max(began.elapsed());
-                std::thread::sleep(Duration::from_millis(10));
-            }
-            longest
-        };
-        let thread = std::thread::spawn(beat);
-        std::thread::sleep(Duration::from_millis(200));
-        Self { stop, thread }
-    }
-
-    /// Stops writing; the longest stall.
-    pub fn longest(self) -> Duration {
-        self.stop.store(true, Ordering::SeqCst);
-        self.thread.join().unwrap()
-    }
 }

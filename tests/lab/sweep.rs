@@ -1,9 +1,10 @@
 //! Every outside step of a verb goes wrong, one at a time; afterwards an observer who knows nothing
 //! of mysnap looks whether the invariants hold.
 //!
-//! `MYSNAP_SWEEP=whole` takes each step with each fault. Otherwise each kind of step is taken once,
-//! with faults that end the run soon, in turn; and where writers wait for the run, it hangs and is
-//! stopped too. The program is a build with the feature `failpoints`.
+//! `MYSNAP_SWEEP=whole` takes each step with each fault, a number that many of these points.
+//! Otherwise each kind of step is taken once, with faults that end the run soon, in turn; and where
+//! writers wait for the run, it hangs and is stopped too. The program is a build with the feature
+//! `failpoints`.
 
 use std::collections::BTreeSet;
 use std::io::Write as _;
@@ -15,7 +16,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::host::{self, Ran, mysnap, mysnap_ok, run, try_run};
-use crate::live::{LOCAL, local, stored};
+use crate::live::{DEFAULT_STALL, LOCAL, local, stored};
 use crate::pulse::Pulse;
 
 const PROGRAM: &str = "/usr/local/bin/mysnap-failpoints";
@@ -26,7 +27,7 @@ const ENDING: &[&str] = &["error", "term", "kill"];
 /// LVM's command under the lock is the last of these; the one before makes the store.
 const SNAPSHOT_COMMANDS: &str = "main run lvc";
 /// The default `max_stall`, and a second that the server's timeouts are rounded up by.
-const STALL: Duration = Duration::from_secs(6);
+pub const STALL: Duration = Duration::from_secs(6);
 /// Longer than any stall that is allowed.
 const STOPPED: Duration = Duration::from_secs(7);
 /// No fault may keep a run for longer.
@@ -42,9 +43,9 @@ trait Ready {
 
 /// One step of a verb, and what goes wrong there.
 #[derive(Clone)]
-struct Point {
-    step: String,
-    fault: &'static str,
+pub struct Point {
+    pub step: String,
+    pub fault: &'static str,
 }
 
 impl std::fmt::Display for Point {
@@ -58,7 +59,7 @@ fn sweep(name: &str, verb: &mut dyn Ready) {
     let pulse = Pulse::start();
     let points = points(&steps(verb));
     assert!(points.len() > 5, "{name} has steps: {}", points.len());
-    let (mut failed, mut missed) = (Vec::new(), 0);
+    let (mut failed, mut broken, mut missed) = (Vec::new(), BTreeSet::new(), 0);
     for point in &points {
         pulse.reset();
         let began = Instant::now();
@@ -69,6 +70,7 @@ fn sweep(name: &str, verb: &mut dyn Ready) {
         tell(&format!("{name}: {point}: {said}, {:.1} s", began.elapsed().as_secs_f64()));
         for objection in objections {
             tell(&format!("  FAILED: {objection}\n  it said: {}", ran.stderr.trim()));
+            broken.insert(point.to_string());
             failed.push(format!("{point}: {objection}"));
         }
         clean_up();
@@ -76,38 +78,58 @@ fn sweep(name: &str, verb: &mut dyn Ready) {
     let longest = pulse.longest_of_all();
     let count = points.len() - missed as usize;
     tell(&format!(
-        "{name}: {count} points, {} objections, {missed} not reached; longest stall {longest:?}",
-        failed.len()
+        "table: sweep of {name}: {count} points, {} failed, {missed} not reached, longest stall {longest:?}",
+        broken.len()
     ));
     assert!(failed.is_empty(), "{failed:#?}");
     assert!(missed as usize * 10 <= points.len(), "{missed} of {} points were not reached", points.len());
 }
 
 /// To the log of the run, also where the test passes.
-fn tell(line: &str) {
+pub fn tell(line: &str) {
     writeln!(std::io::stderr(), "{line}").unwrap();
 }
 
 /// The steps of an untouched run, in order.
 fn steps(verb: &mut dyn Ready) -> Vec<String> {
-    drop(std::fs::remove_file(LIST));
-    let arguments = verb.arguments();
-    let ran = finish(start(&arguments, None));
-    assert_eq!(ran.status, 0, "{arguments:?}: {}", ran.stderr);
+    let (ran, steps) = untouched(&verb.arguments());
     assert_eq!(verb.objection(&ran), None);
-    std::fs::read_to_string(LIST).unwrap().lines().map(str::to_owned).collect()
+    steps
+}
+
+/// A run without a fault, and its steps in order.
+pub fn untouched(arguments: &[String]) -> (Ran, Vec<String>) {
+    drop(std::fs::remove_file(LIST));
+    let ran = finish(start(arguments, None));
+    assert_eq!(ran.status, 0, "{arguments:?}: {}", ran.stderr);
+    (ran, std::fs::read_to_string(LIST).unwrap().lines().map(str::to_owned).collect())
 }
 
 fn points(steps: &[String]) -> Vec<Point> {
     // What threads beside the main one do depends on how long the rest takes.
     let steady: Vec<&String> = steps.iter().filter(|step| step.starts_with("main ")).collect();
-    if std::env::var("MYSNAP_SWEEP").is_ok_and(|how| how == "whole") {
-        let each = |step: &&String| FAULTS.map(|fault| Point { step: (*step).clone(), fault });
-        return steady.iter().flat_map(each).collect();
+    match std::env::var("MYSNAP_SWEEP").as_deref() {
+        Ok("whole") => every_point(&steady),
+        Ok(count) if count.parse::<usize>().is_ok() => {
+            every_point(&steady).into_iter().take(count.parse().unwrap()).collect()
+        }
+        _ => a_point_for_each_kind(steady),
     }
+}
+
+/// In rounds: each takes every step, with the next fault in turn.
+fn every_point(steps: &[&String]) -> Vec<Point> {
+    let round = |shift: usize| {
+        let turn = FAULTS.iter().copied().cycle().skip(shift);
+        steps.iter().zip(turn).map(|(step, fault)| Point { step: (*step).clone(), fault })
+    };
+    (0..FAULTS.len()).flat_map(round).collect()
+}
+
+fn a_point_for_each_kind(steps: Vec<&String>) -> Vec<Point> {
     let kind = |step: &str| step.split('#').next().unwrap().to_owned();
     let mut seen = BTreeSet::new();
-    let first_of_kind: Vec<&String> = steady.into_iter().filter(|step| seen.insert(kind(step))).collect();
+    let first_of_kind: Vec<&String> = steps.into_iter().filter(|step| seen.insert(kind(step))).collect();
     let held = first_of_kind.iter().rfind(|step| step.starts_with(SNAPSHOT_COMMANDS)).copied();
     let waited_for = held.into_iter().flat_map(|step| ["hang", "stop"].map(|fault| (step, fault)));
     let all = first_of_kind.into_iter().zip(ENDING.iter().copied().cycle()).chain(waited_for);
@@ -115,7 +137,7 @@ fn points(steps: &[String]) -> Vec<Point> {
 }
 
 /// Runs with the fault; what it said, and whether it came to the step.
-fn hit(arguments: &[String], point: &Point) -> (Ran, bool) {
+pub fn hit(arguments: &[String], point: &Point) -> (Ran, bool) {
     drop(std::fs::remove_file(LIST));
     let mut child = start(arguments, Some(point));
     if point.fault == "stop" && is_stopped(&mut child) {
@@ -284,7 +306,7 @@ impl Ready for Backup {
 fn whatever_goes_wrong_a_backup_is_whole_or_absent_and_nothing_is_left() {
     shrink_the_redo_log();
     run(&["rm", "-rf", LOCAL]);
-    let config = local("sweep", "");
+    let config = local("sweep", DEFAULT_STALL);
     mysnap_ok(&["--config", &config, "backup", "local"]);
     let first = stored();
     sweep("backup", &mut Backup { config, before: Vec::new() });
@@ -314,7 +336,7 @@ impl Ready for Recover {
 #[test]
 fn whatever_goes_wrong_in_recover_the_next_one_finishes() {
     shrink_the_redo_log();
-    sweep("recover", &mut Recover { config: local("sweep", "") });
+    sweep("recover", &mut Recover { config: local("sweep", DEFAULT_STALL) });
 }
 
 /// `release` of a kept snapshot.
@@ -347,7 +369,7 @@ fn kept() -> Vec<String> {
 #[test]
 fn whatever_goes_wrong_in_release_the_next_one_finishes() {
     shrink_the_redo_log();
-    let mut release = Release { config: local("sweep", ""), id: String::new() };
+    let mut release = Release { config: local("sweep", DEFAULT_STALL), id: String::new() };
     sweep("release", &mut release);
     for id in kept() {
         mysnap_ok(&["release", &id, "--yes"]);
@@ -400,7 +422,7 @@ impl Restore {
 #[test]
 fn whatever_goes_wrong_in_a_restore_nothing_is_lost_and_it_can_be_run_again() {
     shrink_the_redo_log();
-    mysnap_ok(&["--config", &local("sweep", ""), "backup", "local"]);
+    mysnap_ok(&["--config", &local("sweep", DEFAULT_STALL), "backup", "local"]);
     let home = PathBuf::from("/srv/sweep");
     sweep("restore", &mut Restore { home: home.clone() });
     std::fs::remove_dir_all(home).unwrap();

@@ -10,7 +10,8 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::{ACCOUNT, Busy, SLACK, account, assert_lock_lost, assert_writable, hold, limits, modes, session, table};
-use crate::support::{Heartbeat, SCHEMA, admin, is_mariadb, start_server};
+use crate::pulse::Pulse;
+use crate::support::{SCHEMA, admin, is_mariadb, start_server};
 
 #[test]
 fn the_least_account_holds_the_server() {
@@ -29,7 +30,7 @@ fn a_lock_behind_a_long_write_is_given_up_cleanly() {
     for engine in ["InnoDB", "MyISAM"] {
         for mode in modes(&session) {
             drop(table(engine));
-            let heartbeat = Heartbeat::start();
+            let heartbeat = Pulse::start();
             let busy = Busy::with(&format!("UPDATE {SCHEMA}.t SET n = SLEEP(20)"));
             let began = Instant::now();
             let result = hold(&mut session, mode, 3, |_| Ok(()));
@@ -53,7 +54,7 @@ fn a_lock_behind_a_long_read_is_given_up_cleanly() {
     let mut session = session();
     let mut admin = table("InnoDB");
     for mode in modes(&session) {
-        let heartbeat = Heartbeat::start();
+        let heartbeat = Pulse::start();
         let busy = Busy::with(&format!("SELECT SLEEP(20) FROM {SCHEMA}.t"));
         let result = hold(&mut session, mode, 3, |_| Ok(()));
         // MariaDB's locks don't wait for reads.
@@ -73,7 +74,7 @@ fn a_lock_behind_a_long_read_is_given_up_cleanly() {
 fn a_signal_ends_the_wait_for_the_lock() {
     let mut session = session();
     drop(table("InnoDB"));
-    let heartbeat = Heartbeat::start();
+    let heartbeat = Pulse::start();
     let busy = Busy::with(&format!("UPDATE {SCHEMA}.t SET n = SLEEP(20)"));
     let cancel = Cancel::new();
     let signal = cancel.clone();
@@ -93,7 +94,7 @@ fn a_signal_ends_the_wait_for_the_lock() {
 fn a_closure_that_outlives_the_budget_loses_the_lock() {
     let mut session = session();
     for mode in modes(&session) {
-        let heartbeat = Heartbeat::start();
+        let heartbeat = Pulse::start();
         let result = hold(&mut session, mode, 2, |held| {
             std::thread::sleep(Duration::from_secs(4));
             assert_eq!(held.remaining(), Duration::ZERO);

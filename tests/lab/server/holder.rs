@@ -10,7 +10,8 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::{Busy, SLACK, account, assert_writable, hold, modes, session, table};
-use crate::support::{Heartbeat, SCHEMA, admin, is_mariadb, socket};
+use crate::pulse::Pulse;
+use crate::support::{SCHEMA, admin, is_mariadb, socket};
 
 /// Not a test: the process that `Child` starts, to be killed or frozen while it holds the lock.
 #[test]
@@ -96,7 +97,7 @@ fn stall_after(signal: Signal, mode: LockMode) -> Duration {
 
 #[test]
 fn a_holder_that_is_killed_frees_the_writers_at_once() {
-    Heartbeat::start().longest();
+    Pulse::start().longest();
     for mode in modes(&session()) {
         let stall = stall_after(Signal::SIGKILL, mode);
         println!("{mode:?}: {stall:?}");
@@ -107,7 +108,7 @@ fn a_holder_that_is_killed_frees_the_writers_at_once() {
 #[test]
 fn a_holder_that_is_frozen_is_dropped_by_the_server() {
     for mode in modes(&session()) {
-        let heartbeat = Heartbeat::start();
+        let heartbeat = Pulse::start();
         let frozen = stall_after(Signal::SIGSTOP, mode);
         let stall = heartbeat.longest();
         println!("{mode:?}: {frozen:?} after it was frozen, stall {stall:?}");
@@ -126,7 +127,7 @@ fn a_holder_that_is_killed_or_frozen_while_it_waits_frees_the_writers_in_time() 
         }
         for signal in [Signal::SIGKILL, Signal::SIGSTOP] {
             drop(table("InnoDB"));
-            let heartbeat = Heartbeat::start();
+            let heartbeat = Pulse::start();
             let busy = Busy::with(statement);
             let child = Child::that_holds(LockMode::Global);
             Child::wait_until_it_waits();

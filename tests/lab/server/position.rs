@@ -7,7 +7,8 @@ use mysnap::sys::cancel::Cancel;
 use mysql::prelude::Queryable as _;
 
 use super::{SLACK, account, hold, modes, session, table};
-use crate::support::{Heartbeat, SCHEMA, admin, is_mariadb};
+use crate::pulse::Pulse;
+use crate::support::{SCHEMA, admin, is_mariadb};
 
 #[test]
 fn nothing_is_committed_under_the_lock() {
@@ -16,7 +17,7 @@ fn nothing_is_committed_under_the_lock() {
     let mut count =
         || -> u64 { admin.query_first(format!("SELECT n FROM {SCHEMA}.heartbeat WHERE id = 1")).unwrap().unwrap() };
     for mode in modes(&session) {
-        let heartbeat = Heartbeat::start();
+        let heartbeat = Pulse::start();
         let outcome = hold(&mut session, mode, 5, |held| {
             let (position, rows) = (held.position()?, count());
             std::thread::sleep(Duration::from_millis(500));
