@@ -31,7 +31,7 @@ use super::session::{Connection, Session, explained};
 use super::sql::{self, Dialect};
 use super::version::Version;
 use super::watchdog::{Ended, Watchdog};
-use crate::fault::{Failure, Fault, Kind};
+use crate::fault::{Failure, Fault, Kind, kind_of};
 use crate::sys::cancel::Cancel;
 
 /// How long after the budget an answer of the server is still waited for.
@@ -245,7 +245,9 @@ impl Session {
                     .caused_by(error)
             })?;
         }
-        let redo_at_commit = holder.value(sql::REDO_AT_COMMIT)?;
+        let redo_at_commit = holder.value(sql::REDO_AT_COMMIT).map_err(|error| {
+            Fault::new(Kind::Lock, "the session was lost before the read lock was asked for").caused_by(error)
+        })?;
         Ok(self.facts().flavour.is_mariadb() && redo_at_commit.as_deref() == Some("0"))
     }
 }
@@ -269,13 +271,17 @@ const WAITS_FOR: &str = "a long statement stands in its way: see SHOW FULL PROCE
 fn kept<T>(result: anyhow::Result<T>, released: Result<(), mysql::Error>) -> anyhow::Result<T> {
     match (result, released) {
         (Ok(value), Ok(())) => Ok(value),
-        (Ok(_), Err(error)) => Err(Fault::new(Kind::Lock, "the read lock was lost before it was released")
-            .hint("was its session killed, or the server restarted? see the server's error log")
-            .caused_by(error)
-            .into()),
+        (Ok(_), Err(error)) => Err(lost(error.into())),
         (Err(error), Ok(())) => Err(error),
+        // What failed because the session was gone says only that.
+        (Err(error), Err(_)) if kind_of(&error).is_none() => Err(lost(error)),
         (Err(error), Err(unlock)) => Err(Failure::join(error, vec![unlock.into()])),
     }
+}
+
+fn lost(cause: anyhow::Error) -> anyhow::Error {
+    let fault = Fault::new(Kind::Lock, "the read lock was lost before it was released");
+    fault.hint("was its session killed, or the server restarted? see the server's error log").caused_by(cause).into()
 }
 
 fn cancelled(cancel: &Cancel) -> anyhow::Error {
@@ -318,8 +324,11 @@ mod tests {
         let gone = || Err(mysql::Error::server_disconnected());
         assert_eq!(kept(Ok(1), Ok(())).unwrap(), 1);
         assert_eq!(kind_of(&kept(Ok(1), gone()).unwrap_err()), Some(Kind::Lock));
-        let own = kept::<()>(Err(anyhow::anyhow!("lvcreate failed")), gone()).unwrap_err();
+        let own = kept::<()>(Err(Fault::new(Kind::Snapshot, "lvcreate failed").into()), gone()).unwrap_err();
         assert!(own.to_string().starts_with("lvcreate failed"), "{own}");
+        let dead = kept::<()>(Err(anyhow::anyhow!("the server refused `SHOW MASTER STATUS`")), gone()).unwrap_err();
+        assert_eq!(kind_of(&dead), Some(Kind::Lock));
+        assert!(format!("{dead:#}").contains("SHOW MASTER STATUS"), "{dead:#}");
     }
 
     #[test]
