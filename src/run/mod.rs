@@ -11,7 +11,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use sha2::{Digest as _, Sha256};
 
-use crate::fault::{Fault, Kind};
+use crate::fault::{Failure, Fault, Kind};
 use crate::id::RunId;
 use crate::sys::lockfile::{Attempt, LockFile};
 use crate::sys::{clock, durable, retry};
@@ -48,7 +48,9 @@ impl Run {
         let record = Record::new(RunId::new(begun), verb, job, begun);
         let server = claim(&server_lock(datadir), &record, datadir)?;
         let alive = retry::until(GLANCE, || claim_id(&record))?;
-        record.save()?;
+        if let Err(error) = record.save() {
+            return Err(Failure::join(error, record.remove().err().into_iter().collect()));
+        }
         Ok(Self { record, _server: server, _alive: alive })
     }
 
