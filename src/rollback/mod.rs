@@ -13,7 +13,7 @@ use anyhow::Context as _;
 
 use service::Service;
 
-use crate::fault::{Failure, Fault, Kind};
+use crate::fault::{Failure, Fault, Kind, kind_of};
 use crate::lvm::{self, LvRef, Volume};
 use crate::run::events::{Event, Observer};
 use crate::run::{self, Intent, Run};
@@ -132,7 +132,11 @@ pub fn execute(plan: &Plan, observer: &dyn Observer, cancel: &Cancel) -> anyhow:
         return Err(Failure::join(error, back.err().into_iter().collect()));
     }
     for merge in &plan.snapshots {
-        observer.phase("merge", || roll_back(merge, observer), |()| format!("{} is as it was", merge.origin))?;
+        let merged =
+            observer.phase("merge", || roll_back(merge, observer), |()| format!("{} is as it was", merge.origin));
+        if let Err(error) = merged {
+            return Err(not_merged(plan, run, error));
+        }
     }
     if let Some(service) = &plan.service {
         observer.phase("start", || start(service, cancel), |()| format!("{} answers", service.unit))?;
@@ -146,6 +150,19 @@ fn free(plan: &Plan, observer: &dyn Observer) -> anyhow::Result<()> {
         observer.phase("stop", || service.stop(), |()| format!("{} is stopped", service.unit))?;
     }
     plan.snapshots.iter().try_for_each(unmount)
+}
+
+/// As long as LVM has accepted no merge at all, everything is as it was and the server comes back. Else
+/// the record stays: the volumes may be of different times, and a server is not started on that unasked.
+fn not_merged(plan: &Plan, run: Run, error: anyhow::Error) -> anyhow::Error {
+    let untouched = |merge: &Merge| matches!(lvm::volume(&merge.snapshot.name), Ok(Some(volume)) if !volume.merging);
+    if plan.snapshots.iter().all(untouched) {
+        let back = bring_back(plan).and_then(|()| run.forget());
+        return Failure::join(error, back.err().into_iter().collect());
+    }
+    let kind = kind_of(&error).unwrap_or(Kind::Snapshot);
+    let fault = Fault::new(kind, "the rollback is not finished, and the server is not started");
+    fault.hint("`mysnap recover` tells how to go on").caused_by(error).into()
 }
 
 /// The same backwards, with nothing merged.
