@@ -15,7 +15,7 @@ pub const TABLE: [(Kind, u8, &str); 11] = [
     (Kind::Busy, 5, "another run or another LVM command is at work"),
     (Kind::Snapshot, 6, "the snapshot could not be made, or was lost before the last byte was read"),
     (Kind::Copy, 7, "copying to or from the destination failed"),
-    (Kind::Verify, 8, "stored files differ from their digests"),
+    (Kind::Verify, 8, "stored files differ from their digests, or no server came up whole on them"),
     (Kind::CleanupPending, 9, "the result is good, but something of ours is left; run `mysnap recover`"),
     (Kind::NotFound, 10, "no such backup, job or snapshot"),
     (Kind::Declined, 11, "not confirmed"),

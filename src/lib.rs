@@ -4,11 +4,13 @@ pub mod backup;
 pub mod check;
 pub mod cli;
 pub mod config;
+pub mod drill;
 pub mod exit;
 pub mod fault;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzz;
 pub mod id;
+pub mod instance;
 pub mod lvm;
 pub mod recover;
 pub mod restore;

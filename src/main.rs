@@ -25,9 +25,9 @@ fn main() -> ExitCode {
 
 fn run(arguments: &Arguments, output: &Output, cancel: &Cancel) -> anyhow::Result<u8> {
     process::forbid_core_dumps()?;
-    // Before any thread: a namespace belongs to a thread. Only what mounts a snapshot for itself
-    // hides its mounts; a rollback works on the host's own.
-    if matches!(arguments.verb, Verb::Backup(_)) {
+    // Before any thread: a namespace belongs to a thread. Only what mounts for itself hides its mounts;
+    // a rollback works on the host's own.
+    if matches!(arguments.verb, Verb::Backup(_) | Verb::Drill(_)) {
         namespace::unshare_mounts()?;
     }
     trace_to_stderr();

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// Each part with the parts below it that it may use.
-const LAYERS: [(&str, &[&str]); 20] = [
+const LAYERS: [(&str, &[&str]); 22] = [
     ("fault", &[]),
     ("sys", &["fault"]),
     ("id", &["sys"]),
@@ -19,16 +19,18 @@ const LAYERS: [(&str, &[&str]); 20] = [
     ("run", &["fault", "id", "sys"]),
     ("check", &["fault", "id", "lvm", "run", "server", "snapshot", "store", "sys"]),
     ("recover", &["fault", "id", "lvm", "run", "snapshot", "store", "sys"]),
-    ("status", &["fault", "id", "lvm", "recover", "run", "store", "sys"]),
+    ("instance", &["fault", "server", "store", "sys"]),
+    ("restore", &["fault", "id", "run", "server", "store", "sys"]),
+    ("drill", &["fault", "id", "instance", "recover", "restore", "run", "server", "store", "sys"]),
+    ("status", &["drill", "fault", "id", "lvm", "recover", "run", "store", "sys"]),
     ("backup", &["check", "fault", "id", "lvm", "recover", "run", "server", "snapshot", "store", "sys"]),
     ("verify", &["fault", "id", "run", "store", "sys"]),
-    ("restore", &["fault", "id", "run", "server", "store", "sys", "verify"]),
     ("rollback", &["fault", "id", "lvm", "recover", "run", "server", "snapshot", "sys"]),
     (
         "cli",
         &[
-            "backup", "check", "config", "exit", "fault", "id", "lvm", "recover", "restore", "rollback", "run",
-            "server", "snapshot", "status", "store", "sys", "verify",
+            "backup", "check", "config", "drill", "exit", "fault", "id", "lvm", "recover", "restore", "rollback",
+            "run", "server", "snapshot", "status", "store", "sys", "verify",
         ],
     ),
     ("fuzz", &["check", "config", "lvm", "restore", "run", "server", "store", "sys"]),

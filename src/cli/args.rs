@@ -13,6 +13,7 @@ const EVERYWHERE: &str = "Options of every command";
 const STEPS: &str = "\
 Before:    mysnap check JOB           would a backup work?
 Each day:  mysnap backup JOB --quiet  from cron or a timer
+Each week: mysnap drill JOB --quiet   does the newest backup start?
 At 3 a.m.: mysnap list                what is there
            mysnap restore latest --to /var/lib/mysql --replace --dry-run
            mysnap recover             after a crash; always safe
@@ -59,6 +60,8 @@ pub enum Verb {
     Show(ShowArgs),
     /// Read every stored file of a backup and compare it with its digest
     Verify(VerifyArgs),
+    /// Bring a backup back to scratch space, start a server on it, look whether it is whole; cleans up
+    Drill(DrillArgs),
     /// Bring a backup back into a data directory; what was there is kept aside
     Restore(RestoreArgs),
     /// Clean up after a run that died: always safe, touches nothing else
@@ -156,6 +159,35 @@ pub struct VerifyArgs {
     /// Print JSON
     #[arg(long)]
     pub json: bool,
+}
+
+/// Arguments of `drill`.
+#[derive(Debug, Args)]
+pub struct DrillArgs {
+    /// The job, a `[job.NAME]` of the configuration
+    pub job: String,
+    /// The backup: an id, its beginning where that is unique, or `latest`
+    #[arg(long, value_name = "ID", default_value = "latest")]
+    pub id: String,
+    /// Where there is room for all of it, on another volume than the server's
+    #[arg(long, value_name = "DIR", default_value = "/var/tmp")]
+    pub scratch: PathBuf,
+    /// How much is looked at: `start`, the server recovers and stands at the recorded position;
+    /// `tables`, besides it reads every table
+    #[arg(long, value_name = "LEVEL", default_value = "tables", hide_possible_values = true)]
+    pub level: DrillLevel,
+    /// Print what was found as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// How much a drill looks at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum DrillLevel {
+    /// The server recovers.
+    Start,
+    /// It reads every table.
+    Tables,
 }
 
 /// Arguments of `restore`.

@@ -6,7 +6,8 @@ use serde::Serialize;
 
 use super::args::{ListArgs, ShowArgs};
 use super::{Context, source};
-use crate::store::{Backup, Catalog, Item, Manifest};
+use crate::drill;
+use crate::store::{Backup, Catalog, Destination, Item, Manifest};
 use crate::sys::clock;
 use crate::sys::units::{Bytes, human_duration};
 
@@ -14,9 +15,9 @@ pub(super) fn list(context: &Context<'_>, arguments: &ListArgs) -> anyhow::Resul
     let opened = source::open(context, &arguments.source)?;
     let catalog = opened.catalog()?;
     if arguments.json {
-        return context.output.answer_json(&rows(&catalog));
+        return context.output.answer_json(&rows(&catalog, opened.store.destination()));
     }
-    context.output.answer(&table(&catalog, &opened.store.destination().to_string()));
+    context.output.answer(&table(&catalog, opened.store.destination()));
     Ok(())
 }
 
@@ -40,9 +41,11 @@ struct Row<'a> {
     reason: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     manifest: Option<&'a Manifest>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    drill: Option<drill::Report>,
 }
 
-fn rows(catalog: &Catalog) -> Vec<Row<'_>> {
+fn rows<'a>(catalog: &'a Catalog, destination: &Destination) -> Vec<Row<'a>> {
     catalog
         .items
         .iter()
@@ -52,19 +55,20 @@ fn rows(catalog: &Catalog) -> Vec<Row<'_>> {
                 Item::Good(backup) => ("good", None, Some(&backup.manifest)),
                 Item::Unreadable(_, why) => ("unreadable", Some(why.as_str()), None),
             };
-            Row { id: slot.id.as_str(), job: slot.job.as_str(), state, reason, manifest }
+            let drill = manifest.and_then(|manifest| last_drill(manifest, destination));
+            Row { id: slot.id.as_str(), job: slot.job.as_str(), state, reason, manifest, drill }
         })
         .collect()
 }
 
-fn table(catalog: &Catalog, destination: &str) -> String {
+fn table(catalog: &Catalog, destination: &Destination) -> String {
     if catalog.items.is_empty() {
         return format!("no backups in {destination}");
     }
     let head = format!("{:<22} {:<12} {:>9} {:>10}  {:<9} {}", "ID", "JOB", "AGE", "SIZE", "PROVED", "POSITION");
     let mut lines = vec![head];
     lines.extend(catalog.items.iter().map(|item| match item {
-        Item::Good(backup) => line(backup),
+        Item::Good(backup) => line(backup, destination),
         Item::Unreadable(slot, why) => format!("{:<22} {:<12} unreadable: {why}", slot.id, slot.job),
     }));
     if !catalog.leftovers.is_empty() {
@@ -74,13 +78,28 @@ fn table(catalog: &Catalog, destination: &str) -> String {
     lines.join("\n")
 }
 
-fn line(backup: &Backup) -> String {
+fn line(backup: &Backup, destination: &Destination) -> String {
     let manifest = &backup.manifest;
     let id = manifest.id.as_str();
     let size = Bytes(manifest.files.totals.bytes).to_string();
-    let proved = format!("{:?}", manifest.proof.level).to_lowercase();
+    let proved = proved(manifest, destination);
     let age = age(manifest);
     format!("{id:<22} {:<12} {age:>9} {size:>10}  {proved:<9} {}", manifest.job, position(manifest))
+}
+
+/// What the last drill found outranks what was proved when it was made.
+fn proved(manifest: &Manifest, destination: &Destination) -> String {
+    match last_drill(manifest, destination) {
+        Some(report) if report.failure.is_some() => "FAILED".to_owned(),
+        Some(_) => "drilled".to_owned(),
+        None => format!("{:?}", manifest.proof.level).to_lowercase(),
+    }
+}
+
+/// The last drill of the job, where it was one of this backup.
+fn last_drill(manifest: &Manifest, destination: &Destination) -> Option<drill::Report> {
+    let last = drill::record::last(&manifest.job, destination).ok().flatten();
+    last.filter(|report| report.backup == manifest.id)
 }
 
 fn age(manifest: &Manifest) -> String {

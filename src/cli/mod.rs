@@ -3,6 +3,7 @@
 pub mod args;
 mod backup;
 mod catalog;
+mod drill;
 mod output;
 mod restore;
 mod snapshots;
@@ -40,6 +41,7 @@ pub fn dispatch(arguments: &Arguments, output: &Output, cancel: &Cancel) -> anyh
         Verb::List(list) => catalog::list(&context, list),
         Verb::Show(show) => catalog::show(&context, show),
         Verb::Verify(verify) => verify::verify(&context, verify),
+        Verb::Drill(drill) => drill::drill(&context, drill),
         Verb::Restore(restore) => restore::restore(&context, restore),
         Verb::Config(ConfigVerb::Show { json }) => show_config(&context, *json),
         Verb::Recover(recover) => snapshots::recover(&context, recover),

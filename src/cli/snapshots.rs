@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::Context;
 use super::args::{RecoverArgs, ReleaseArgs, RollbackArgs, SnapshotsArgs};
-use crate::fault::{Fault, Kind};
+use crate::fault::{Fault, Kind, kind_of};
 use crate::id::RunId;
 use crate::lvm::{self, Volume};
 use crate::run::events::Observer;
@@ -13,7 +13,7 @@ use crate::{recover, rollback, snapshot};
 
 pub(super) fn recover(context: &Context<'_>, arguments: &RecoverArgs) -> anyhow::Result<()> {
     if !arguments.dry_run {
-        recover::recover(context.output)?;
+        recover::recover(context.output).map_err(unfinished)?;
         context.output.result("nothing is left of dead runs");
         return Ok(());
     }
@@ -21,6 +21,15 @@ pub(super) fn recover(context: &Context<'_>, arguments: &RecoverArgs) -> anyhow:
     let lines: Vec<String> = plan.left().into_iter().map(|left| left.text).collect();
     context.output.answer(&if lines.is_empty() { "nothing to do".to_owned() } else { lines.join("\n") });
     Ok(())
+}
+
+/// Whatever kept it from its end may leave all that was there before.
+fn unfinished(error: anyhow::Error) -> anyhow::Error {
+    if kind_of(&error).is_some() {
+        return error;
+    }
+    let fault = Fault::new(Kind::CleanupPending, "what dead runs left could not be removed");
+    fault.hint("mend the cause, then run `mysnap recover` again").caused_by(error).into()
 }
 
 /// One line of `snapshots --json`.

@@ -6,6 +6,9 @@
 //! Safe at any time, and again: what a live run has is not touched.
 
 mod programs;
+mod scratch;
+
+use std::path::PathBuf;
 
 use serde::Serialize;
 
@@ -15,7 +18,10 @@ use crate::lvm::{self, LvRef, Volume};
 use crate::run::events::{Event, Observer};
 use crate::run::{Intent, Record, record};
 use crate::snapshot;
+use crate::sys::cmd::Call;
 use crate::sys::lockfile::LockFile;
+
+pub use scratch::{remove_scratch, scratch_name};
 
 /// One thing to do.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -33,6 +39,13 @@ pub enum Step {
         /// LVM's identifier.
         uuid: String,
         /// The run that made it.
+        run: RunId,
+    },
+    /// Remove the files that a run was working on.
+    Scratch {
+        /// Their directory.
+        path: PathBuf,
+        /// The run.
         run: RunId,
     },
     /// Remove a run's mount points.
@@ -53,6 +66,7 @@ impl Step {
         match self {
             Self::Refresh { volume } => format!("bring back {volume}, which is suspended: writes to it wait"),
             Self::Remove { volume, run, .. } => format!("remove snapshot {volume} of run {run}, which died"),
+            Self::Scratch { path, run } => format!("remove {}, where run {run} worked", path.display()),
             Self::MountPoints { run } => format!("remove the mount points of run {run}"),
             Self::Forget { run } => format!("remove the record of run {run}"),
         }
@@ -107,7 +121,8 @@ impl Runs {
     }
 
     fn plan(self) -> anyhow::Result<Plan> {
-        let volumes = lvm::volumes()?;
+        // A drill may run where there is no LVM.
+        let volumes = if Call::is_installed("lvs") { lvm::volumes()? } else { Vec::new() };
         let dead: Vec<&Record> = self.dead.iter().map(|(record, _)| record).collect();
         let mut steps = steps(&dead, &volumes, |volume| volume.device.is_some_and(lvm::is_suspended));
         steps.extend(self.stillborn.iter().map(|(run, _)| Step::Forget { run: run.clone() }));
@@ -132,6 +147,11 @@ fn steps(dead: &[&Record], volumes: &[Volume], suspended: impl Fn(&Volume) -> bo
             uuid: v.uuid.clone(),
             run: record.id.clone(),
         }));
+        let scratch = record.intents.iter().filter_map(|intent| match intent {
+            Intent::Scratch { path } => Some(path.clone()),
+            _ => None,
+        });
+        steps.extend(scratch.map(|path| Step::Scratch { path, run: record.id.clone() }));
         steps.push(Step::MountPoints { run: record.id.clone() });
         steps.push(Step::Forget { run: record.id.clone() });
     }
@@ -216,6 +236,7 @@ impl Plan {
                 lvm::refresh(&name)?;
             }
             Step::Remove { uuid, run, .. } => snapshot::remove(uuid, run)?,
+            Step::Scratch { path, run } => remove_scratch(path, run)?,
             Step::MountPoints { run } => return self.adopted(run).map_or(Ok(false), Record::remove_directory),
             // With something left the record must stay: it is what makes the rest ours.
             Step::Forget { run } if all_well => record::forget(run)?,

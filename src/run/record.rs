@@ -39,6 +39,11 @@ pub enum Intent {
         /// The destination, as configured.
         destination: String,
     },
+    /// A directory of the run's own is about to be filled.
+    Scratch {
+        /// The directory.
+        path: PathBuf,
+    },
     /// A snapshot is about to be merged into its origin.
     Merge {
         /// Volume group.

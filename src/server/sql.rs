@@ -22,6 +22,13 @@ pub const REDO_AT_COMMIT: &str = "SELECT @@GLOBAL.innodb_flush_log_at_trx_commit
 /// MariaDB's log sequence numbers.
 pub const LSN: &str = "SHOW GLOBAL STATUS LIKE 'Innodb_lsn_%'";
 
+/// Every binary log with its size.
+pub const BINARY_LOGS: &str = "SHOW BINARY LOGS";
+/// What holds data: no views, and nothing that the server makes up.
+pub const BASE_TABLES: &str = "SELECT TABLE_SCHEMA AS schema_name, TABLE_NAME AS name FROM information_schema.TABLES \
+     WHERE TABLE_TYPE IN ('BASE TABLE', 'SEQUENCE', 'SYSTEM VERSIONED') \
+     AND TABLE_SCHEMA NOT IN ('information_schema', 'performance_schema', 'sys') ORDER BY 1, 2";
+
 /// The statements that one server takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Dialect {
@@ -106,6 +113,25 @@ impl LockMode {
             Self::Stages => "BACKUP STAGE END",
         }
     }
+}
+
+/// Lets the server read a whole table.
+pub fn check_table(schema: &str, name: &str) -> String {
+    format!("CHECK TABLE {}.{}", quoted(schema), quoted(name))
+}
+
+/// Makes the account by which we reach a server of our own; one statement a line, as MariaDB reads an
+/// init file. Nothing of it gets into the binary log, whose end is what is looked at afterwards.
+pub fn own_account(user: &str, password: &str) -> String {
+    format!(
+        "SET sql_log_bin = 0;\nCREATE USER '{user}'@'localhost' IDENTIFIED BY '{password}';\n\
+         GRANT SELECT, PROCESS, REPLICATION CLIENT ON *.* TO '{user}'@'localhost';\n"
+    )
+}
+
+/// A name as the server reads it back unchanged.
+fn quoted(name: &str) -> String {
+    format!("`{}`", name.replace('`', "``"))
 }
 
 /// Bounds what the server does for us when we can't: see [`super::hold`].

@@ -5,6 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::{Job, Level, Line};
+use crate::drill::{self, Report};
 use crate::fault::{Kind, kind_of};
 use crate::store::{self, Catalog, Item, Manifest};
 use crate::sys::cancel::Cancel;
@@ -20,6 +21,7 @@ pub(super) fn look(job: &Job, cancel: &Cancel) -> Vec<Line> {
             let unreadable = catalog.items.iter().filter_map(|item| unreadable(name, item));
             std::iter::once(newest.map_or_else(|| none_yet(job), |m| judge(job, m, clock::now())))
                 .chain(unreadable)
+                .chain(drilled(job))
                 .collect()
         }
         Err(error) if kind_of(&error) == Some(Kind::NotFound) => vec![none_yet(job)],
@@ -38,6 +40,25 @@ fn unreadable(job: &str, item: &Item) -> Option<Line> {
     Some(
         Line::new(Level::Warning, "job", job, text).hint("look at the disk of the destination; it counts as no backup"),
     )
+}
+
+/// What the last drill found; nothing where there was none.
+fn drilled(job: &Job) -> Option<Line> {
+    let name = job.name.as_str();
+    match drill::record::last(&job.name, &job.to) {
+        Ok(report) => report.map(|report| drill_line(name, &report, clock::now())),
+        Err(error) => Some(Line::unknown("drill", name, &error)),
+    }
+}
+
+fn drill_line(name: &str, report: &Report, now: Timestamp) -> Line {
+    let ago = Duration::try_from(now.duration_since(report.at)).map_or_else(|_| "in future".to_owned(), human_duration);
+    let took = human_duration(Duration::from_millis(report.total_ms));
+    if let Some(why) = &report.failure {
+        let text = format!("backup {} did not come back, {ago} ago: {why}", report.backup);
+        return Line::new(Level::Critical, "drill", name, text).hint(format!("mysnap drill {name}"));
+    }
+    Line::new(Level::Ok, "drill", name, format!("backup {} came back in {took}, {ago} ago", report.backup))
 }
 
 fn judge(job: &Job, newest: &Manifest, now: Timestamp) -> Line {
@@ -85,6 +106,17 @@ mod tests {
         assert_eq!(after(27).level, Level::Critical);
         assert!(after(27).hint.unwrap().contains("max_age is 1 d 2 h"));
         assert_eq!((after(-1).level, after(-1).age_seconds), (Level::Warning, None));
+    }
+
+    #[test]
+    fn a_drill_that_failed_is_critical() {
+        let mut report: Report = serde_json::from_str(include_str!("../../tests/data/drill-1.json")).unwrap();
+        let line = |report: &Report| drill_line("nightly", report, report.at + jiff::SignedDuration::from_hours(3));
+        assert_eq!(line(&report).level, Level::Ok);
+        assert!(line(&report).text.contains("came back in 3 min 02 s, 3 h"), "{}", line(&report).text);
+        report.failure = Some("it said: no".to_owned());
+        let failed = line(&report);
+        assert_eq!((failed.level, failed.hint.as_deref()), (Level::Critical, Some("mysnap drill nightly")));
     }
 
     #[test]

@@ -321,6 +321,13 @@ impl Running<'_> {
         self.wait()
     }
 
+    /// Asks it to end by SIGTERM, and waits for that; past `patience` it is killed.
+    pub fn terminate(mut self, patience: Duration) -> Result<Finished, CommandError> {
+        self.signal(Signal::SIGTERM);
+        self.cancel = None;
+        self.wait_at_most(patience)
+    }
+
     /// Waits for its end, its deadline or cancellation.
     pub fn wait(self) -> Result<Finished, CommandError> {
         let mut stdout = Vec::new();

@@ -33,6 +33,14 @@ impl Mounted {
         Ok(Self { mount: Some(mount), at: at.to_owned() })
     }
 
+    /// Shows the directory or file `from` at `at` too; what is there is out of reach meanwhile.
+    pub fn bind(from: &Path, at: &Path) -> anyhow::Result<Self> {
+        let mount = pass(|| "mount".to_owned())
+            .and_then(|()| Mount::builder().flags(MountFlags::BIND).mount(from, at))
+            .with_context(|| format!("cannot bind {} over {}", from.display(), at.display()))?;
+        Ok(Self { mount: Some(mount), at: at.to_owned() })
+    }
+
     /// Where it is mounted.
     pub fn path(&self) -> &Path {
         &self.at

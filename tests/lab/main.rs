@@ -29,6 +29,7 @@ mod backup;
 mod canary;
 mod crowd;
 mod disk;
+mod drill;
 mod ending;
 mod faults;
 mod filling;

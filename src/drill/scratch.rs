@@ -1,0 +1,59 @@
+//! The place where a drill works.
+
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::path::Path;
+
+use anyhow::Context as _;
+
+use crate::fault::{Fault, Kind};
+use crate::store::{Manifest, Root};
+use crate::sys::durable;
+
+/// Refuses what the server could not reach, and what would take room from the live server.
+pub(super) fn refuse_unfit(scratch: &Path, manifest: &Manifest) -> anyhow::Result<()> {
+    let unfit = |why: String| Fault::new(Kind::Refused, why).hint("name another directory with --scratch");
+    let shown = scratch.display();
+    if !scratch.is_absolute() {
+        return Err(unfit(format!("{shown} is not an absolute path")).into());
+    }
+    let found = scratch.metadata().map_err(|error| unfit(format!("cannot look at {shown}")).caused_by(error))?;
+    if !found.is_dir() {
+        return Err(unfit(format!("{shown} is not a directory")).into());
+    }
+    let closed = |path: &&Path| path.metadata().is_ok_and(|m| m.permissions().mode() & 0o001 == 0);
+    if let Some(closed) = scratch.ancestors().find(closed) {
+        let why = format!("the server runs as the data's owner, who can't pass through {}", closed.display());
+        return Err(unfit(why).into());
+    }
+    let live =
+        manifest.roots.iter().filter(|root| Root::is_datadir(root)).find_map(|root| root.live_path.metadata().ok());
+    if live.is_some_and(|live| live.dev() == found.dev()) {
+        return Err(unfit(format!("{shown} lies on the live server's file system, which a drill must not fill")).into());
+    }
+    Ok(())
+}
+
+/// The server passes through to its files; nobody else sees what is there.
+pub(super) fn make(home: &Path) -> anyhow::Result<()> {
+    durable::create_private_directory(home)?;
+    let passable = std::fs::Permissions::from_mode(0o711);
+    std::fs::set_permissions(home, passable).with_context(|| format!("cannot set the mode of {}", home.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_that_would_not_do_is_refused() {
+        let manifest = Manifest::decode(include_bytes!("../../tests/data/manifest-1.json")).unwrap();
+        let says =
+            |path: &Path| refuse_unfit(path, &manifest).map_or_else(|error| format!("{error:#}"), |()| String::new());
+        assert!(says(Path::new("tmp")).contains("not an absolute path"));
+        assert!(says(Path::new("/proc/version")).contains("not a directory"));
+        assert!(says(Path::new("/nonexistent/x")).contains("cannot look at"));
+        let closed = tempfile::tempdir().unwrap();
+        std::fs::set_permissions(closed.path(), std::fs::Permissions::from_mode(0o750)).unwrap();
+        assert!(says(closed.path()).contains("can't pass through"), "{}", says(closed.path()));
+    }
+}

@@ -1,0 +1,134 @@
+//! What a second server is told: the settings that its files ask for, and what keeps it to itself.
+//!
+//! What works together, and what a start fails without: `docs/facts.md`, the second server.
+
+use std::path::{Path, PathBuf};
+
+use super::Placed;
+use crate::server::Facts;
+
+/// Enough to recover and to read; the host belongs to somebody else.
+const BUFFER_POOL: &str = "128M";
+/// None of a live server's, so that no event of the data counts as its own.
+const SERVER_ID: u32 = 4_294_967_295;
+/// Settings that name a directory.
+const DIRECTORIES: [&str; 5] = [
+    "innodb_data_home_dir",
+    "innodb_undo_directory",
+    "innodb_log_group_home_dir",
+    "innodb_doublewrite_dir",
+    "aria_log_dir_path",
+];
+/// Asked for nothing: new logs of a server that is thrown away need no encryption, and reading old ones
+/// takes the keyring alone.
+const LEFT_OUT: [&str; 2] = ["binlog_encryption", "encrypt_binlog"];
+
+/// The arguments for the server on the files of `facts`, which lie where `placed` says; `own` is its
+/// private directory.
+pub(super) fn of(facts: &Facts, placed: &[Placed], own: &Path) -> Vec<String> {
+    let at = |name: &str| own.join(name).display().to_string();
+    let mut options = vec![
+        "--no-defaults".to_owned(),
+        format!("--datadir={}", seen(&facts.datadir, placed).display()),
+        format!("--socket={}", at("socket")),
+        format!("--pid-file={}", at("pid")),
+        format!("--log-error={}", at(super::ERROR_LOG)),
+        format!("--tmpdir={}", at("tmp")),
+        format!("--init-file={}", at(super::INIT_FILE)),
+        format!("--server-id={SERVER_ID}"),
+        format!("--innodb-buffer-pool-size={BUFFER_POOL}"),
+    ];
+    options.extend(
+        [
+            "--skip-networking",
+            "--skip-slave-start",
+            "--event-scheduler=OFF",
+            "--performance-schema=OFF",
+            "--innodb-buffer-pool-load-at-startup=OFF",
+            "--innodb-buffer-pool-dump-at-shutdown=OFF",
+        ]
+        .map(str::to_owned),
+    );
+    if !facts.flavour.is_mariadb() {
+        options.extend(["--mysqlx=OFF", "--secure-file-priv="].map(str::to_owned));
+    }
+    options.extend(binary_log(facts, placed));
+    options.extend(facts.must_match.iter().filter_map(|(name, value)| matching(name, value, placed)));
+    options
+}
+
+/// Recovery needs the binary log under its own name, or MariaDB refuses and MySQL loses commits. It
+/// must never expire one.
+fn binary_log(facts: &Facts, placed: &[Placed]) -> Vec<String> {
+    let Some(log) = &facts.binary_log else { return vec!["--skip-log-bin".to_owned()] };
+    let path = |path: &Path| seen(path, placed).display().to_string();
+    vec![
+        format!("--log-bin={}", path(&log.basename)),
+        format!("--log-bin-index={}", path(&log.index)),
+        "--binlog-expire-logs-seconds=0".to_owned(),
+    ]
+}
+
+fn matching(name: &str, value: &str, placed: &[Placed]) -> Option<String> {
+    if value.is_empty() || LEFT_OUT.contains(&name) {
+        return None;
+    }
+    let value = if DIRECTORIES.contains(&name) && value.starts_with('/') {
+        seen(Path::new(value), placed).display().to_string()
+    } else {
+        value.to_owned()
+    };
+    Some(format!("--{}={value}", name.replace('_', "-")))
+}
+
+/// Where the server finds what the live one had at `path`.
+fn seen(path: &Path, placed: &[Placed]) -> PathBuf {
+    let holding =
+        placed.iter().filter(|each| path.starts_with(&each.live)).max_by_key(|each| each.live.as_os_str().len());
+    let moved = |each: &Placed| {
+        let rest = path.strip_prefix(&each.live).ok().filter(|rest| !rest.as_os_str().is_empty());
+        rest.map_or_else(|| each.seen.clone(), |rest| each.seen.join(rest))
+    };
+    holding.map_or_else(|| path.to_owned(), moved)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::Manifest;
+
+    fn facts() -> Facts {
+        Manifest::decode(include_bytes!("../../tests/data/manifest-1.json")).unwrap().server
+    }
+
+    fn placed(live: &Path, seen: &str) -> Placed {
+        Placed { live: live.to_owned(), seen: seen.into() }
+    }
+
+    #[test]
+    fn a_server_keeps_to_itself_and_gets_what_its_files_ask_for() {
+        let facts = facts();
+        let options = of(&facts, &[placed(&facts.datadir, "/scratch/data")], Path::new("/scratch/own"));
+        let has = |option: &str| assert!(options.iter().any(|o| o == option), "{option} is not in {options:#?}");
+        has("--datadir=/scratch/data");
+        has("--socket=/scratch/own/socket");
+        has("--skip-networking");
+        has("--binlog-expire-logs-seconds=0");
+        assert_eq!(options.first().map(String::as_str), Some("--no-defaults"));
+        assert!(!options.iter().any(|o| o.contains(&*facts.socket.to_string_lossy())), "{options:#?}");
+    }
+
+    #[test]
+    fn paths_follow_their_files_and_others_stay() {
+        let placed =
+            [placed(Path::new("/var/lib/mysql"), "/s/data"), placed(Path::new("/var/lib/mysql/undo"), "/s/undo")];
+        assert_eq!(seen(Path::new("/var/lib/mysql"), &placed), Path::new("/s/data"));
+        assert_eq!(seen(Path::new("/var/lib/mysql/undo/u1"), &placed), Path::new("/s/undo/u1"));
+        assert_eq!(seen(Path::new("/srv/log/b"), &placed), Path::new("/srv/log/b"));
+        let undo = matching("innodb_undo_directory", "/var/lib/mysql/undo", &placed);
+        assert_eq!(undo.as_deref(), Some("--innodb-undo-directory=/s/undo"));
+        assert_eq!(matching("innodb_undo_directory", "./", &placed).as_deref(), Some("--innodb-undo-directory=./"));
+        assert_eq!(matching("innodb_data_home_dir", "", &placed), None);
+        assert_eq!(matching("encrypt_binlog", "ON", &placed), None);
+    }
+}

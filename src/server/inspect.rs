@@ -1,0 +1,122 @@
+//! Questions to a server of our own: how far its data goes, and whether its tables are whole.
+
+use std::path::Path;
+use std::time::Duration;
+
+use super::facts::Facts;
+use super::session::Connection;
+use super::sql::{self, Dialect};
+use super::{Address, Endpoint};
+use crate::sys::secret::Secret;
+
+/// A statement may read a whole table.
+const ANSWER: Duration = Duration::from_secs(24 * 3600);
+
+/// A connection to a server that we started ourselves.
+pub struct Inspector {
+    connection: Connection,
+    dialect: Dialect,
+}
+
+/// A table by its names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Table {
+    /// The database.
+    pub schema: String,
+    /// The table.
+    pub name: String,
+}
+
+impl std::fmt::Display for Table {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}.{}", self.schema, self.name)
+    }
+}
+
+/// What a server says of one of its tables.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Checked {
+    /// It was read and is whole.
+    Whole,
+    /// Its engine has no check.
+    Uncheckable,
+    /// What is wrong with it.
+    Damaged(String),
+}
+
+impl Inspector {
+    /// Connects once to the server behind `socket`, which holds the data that `facts` tell of.
+    pub fn connect(socket: &Path, user: &str, password: Secret, facts: &Facts) -> anyhow::Result<Self> {
+        let endpoint = Endpoint::Socket(socket.to_owned());
+        let address = Address { endpoint, user: user.to_owned(), password: Some(password), option_file: None };
+        let connection = Connection::open(&address, ANSWER)?;
+        Ok(Self { connection, dialect: Dialect::of(facts.flavour, facts.version) })
+    }
+
+    /// The binary logs with their sizes, oldest first. Recovery has opened the last one.
+    pub fn binary_logs(&mut self) -> anyhow::Result<Vec<(String, u64)>> {
+        let rows = self.connection.rows(sql::BINARY_LOGS)?;
+        let entry = |row: &super::session::Columns| {
+            Some((row.get(&["log_name"])?.to_owned(), row.get(&["file_size"])?.parse().ok()?))
+        };
+        Ok(rows.iter().filter_map(entry).collect())
+    }
+
+    /// The executed transactions.
+    pub fn gtid_set(&mut self) -> anyhow::Result<Option<String>> {
+        self.connection.value(self.dialect.gtid_set)
+    }
+
+    /// Every table that holds data.
+    pub fn tables(&mut self) -> anyhow::Result<Vec<Table>> {
+        let rows = self.connection.rows(sql::BASE_TABLES)?;
+        let table = |row: &super::session::Columns| {
+            Some(Table { schema: row.get(&["schema_name"])?.to_owned(), name: row.get(&["name"])?.to_owned() })
+        };
+        Ok(rows.iter().filter_map(table).collect())
+    }
+
+    /// Lets the server read the whole of `table`.
+    pub fn check(&mut self, table: &Table) -> anyhow::Result<Checked> {
+        let rows = self.connection.rows(&sql::check_table(&table.schema, &table.name))?;
+        let told = rows.iter().filter_map(|row| Some((row.get(&["msg_type"])?, row.get(&["msg_text"])?)));
+        Ok(judge(told))
+    }
+}
+
+/// The last row says how it ended; a "note" that the engine has no check is an end too. Warnings
+/// before an OK are of the kind "was not closed properly", which recovery has dealt with.
+fn judge<'a>(told: impl Iterator<Item = (&'a str, &'a str)>) -> Checked {
+    let told: Vec<(String, &str)> = told.map(|(kind, text)| (kind.to_ascii_lowercase(), text)).collect();
+    let wrong: Vec<&str> = told.iter().filter(|(kind, _)| kind == "error").map(|(_, text)| *text).collect();
+    match told.last() {
+        Some((_, text)) if wrong.is_empty() && (*text == "OK" || *text == "Table is already up to date") => {
+            Checked::Whole
+        }
+        Some((kind, _)) if wrong.is_empty() && kind == "note" => Checked::Uncheckable,
+        Some((_, text)) => Checked::Damaged(if wrong.is_empty() { (*text).to_owned() } else { wrong.join("; ") }),
+        None => Checked::Damaged("the server said nothing about it".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_is_whole_only_where_the_server_ends_with_ok() {
+        let judged = |rows: &[(&'static str, &'static str)]| judge(rows.iter().copied());
+        assert_eq!(judged(&[("status", "OK")]), Checked::Whole);
+        assert_eq!(
+            judged(&[("warning", "1 client is using or hasn't closed the table properly"), ("status", "OK")]),
+            { Checked::Whole }
+        );
+        let no_check = "The storage engine for the table doesn't support check";
+        assert_eq!(judged(&[("note", no_check)]), Checked::Uncheckable);
+        let broken = judged(&[("Warning", "InnoDB: Index i has 3 entries, should be 4"), ("error", "Corrupt")]);
+        assert_eq!(broken, Checked::Damaged("Corrupt".to_owned()));
+        let failed = judged(&[("Error", "Table 'a.b' doesn't exist in engine"), ("status", "Operation failed")]);
+        assert_eq!(failed, Checked::Damaged("Table 'a.b' doesn't exist in engine".to_owned()));
+        assert!(matches!(judged(&[]), Checked::Damaged(_)));
+    }
+}
