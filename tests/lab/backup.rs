@@ -2,7 +2,8 @@
 
 use std::time::Instant;
 
-use crate::host::{self, mysnap, mysnap_ok, on_node2, run};
+use crate::host::{self, mysnap_ok, on_node2, run};
+use crate::live::Live;
 use crate::witness::{Row, Witness};
 
 /// The configuration with the second node as destination; its path.
@@ -31,7 +32,10 @@ fn a_backup_under_load_restores_exactly_the_recorded_position() {
     let config = configured("");
     let witness = Witness::start(4);
     let began = Instant::now();
-    let result = mysnap(&["--config", &config, "backup", "nightly"]);
+    let mut live = Live::start(&config, &["backup", "nightly"]);
+    live.wait_for("copy");
+    witness.ease();
+    let result = live.finish();
     let testimony = witness.stop();
     assert_eq!(result.status, 0, "{}", result.stderr);
     assert_eq!(testimony.failed, 0, "a writer met an error");
@@ -63,7 +67,7 @@ fn a_second_generation_links_what_has_not_changed_and_both_verify() {
     fresh_destination();
     let config = configured("");
     mysnap_ok(&["--config", &config, "backup", "nightly"]);
-    let ran = mysnap(&["--config", &config, "--quiet", "backup", "nightly"]);
+    let ran = host::mysnap(&["--config", &config, "--quiet", "backup", "nightly"]);
     assert_eq!((ran.status, ran.stdout.as_str(), ran.stderr.as_str()), (0, "", ""), "a quiet success says nothing");
     let linked = on_node2("find /srv/backup/nightly -type f -links +1 -path '*/datadir/*' | wc -l");
     assert!(linked.trim().parse::<u32>().unwrap() > 10, "only {linked} files are shared");

@@ -6,13 +6,10 @@ use nix::sys::signal::Signal;
 use crate::host::{self, Ran, mysnap, mysnap_ok, run, try_run};
 use crate::live::{Live, Undo, expect, local, until};
 use crate::support::start_server;
+use crate::sweep::kept;
 
 /// Makes a backup that keeps its snapshot; the run's id.
 fn keep(extra: &str) -> String {
-    let kept = || -> Vec<String> {
-        let listed: serde_json::Value = serde_json::from_str(&mysnap_ok(&["snapshots", "--json"])).unwrap();
-        listed.as_array().unwrap().iter().map(|row| row["run"].as_str().unwrap().to_owned()).collect()
-    };
     let before = kept();
     mysnap_ok(&["--config", &local("keep", extra), "backup", "local", "--keep-snapshot"]);
     kept().into_iter().find(|id| !before.contains(id)).expect("a snapshot is kept")

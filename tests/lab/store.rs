@@ -77,6 +77,7 @@ fn a_quota_at_the_destination_fails_the_run_and_nothing_else() {
     run(&["mount", "-o", "prjquota", "/dev/vdc", &at]);
     let _gone = Undo::with(&format!("umount {at}"));
     let home = mount.path().join("b");
+    run(&["mkdir", "-m", "0700", &home.display().to_string()]);
     let bench = Bench::here(mount.path());
     let place = Place::at(&bench, home.clone());
     run(&["xfs_quota", "-x", "-c", &format!("project -s -p {} 42", home.display()), &at]);
@@ -100,7 +101,7 @@ fn a_slow_network_costs_time_and_nothing_else() {
     let place = Place::at(&bench, "/var/tmp/slow".into());
     plain_tree(place.source());
     fill(&place.source().join("big"), 12);
-    let address = run(&["getent", "hosts", &node2()]).split_whitespace().next().unwrap().to_owned();
+    let address = address_of_node2();
     let route = run(&["ip", "-o", "route", "get", &address]);
     let device = route.split(" dev ").nth(1).unwrap().split(' ').next().unwrap().to_owned();
     run(&[
@@ -123,7 +124,7 @@ fn a_cut_network_is_noticed_within_a_minute() {
     place.transfer.bandwidth_limit = Some(Bytes(4 << 20));
     plain_tree(place.source());
     fill(&place.source().join("big"), 60);
-    let address = run(&["getent", "hosts", &node2()]).split_whitespace().next().unwrap().to_owned();
+    let address = address_of_node2();
     let cut = std::thread::scope(|scope| {
         let copying = scope.spawn(|| place.copy(FIRST, &place.sources()).unwrap_err());
         std::thread::sleep(std::time::Duration::from_secs(4));
@@ -140,6 +141,10 @@ fn a_cut_network_is_noticed_within_a_minute() {
     place.transfer.bandwidth_limit = None;
     place.backup(SECOND);
     on_node2("rm -rf /var/tmp/cut");
+}
+
+fn address_of_node2() -> String {
+    run(&["getent", "hosts", &node2()]).split_whitespace().next().unwrap().to_owned()
 }
 
 /// Everything that the second node sends is lost.

@@ -16,6 +16,7 @@ pub type Row = (u64, u64);
 /// Writers that commit one row after another until they are stopped.
 pub struct Witness {
     stop: Arc<AtomicBool>,
+    at_ease: Arc<AtomicBool>,
     writers: Vec<JoinHandle<Testimony>>,
     first_log: String,
 }
@@ -49,14 +50,19 @@ impl Witness {
         // Rows of an earlier table of that name stand in earlier logs.
         conn.query_drop("FLUSH BINARY LOGS").unwrap();
         let first_log = binary_logs().pop().unwrap();
-        let stop = Arc::new(AtomicBool::new(false));
+        let [stop, at_ease] = [(); 2].map(|()| Arc::new(AtomicBool::new(false)));
         let writers = (0..writers).map(|writer| {
-            let stop = Arc::clone(&stop);
-            std::thread::spawn(move || write(writer, &stop))
+            let (stop, at_ease) = (Arc::clone(&stop), Arc::clone(&at_ease));
+            std::thread::spawn(move || write(writer, &stop, &at_ease))
         });
         let writers = writers.collect();
         std::thread::sleep(Duration::from_secs(1));
-        Self { stop, writers, first_log }
+        Self { stop, at_ease, writers, first_log }
+    }
+
+    /// They go on, but not as fast as they can: an emulated guest has other things to do too.
+    pub fn ease(&self) {
+        self.at_ease.store(true, Ordering::SeqCst);
     }
 
     /// Stops them and hears what they saw.
@@ -94,7 +100,7 @@ impl Testimony {
     }
 }
 
-fn write(writer: u64, stop: &AtomicBool) -> Testimony {
+fn write(writer: u64, stop: &AtomicBool, at_ease: &AtomicBool) -> Testimony {
     let mut seen = Testimony::default();
     let mut conn = connect();
     let mut last = Instant::now();
@@ -109,6 +115,9 @@ fn write(writer: u64, stop: &AtomicBool) -> Testimony {
             conn = reconnect(stop);
         }
         seen.longest_gap = seen.longest_gap.max(last.elapsed());
+        if at_ease.load(Ordering::SeqCst) {
+            std::thread::sleep(Duration::from_millis(50));
+        }
         last = Instant::now();
     }
     seen
