@@ -9,14 +9,14 @@ use crate::live::{Live, Undo, expect, forget_stored, local, until};
 
 const SCRATCH: &str = "/srv/drill";
 
-/// A new backup of job `local`; the configuration.
-fn backed_up(name: &str) -> String {
+/// A new backup of job `local`; the configuration, and what forgets the drill in the end.
+fn backed_up(name: &str) -> (String, Undo) {
     forget_stored();
-    drop(try_run(&["rm", "-rf", "/var/lib/mysnap/drills", SCRATCH]));
-    run(&["mkdir", "-m", "0755", SCRATCH]);
+    let forget = Undo::with(&format!("rm -rf /var/lib/mysnap/drills {SCRATCH}"));
+    run(&["install", "-d", "-m", "0755", SCRATCH]);
     let config = local(name, "");
     mysnap_ok(&["--config", &config, "backup", "local"]);
-    config
+    (config, forget)
 }
 
 fn drill<'a>(config: &'a str, more: &[&'a str]) -> Vec<&'a str> {
@@ -42,7 +42,7 @@ fn shown(config: &str, verb: &str) -> String {
 
 #[test]
 fn a_drill_starts_the_newest_backup_and_reads_its_tables_and_the_live_server_notices_nothing() {
-    let config = backed_up("drill");
+    let (config, _forget) = backed_up("drill");
     let before = live_server();
     let ran = mysnap(&drill(&config, &["--json"]));
     assert_eq!(ran.status, 0, "{}", ran.stderr);
@@ -84,7 +84,7 @@ fn a_damaged_table_is_named_and_the_backup_is_not_called_good_any_more() {
         "conv=notrunc",
         "status=none",
     ]);
-    let config = backed_up("worn");
+    let (config, _forget) = backed_up("worn");
     let ran = mysnap(&drill(&config, &[]));
     expect(&ran, 8, &["tables are damaged: drilled.worn", "CHECK TABLE on the live server"]);
     assert_no_drill_is_left();
@@ -96,7 +96,7 @@ fn a_damaged_table_is_named_and_the_backup_is_not_called_good_any_more() {
 
 #[test]
 fn a_server_that_does_not_start_is_told_in_its_own_words() {
-    let config = backed_up("wrong");
+    let (config, _forget) = backed_up("wrong");
     let name = if host::is_mariadb() { "mariadbd" } else { "mysqld" };
     let wrapper = format!("/usr/local/sbin/{name}");
     let _gone = Undo::with(&format!("rm -f {wrapper}"));
@@ -111,7 +111,7 @@ fn a_server_that_does_not_start_is_told_in_its_own_words() {
 
 #[test]
 fn what_a_killed_drill_leaves_ends_with_it_or_is_recovered() {
-    let config = backed_up("killed");
+    let (config, _forget) = backed_up("killed");
     let mut live = Live::start(&config, &drill(&config, &[])[2..]);
     live.wait_for("tables");
     live.signal(Signal::SIGKILL);
