@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use mysql::prelude::Queryable as _;
 
-use crate::support::admin;
+use crate::support::{SCHEMA, admin};
 
 /// The writer; it ends when this is dropped.
 pub struct Pulse {
@@ -38,7 +38,7 @@ impl Shared {
         while !self.stop.load(Ordering::SeqCst) {
             let since = self.now();
             self.waiting_since.store(since, Ordering::SeqCst);
-            connection.query_drop("UPDATE pulse.beat SET n = n + 1").unwrap();
+            connection.query_drop(format!("UPDATE {SCHEMA}.heartbeat SET n = n + 1")).unwrap();
             self.waiting_since.store(0, Ordering::SeqCst);
             self.note(self.now() - since);
             std::thread::sleep(Duration::from_millis(10));
@@ -51,9 +51,9 @@ impl Pulse {
     pub fn start() -> Self {
         let mut connection = admin();
         for statement in [
-            "CREATE DATABASE IF NOT EXISTS pulse",
-            "CREATE TABLE IF NOT EXISTS pulse.beat (id INT PRIMARY KEY, n INT) ENGINE=InnoDB",
-            "REPLACE INTO pulse.beat VALUES (1, 0)",
+            format!("CREATE DATABASE IF NOT EXISTS {SCHEMA}"),
+            format!("CREATE TABLE IF NOT EXISTS {SCHEMA}.heartbeat (id INT PRIMARY KEY, n INT) ENGINE=InnoDB"),
+            format!("REPLACE INTO {SCHEMA}.heartbeat VALUES (1, 0)"),
         ] {
             connection.query_drop(statement).unwrap();
         }
