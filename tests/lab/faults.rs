@@ -253,7 +253,7 @@ fn a_killed_run_is_told_of_and_cleaned_up_by_recover_and_by_the_next_run() {
         let left = host::run(&["lvs", "--noheadings", "-o", "lv_name", "@mysnap"]);
         assert!(!left.trim().is_empty(), "a leftover was expected");
         let checked = mysnap(&["--config", &config, "check", "local"]);
-        expect(&checked, 0, &["remove snapshot vg0/data_mysnap_", "`mysnap recover` removes it"]);
+        expect(&checked, 0, &["remove snapshot vg0/data_mysnap_", "`mysnap recover` removes what a dead run left"]);
         assert_eq!(host::run(&["lvs", "--noheadings", "-o", "lv_name", "@mysnap"]), left, "a check changes nothing");
         if by_next_run {
             mysnap_ok(&["--config", &local("after-kill", ""), "backup", "local"]);
