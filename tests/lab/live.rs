@@ -20,7 +20,7 @@ pub const DEFAULT_STALL: &str = "max_stall = \"5s\"\n";
 /// A configuration with the job `local`, which goes to [`LOCAL`]; its path. Unless `extra` says
 /// otherwise it tries once, with a budget that is not what ends the hold, however slow the guest.
 pub fn local(name: &str, extra: &str) -> String {
-    run(&["mkdir", "-p", "-m", "0700", LOCAL]);
+    make_destination();
     let mut job = format!("[job.local]\nto = \"{LOCAL}\"\n");
     for (key, line) in [("retries", "retries = 1\n"), ("max_stall", "max_stall = \"30s\"\n")] {
         if !extra.contains(key) {
@@ -30,6 +30,10 @@ pub fn local(name: &str, extra: &str) -> String {
     host::configure(name, &(job + extra))
 }
 
+fn make_destination() {
+    run(&["mkdir", "-p", "-m", "0700", LOCAL]);
+}
+
 /// Removes what is stored of the job `local`.
 pub fn forget_stored() {
     run(&["rm", "-rf", &format!("{LOCAL}/local")]);
@@ -37,6 +41,7 @@ pub fn forget_stored() {
 
 /// The backups that are there, as a stranger who looks at the directory sees them.
 pub fn stored() -> Vec<String> {
+    make_destination();
     let listed = run(&["find", LOCAL, "-mindepth", "2", "-maxdepth", "2", "-type", "d", "-name", "[!.]*"]);
     let mut names: Vec<String> = listed.lines().map(str::to_owned).collect();
     names.sort();
