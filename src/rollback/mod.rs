@@ -131,17 +131,20 @@ pub fn execute(plan: &Plan, observer: &dyn Observer, cancel: &Cancel) -> anyhow:
         let back = bring_back(plan).and_then(|()| run.forget());
         return Err(Failure::join(error, back.err().into_iter().collect()));
     }
+    match merge_and_start(plan, observer, cancel) {
+        Ok(()) => run.forget(),
+        Err(error) => Err(unfinished(plan, run, error)),
+    }
+}
+
+fn merge_and_start(plan: &Plan, observer: &dyn Observer, cancel: &Cancel) -> anyhow::Result<()> {
     for merge in &plan.snapshots {
-        let merged =
-            observer.phase("merge", || roll_back(merge, observer), |()| format!("{} is as it was", merge.origin));
-        if let Err(error) = merged {
-            return Err(not_merged(plan, run, error));
-        }
+        observer.phase("merge", || roll_back(merge, observer), |()| format!("{} is as it was", merge.origin))?;
     }
     if let Some(service) = &plan.service {
         observer.phase("start", || start(service, cancel), |()| format!("{} answers", service.unit))?;
     }
-    run.forget()
+    Ok(())
 }
 
 /// Stops the server and unmounts the volumes.
@@ -154,14 +157,14 @@ fn free(plan: &Plan, observer: &dyn Observer) -> anyhow::Result<()> {
 
 /// As long as LVM has accepted no merge at all, everything is as it was and the server comes back. Else
 /// the record stays: the volumes may be of different times, and a server is not started on that unasked.
-fn not_merged(plan: &Plan, run: Run, error: anyhow::Error) -> anyhow::Error {
+fn unfinished(plan: &Plan, run: Run, error: anyhow::Error) -> anyhow::Error {
     let untouched = |merge: &Merge| matches!(lvm::volume(&merge.snapshot.name), Ok(Some(volume)) if !volume.merging);
     if plan.snapshots.iter().all(untouched) {
         let back = bring_back(plan).and_then(|()| run.forget());
         return Failure::join(error, back.err().into_iter().collect());
     }
     let kind = kind_of(&error).unwrap_or(Kind::Snapshot);
-    let fault = Fault::new(kind, "the rollback is not finished, and the server is not started");
+    let fault = Fault::new(kind, "the rollback is not finished");
     fault.hint("`mysnap recover` tells how to go on").caused_by(error).into()
 }
 

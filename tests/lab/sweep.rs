@@ -474,7 +474,7 @@ impl Ready for Rollback {
     fn objection(&mut self, ran: &Ran) -> Option<String> {
         let up = try_run(&["systemctl", "is-active", "--quiet", host::service()]).status.success();
         // A failed step is put right by the run itself until LVM has accepted the merge.
-        if !up && ran.status != 137 && !ran.stderr.contains("merge") {
+        if !up && ran.status != 137 && !ran.stderr.contains("mysnap recover") {
             return Some(format!("exit {} and the server is down", ran.status));
         }
         as_recover_says();
