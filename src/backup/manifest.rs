@@ -1,7 +1,7 @@
 //! What a run did, written into its manifest.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::freeze::Hold;
 use super::ship::Shipped;
@@ -12,6 +12,7 @@ use crate::server::Exactness;
 use crate::store::{FileList, HoldRecord, Manifest, PhaseRecord, SnapshotRecord};
 use crate::sys::clock;
 use crate::sys::cmd::Call;
+use crate::sys::units::milliseconds;
 
 /// The parts of a run, told while they happen and kept for the manifest.
 pub(super) struct Phases<'a> {
@@ -77,10 +78,6 @@ pub(super) fn write(request: &Request, ground: &Ground, run: &Run, evidence: Evi
         proof: shipped.proof.clone(),
         warnings: warnings(ground, hold, shipped),
     })
-}
-
-fn milliseconds(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn tools(ground: &Ground) -> BTreeMap<String, String> {

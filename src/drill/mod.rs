@@ -6,8 +6,8 @@ mod position;
 pub mod record;
 mod scratch;
 
-use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
@@ -21,7 +21,7 @@ use crate::server::Checked;
 use crate::store::{Backup, Store, Transfer};
 use crate::sys::cancel::Cancel;
 use crate::sys::clock;
-use crate::sys::units::{Bytes, human_duration};
+use crate::sys::units::{Bytes, human_duration, milliseconds};
 
 pub use record::Report;
 
@@ -97,7 +97,7 @@ pub fn drill(request: &Request, store: &dyn Store, observer: &dyn Observer, canc
 fn work(
     request: &Request,
     store: &dyn Store,
-    home: &std::path::Path,
+    home: &Path,
     observer: &dyn Observer,
     cancel: &Cancel,
 ) -> anyhow::Result<Found> {
@@ -137,7 +137,7 @@ fn work(
 fn restored(
     request: &Request,
     store: &dyn Store,
-    home: &std::path::Path,
+    home: &Path,
     observer: &dyn Observer,
     cancel: &Cancel,
 ) -> anyhow::Result<Vec<Part>> {
@@ -173,8 +173,4 @@ fn read_tables(instance: &mut Instance, found: &mut Found, cancel: &Cancel) -> a
     }
     let fault = Fault::new(Kind::Verify, format!("{} tables are damaged: {}", damaged.len(), damaged.join("; ")));
     Err(fault.hint("were they before the backup? CHECK TABLE on the live server says so; keep an older backup").into())
-}
-
-fn milliseconds(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

@@ -11,6 +11,7 @@ use super::{Found, Level, Request};
 use crate::id::{JobName, RunId};
 use crate::store::{Destination, Store};
 use crate::sys::durable;
+use crate::sys::units::milliseconds;
 
 /// Where the records are; they outlive a reboot.
 const DIRECTORY: &str = "/var/lib/mysnap/drills";
@@ -54,7 +55,7 @@ impl Report {
             backup: manifest.id.clone(),
             at,
             level: request.level,
-            total_ms: super::milliseconds(took),
+            total_ms: milliseconds(took),
             found: worked.ok().cloned(),
             failure: worked.err().map(|error| format!("{error:#}")),
         }

@@ -87,6 +87,11 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
     number.checked_mul(milliseconds).map(Duration::from_millis).ok_or_else(wrong)
 }
 
+/// Whole milliseconds, as records keep them.
+pub fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
 /// `duration` for people: `340 ms`, `12.3 s`, `4 min 05 s`, `2 h 07 min`, `3 d 4 h`.
 pub fn human_duration(duration: Duration) -> String {
     let seconds = duration.as_secs();
