@@ -9,7 +9,7 @@ use mysql::prelude::Queryable as _;
 use nix::sys::signal::Signal;
 
 use crate::host;
-use crate::live::{Live, Undo, expect, local, until};
+use crate::live::{DEFAULT_STALL, Live, Undo, expect, local, until};
 
 const CLIENTS: usize = 200;
 /// The largest stall that the default budget allows, and what two hundred clients on an emulated
@@ -137,14 +137,14 @@ fn stall_of(config: &str, age: Duration) -> Duration {
 
 #[test]
 fn two_hundred_clients_and_a_long_select_do_not_pile_up() {
-    let config = local("crowd", "max_stall = \"5s\"\nlong_query_threshold = \"5s\"\nlong_query_wait = \"5s\"\n");
+    let config = local("crowd", &format!("{DEFAULT_STALL}long_query_threshold = \"5s\"\nlong_query_wait = \"5s\"\n"));
     let longest = stall_of(&config, Duration::from_secs(6));
     assert!(longest < STALL, "a client waited {longest:?}");
 }
 
 #[test]
 fn nor_by_the_defaults() {
-    let config = local("crowd-young", "max_stall = \"5s\"\nlong_query_wait = \"5s\"\n");
+    let config = local("crowd-young", &format!("{DEFAULT_STALL}long_query_wait = \"5s\"\n"));
     let longest = stall_of(&config, Duration::from_secs(12));
     assert!(longest < STALL, "a client waited {longest:?}");
 }
