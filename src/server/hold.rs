@@ -218,7 +218,9 @@ impl Session {
         let released = holder.run(mode.release());
         drop(holder);
         let end = Instant::now();
-        let ended = watchdog.call_off();
+        // Who comes to the deadline first, a failing closure or the watchdog, is chance.
+        let late = (result.is_err() && end >= deadline).then_some(Ended::OverBudget);
+        let ended = watchdog.call_off().or(late);
 
         let value = match ended {
             None => kept(result, released)?,
