@@ -12,6 +12,7 @@ pub mod fuzz;
 pub mod id;
 pub mod instance;
 pub mod lvm;
+pub mod proof;
 pub mod recover;
 pub mod restore;
 pub mod rollback;

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// Each part with the parts below it that it may use.
-const LAYERS: [(&str, &[&str]); 22] = [
+const LAYERS: [(&str, &[&str]); 23] = [
     ("fault", &[]),
     ("sys", &["fault"]),
     ("id", &["sys"]),
@@ -17,13 +17,17 @@ const LAYERS: [(&str, &[&str]); 22] = [
     ("store", &["fault", "id", "server", "sys"]),
     ("config", &["fault", "id", "server", "snapshot", "store", "sys"]),
     ("run", &["fault", "id", "sys"]),
-    ("check", &["fault", "id", "lvm", "run", "server", "snapshot", "store", "sys"]),
     ("recover", &["fault", "id", "lvm", "run", "snapshot", "store", "sys"]),
     ("instance", &["fault", "server", "store", "sys"]),
+    ("check", &["fault", "id", "instance", "lvm", "run", "server", "snapshot", "store", "sys"]),
     ("restore", &["fault", "id", "run", "server", "store", "sys"]),
-    ("drill", &["fault", "id", "instance", "recover", "restore", "run", "server", "store", "sys"]),
+    ("proof", &["fault", "instance", "run", "server", "store", "sys"]),
+    ("drill", &["fault", "id", "instance", "proof", "recover", "restore", "run", "server", "store", "sys"]),
     ("status", &["drill", "fault", "id", "lvm", "recover", "run", "store", "sys"]),
-    ("backup", &["check", "fault", "id", "lvm", "recover", "run", "server", "snapshot", "store", "sys"]),
+    (
+        "backup",
+        &["check", "fault", "id", "instance", "lvm", "proof", "recover", "run", "server", "snapshot", "store", "sys"],
+    ),
     ("verify", &["fault", "id", "run", "store", "sys"]),
     ("rollback", &["fault", "id", "lvm", "recover", "run", "server", "snapshot", "sys"]),
     (

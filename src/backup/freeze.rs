@@ -2,13 +2,15 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
+
 use crate::check::{Ground, Origin, Request};
 use crate::fault::{Failure, Kind, kind_of};
 use crate::run::{Intent, Run};
 use crate::server::{Held, Position, Session};
 use crate::snapshot::{self, Pending, Snapshot, Spec, WritersHeld};
 use crate::sys::cancel::Cancel;
-use crate::sys::durable;
+use crate::sys::{clock, durable};
 
 impl WritersHeld for Held<'_> {}
 
@@ -26,6 +28,7 @@ pub(super) struct Hold {
     pub(super) waited: Duration,
     pub(super) held: Duration,
     pub(super) tries: u32,
+    pub(super) at: Timestamp,
 }
 
 /// Takes the snapshots, with as many tries as the job allows where only the lock failed. Each try
@@ -76,7 +79,7 @@ fn attempt(
         Ok((position, freezing.finish(held.deadline())?))
     })?;
     let (position, pending): (Position, Vec<Pending>) = outcome.value;
-    let hold = Hold { position, waited: outcome.waited, held: outcome.held, tries: 1 };
+    let hold = Hold { position, waited: outcome.waited, held: outcome.held, tries: 1, at: clock::now() };
     Ok(Frozen { snapshots: snapshot::complete(pending)?, hold })
 }
 

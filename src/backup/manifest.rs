@@ -35,8 +35,18 @@ impl<'a> Phases<'a> {
         work: impl FnOnce() -> anyhow::Result<T>,
         describe: impl FnOnce(&T) -> String,
     ) -> anyhow::Result<T> {
+        let observer = self.observer;
+        self.timed(name, || observer.phase(name, work, describe))
+    }
+
+    /// Keeps how long `work` took, which tells of itself.
+    pub(super) fn timed<T>(
+        &mut self,
+        name: &'static str,
+        work: impl FnOnce() -> anyhow::Result<T>,
+    ) -> anyhow::Result<T> {
         let began = Instant::now();
-        let value = self.observer.phase(name, work, describe)?;
+        let value = work()?;
         self.records.push(PhaseRecord { name: name.to_owned(), ms: milliseconds(began.elapsed()) });
         Ok(value)
     }
@@ -71,6 +81,7 @@ pub(super) fn write(request: &Request, ground: &Ground, run: &Run, evidence: Evi
             waited_ms: milliseconds(hold.waited),
             held_ms: milliseconds(hold.held),
             tries: hold.tries,
+            at: Some(hold.at),
         },
         snapshots,
         phases: phases.records.clone(),

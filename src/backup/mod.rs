@@ -7,6 +7,7 @@
 mod freeze;
 mod manifest;
 mod plan;
+mod prove;
 mod ship;
 mod snapshots;
 
@@ -18,6 +19,7 @@ use snapshots::{MountedSnapshots, Snapshots};
 
 use crate::check::{self, Ground, Request};
 use crate::fault::{Failure, Fault, Kind};
+use crate::proof::Subject;
 use crate::run::Run;
 use crate::run::events::Observer;
 use crate::server::Session;
@@ -60,15 +62,28 @@ fn work(
     let snapshots = Snapshots::own(frozen.snapshots, request.limits, run.id().clone());
     cancel.check()?;
     let staging = Staging::begin(&*ground.target.store, &request.job, run.id())?;
-    let mounted = phases.run(
+    let mut mounted = phases.run(
         "mount",
         || snapshots.mount(&ground.covered, &run.runtime_directory()?),
         MountedSnapshots::summary,
     )?;
 
     cancel.check()?;
-    let shipped = ship::ship(request, &ground, &mounted, &staging, &mut phases, &copying)?;
+    let mut shipped = ship::ship(request, &ground, &mounted, &staging, &mut phases, &copying)?;
     let health = mounted.health()?;
+    if request.prove.starts_a_server() {
+        let (hold, parts, directory) = (&frozen.hold, mounted.parts(), run.runtime_directory()?);
+        let subject = Subject {
+            facts: &ground.facts,
+            position: &hold.position,
+            taken: hold.at,
+            parts: &parts,
+            level: request.prove,
+            queries: &request.queries,
+        };
+        let ask = || prove::by_a_server(subject, &mut mounted, &directory, observer, &copying);
+        shipped.proof.judge(phases.timed("server", ask)?);
+    }
 
     let cleanup = phases.run(
         "release",
@@ -79,6 +94,7 @@ fn work(
     let manifest = manifest::write(request, &ground, run, evidence)?;
     let manifest = phases.run("publish", || staging.commit(manifest, &shipped.copied.files), published)?;
     forget_earlier_attempts(request, &ground, observer);
+    refuse_bad(&manifest)?;
     Ok(Outcome { manifest, cleanup })
 }
 
@@ -90,6 +106,13 @@ fn check(request: &Request, session: &mut Session, observer: &dyn Observer, canc
     }
     findings.into_result()?;
     ground.ok_or_else(|| Fault::new(Kind::Refused, "the checks found no ground for a backup").into())
+}
+
+/// It is stored for somebody who has nothing else, and counts as no backup.
+fn refuse_bad(manifest: &Manifest) -> anyhow::Result<()> {
+    let Some(why) = &manifest.proof.failure else { return Ok(()) };
+    let fault = Fault::new(Kind::Verify, format!("backup {} is bad, and is kept aside as that: {why}", manifest.id));
+    Err(fault.hint(format!("look at the live server first; `mysnap show {}` has the details", manifest.id)).into())
 }
 
 /// The record goes when nothing of the run is left; else it stays for `recover`.

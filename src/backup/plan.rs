@@ -2,6 +2,7 @@
 
 use crate::check::{Ground, Request};
 use crate::snapshot::SnapshotKind;
+use crate::store::ProofLevel;
 use crate::sys::units::{Bytes, human_duration};
 
 /// The steps that a backup on `ground` would take.
@@ -29,6 +30,14 @@ pub fn describe(request: &Request, ground: &Ground) -> Vec<String> {
         source.files,
         request.prove
     ));
+    if request.prove.starts_a_server() {
+        steps.push("start a second server on the snapshot, see where its binary log ends".to_owned());
+        let asked = if request.prove >= ProofLevel::Queries { request.queries.as_slice() } else { &[] };
+        steps.extend(asked.iter().map(|query| format!("ask it: {query}")));
+        if request.prove >= ProofLevel::Tables {
+            steps.push("let it read every table".to_owned());
+        }
+    }
     steps.push(if request.keep_snapshot { "keep the snapshot" } else { "remove the snapshot" }.to_owned());
     steps.push("write the manifest: now it is a backup".to_owned());
     steps

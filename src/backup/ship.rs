@@ -48,6 +48,6 @@ fn copied_text(copied: &Copied, request: &Request) -> String {
 fn proved_text(proof: &Proof) -> String {
     match proof.level {
         ProofLevel::None => "not asked for".to_owned(),
-        ProofLevel::Checksum => format!("{} files read back, every digest matches its source", proof.files),
+        _ => format!("{} files read back, every digest matches its source", proof.files),
     }
 }

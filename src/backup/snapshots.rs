@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::check::Covered;
 use crate::fault::{Failure, Fault, Kind};
 use crate::id::RunId;
+use crate::instance::Part;
 use crate::lvm;
 use crate::snapshot::{self, Action, Health, Limits, Snapshot};
 use crate::store::{Root, SnapshotRecord, Source};
@@ -34,6 +35,8 @@ pub(super) struct Snapshots {
 #[must_use]
 pub(super) struct MountedSnapshots {
     mounts: Vec<Mounted>,
+    /// The type of each one's file system.
+    fstypes: Vec<String>,
     sources: Vec<Source>,
     snapshots: Snapshots,
 }
@@ -45,13 +48,15 @@ impl Snapshots {
 
     /// Mounts each snapshot below `directory` and finds the server's files in it.
     pub(super) fn mount(self, covered: &Covered, directory: &Path) -> anyhow::Result<MountedSnapshots> {
-        let mut mounted = MountedSnapshots { mounts: Vec::new(), sources: Vec::new(), snapshots: self };
+        let mut mounted =
+            MountedSnapshots { mounts: Vec::new(), fstypes: Vec::new(), sources: Vec::new(), snapshots: self };
         for (number, snapshot) in mounted.snapshots.all.iter().enumerate() {
-            let origin = covered.origins.iter().find(|o| o.volume.uuid == snapshot.spec.origin.uuid);
-            let fstype = origin.map_or("", |o| o.mount.fstype.as_str());
             let at = directory.join(number.to_string());
             crate::sys::durable::create_private_directory(&at)?;
+            let origin = covered.origins.iter().find(|o| o.volume.uuid == snapshot.spec.origin.uuid);
+            let fstype = origin.map_or("", |o| o.mount.fstype.as_str());
             mounted.mounts.push(snapshot::mount(snapshot, fstype, &at)?);
+            mounted.fstypes.push(fstype.to_owned());
             mounted.sources.extend(sources_on(snapshot, covered, &at)?);
         }
         Ok(mounted)
@@ -108,6 +113,22 @@ fn sources_on(snapshot: &Snapshot, covered: &Covered, at: &Path) -> anyhow::Resu
 impl MountedSnapshots {
     pub(super) fn sources(&self) -> &[Source] {
         &self.sources
+    }
+
+    /// The same, as a second server takes them.
+    pub(super) fn parts(&self) -> Vec<Part> {
+        self.sources.iter().map(|source| Part { root: source.root.clone(), here: source.path.clone() }).collect()
+    }
+
+    /// Lets them be written to, in the same places. They are not what was frozen any more.
+    pub(super) fn make_writable(&mut self) -> anyhow::Result<()> {
+        let mounts = std::mem::take(&mut self.mounts);
+        let places: Vec<_> = mounts.iter().map(|mount| mount.path().to_owned()).collect();
+        mounts.into_iter().try_for_each(Mounted::release)?;
+        for ((snapshot, fstype), at) in self.snapshots.all.iter().zip(&self.fstypes).zip(places) {
+            self.mounts.push(snapshot::mount_writable(snapshot, fstype, &at)?);
+        }
+        Ok(())
     }
 
     pub(super) fn summary(&self) -> String {

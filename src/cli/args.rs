@@ -186,6 +186,8 @@ pub struct DrillArgs {
 pub enum DrillLevel {
     /// The server recovers.
     Start,
+    /// It has the right answers to the job's queries.
+    Queries,
     /// It reads every table.
     Tables,
 }

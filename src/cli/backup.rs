@@ -110,6 +110,7 @@ fn request(job: &Job) -> Request {
         method: job.method,
         transfer: job.transfer,
         prove: job.prove,
+        queries: job.queries.clone(),
         lock: job.lock,
         hold: job.hold,
         tries: job.retries,

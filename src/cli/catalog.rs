@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::args::{ListArgs, ShowArgs};
 use super::{Context, source};
 use crate::drill;
-use crate::store::{Backup, Catalog, Destination, Item, Manifest};
+use crate::store::{Backup, Catalog, Destination, Item, Manifest, ProofLevel, Shown};
 use crate::sys::clock;
 use crate::sys::units::{Bytes, human_duration};
 
@@ -53,6 +53,7 @@ fn rows<'a>(catalog: &'a Catalog, destination: &Destination) -> Vec<Row<'a>> {
             let slot = item.slot();
             let (state, reason, manifest) = match item {
                 Item::Good(backup) => ("good", None, Some(&backup.manifest)),
+                Item::Bad(backup, why) => ("bad", Some(why.as_str()), Some(&backup.manifest)),
                 Item::Unreadable(_, why) => ("unreadable", Some(why.as_str()), None),
             };
             let drill = manifest.and_then(|manifest| last_drill(manifest, destination));
@@ -68,7 +69,8 @@ fn table(catalog: &Catalog, destination: &Destination) -> String {
     let head = format!("{:<22} {:<12} {:>9} {:>10}  {:<9} {}", "ID", "JOB", "AGE", "SIZE", "PROVED", "POSITION");
     let mut lines = vec![head];
     lines.extend(catalog.items.iter().map(|item| match item {
-        Item::Good(backup) => line(backup, destination),
+        Item::Good(backup) => line(backup, &proved(&backup.manifest, destination)),
+        Item::Bad(backup, _) => line(backup, "BAD"),
         Item::Unreadable(slot, why) => format!("{:<22} {:<12} unreadable: {why}", slot.id, slot.job),
     }));
     if !catalog.leftovers.is_empty() {
@@ -78,11 +80,10 @@ fn table(catalog: &Catalog, destination: &Destination) -> String {
     lines.join("\n")
 }
 
-fn line(backup: &Backup, destination: &Destination) -> String {
+fn line(backup: &Backup, proved: &str) -> String {
     let manifest = &backup.manifest;
     let id = manifest.id.as_str();
     let size = Bytes(manifest.files.totals.bytes).to_string();
-    let proved = proved(manifest, destination);
     let age = age(manifest);
     format!("{id:<22} {:<12} {age:>9} {size:>10}  {proved:<9} {}", manifest.job, position(manifest))
 }
@@ -142,6 +143,17 @@ fn describe(backup: &Backup) -> String {
         "proof",
         format!("{:?}, {} files read back at {}", manifest.proof.level, manifest.proof.files, manifest.proof.at),
     );
+    if let Some(shown) = &manifest.proof.shown {
+        let started = human_duration(Duration::from_millis(shown.start_ms));
+        field("proof", format!("a server answered after {started}: {}", shown.position));
+        if manifest.proof.level >= ProofLevel::Tables {
+            let Shown { tables, uncheckable, .. } = shown;
+            field("proof", format!("{tables} tables are whole, {uncheckable} of engines that have no check"));
+        }
+    }
+    if let Some(why) = &manifest.proof.failure {
+        field("BAD", why.clone());
+    }
     for warning in &manifest.warnings {
         field("warning", warning.clone());
     }

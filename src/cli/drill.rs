@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::Context;
 use super::args::{DrillArgs, DrillLevel};
-use crate::drill::{self, Level, Report, Request};
-use crate::store::{self, Catalog};
+use crate::drill::{self, Report, Request};
+use crate::store::{self, Catalog, ProofLevel};
 use crate::sys::units::human_duration;
 
 pub(super) fn drill(context: &Context<'_>, arguments: &DrillArgs) -> anyhow::Result<()> {
@@ -14,10 +14,17 @@ pub(super) fn drill(context: &Context<'_>, arguments: &DrillArgs) -> anyhow::Res
     let store = store::open(&job.to, &job.ssh, context.cancel)?;
     let backup = Catalog::read(&*store, Some(&job.name))?.find(&arguments.id)?.clone();
     let level = match arguments.level {
-        DrillLevel::Start => Level::Start,
-        DrillLevel::Tables => Level::Tables,
+        DrillLevel::Start => ProofLevel::Start,
+        DrillLevel::Queries => ProofLevel::Queries,
+        DrillLevel::Tables => ProofLevel::Tables,
     };
-    let request = Request { backup, scratch: arguments.scratch.clone(), level, transfer: job.transfer };
+    let request = Request {
+        backup,
+        scratch: arguments.scratch.clone(),
+        level,
+        queries: job.queries.clone(),
+        transfer: job.transfer,
+    };
     let report = drill::drill(&request, &*store, context.output, context.cancel)?;
     if arguments.json {
         return context.output.answer_json(&report);
@@ -33,7 +40,7 @@ fn summary(report: &Report) -> String {
         "backup {} comes back: restored in {}, the server answered after {}; all of it took {}",
         report.backup,
         time(found.restore_ms),
-        time(found.start_ms),
+        time(found.shown.start_ms),
         time(report.total_ms)
     )
 }

@@ -196,7 +196,8 @@ impl Source<'_> {
                 return Err(unknown(&place, keys, name));
             }
             let plain = plain(value.get_ref()).ok_or_else(|| {
-                place.error(&format!("{name} is {}; allowed: a text, a number or a switch", value.get_ref().type_str()))
+                let found = value.get_ref().type_str();
+                place.error(&format!("{name} is {found}; allowed: a text, a number, a switch or a list of texts"))
             })?;
             section.keys.insert(name.to_owned(), (plain, place));
         }
@@ -210,6 +211,9 @@ fn plain(value: &DeValue<'_>) -> Option<toml::Value> {
         DeValue::Boolean(switch) => toml::Value::Boolean(*switch),
         DeValue::Integer(number) => {
             toml::Value::Integer(i64::from_str_radix(number.as_str(), number.radix()).unwrap_or(i64::MAX))
+        }
+        DeValue::Array(list) => {
+            toml::Value::Array(list.iter().map(|each| plain(each.get_ref())).collect::<Option<_>>()?)
         }
         _ => return None,
     })

@@ -50,6 +50,8 @@ pub struct Job {
     pub transfer: Transfer,
     /// How much proof a backup needs.
     pub prove: ProofLevel,
+    /// What a second server on it must answer with "true".
+    pub queries: Vec<String>,
     /// The lock.
     pub lock: LockChoice,
     /// What a hold may cost.
@@ -173,7 +175,8 @@ impl Job {
             ssh: ssh_options(&job)?,
             method: job.get("method")?,
             transfer: transfer(&job)?,
-            prove: job.get("prove")?,
+            prove: prove(&job)?,
+            queries: queries(&job)?,
             lock: job.get("lock")?,
             hold: HoldLimits { max_stall: max_stall(&job)? },
             retries: job.get::<Number<1, 100>>("retries")?.0,
@@ -194,6 +197,18 @@ impl Job {
             max_age: job.get("max_age")?,
         })
     }
+}
+
+fn prove(job: &Layers<'_>) -> anyhow::Result<ProofLevel> {
+    let level = job.get("prove")?;
+    if level == ProofLevel::Queries && queries(job)?.is_empty() {
+        return Err(job.conflict(&["prove"], "has prove = \"queries\" and no queries; allowed: a list of them"));
+    }
+    Ok(level)
+}
+
+fn queries(job: &Layers<'_>) -> anyhow::Result<Vec<String>> {
+    Ok(job.find("queries")?.unwrap_or_default())
 }
 
 fn assignments(section: &toml::Value, keys: &[schema::Key]) -> Vec<String> {

@@ -34,7 +34,13 @@ pub const SERVER: &[Key] = &[
 pub const JOB: &[Key] = &[
     without_default("to", "where backups go: \"/path\" or \"user@host:/path\"; required"),
     key("method", "\"copy\"", "how backups are made: \"copy\", the files of the snapshot"),
-    key("prove", "\"checksum\"", "\"checksum\" reads back what was copied and compares it with its source; \"none\""),
+    key(
+        "prove",
+        "\"checksum\"",
+        "\"checksum\" reads back what was copied; \"start\" also starts a second server on the snapshot, \"queries\" asks it \
+         the job's queries, \"tables\" lets it read every table too; \"none\"",
+    ),
+    without_default("queries", "what a second server must answer with a number other than 0: [\"SELECT …\"]"),
     key(
         "lock",
         "\"auto\"",

@@ -59,6 +59,13 @@ impl Setting for String {
     }
 }
 
+impl Setting for Vec<String> {
+    fn read(value: &Value) -> Result<Self, String> {
+        let refused = || "allowed: a list of texts, [\"…\", \"…\"]".to_owned();
+        value.as_array().ok_or_else(refused)?.iter().map(|each| String::read(each).map_err(|_| refused())).collect()
+    }
+}
+
 impl Setting for PathBuf {
     fn read(value: &Value) -> Result<Self, String> {
         let text = String::read(value)?;
@@ -152,7 +159,16 @@ impl Setting for LockChoice {
 
 impl Setting for ProofLevel {
     fn read(value: &Value) -> Result<Self, String> {
-        one_of(value, &[("checksum", Self::Checksum), ("none", Self::None)])
+        one_of(
+            value,
+            &[
+                ("checksum", Self::Checksum),
+                ("none", Self::None),
+                ("start", Self::Start),
+                ("queries", Self::Queries),
+                ("tables", Self::Tables),
+            ],
+        )
     }
 }
 

@@ -2,7 +2,6 @@
 //! far its data goes. That it starts is what a backup is for; how long it took is the honest time of a
 //! restore. Nothing of the live server is touched, and nothing is left but a record of the outcome.
 
-mod position;
 pub mod record;
 mod scratch;
 
@@ -12,29 +11,18 @@ use std::time::Instant;
 use serde::{Deserialize, Serialize};
 
 use crate::fault::{Failure, Fault, Kind, kind_of};
-use crate::instance::{Instance, Part};
+use crate::instance::Part;
+use crate::proof::{self, Subject};
 use crate::recover;
 use crate::restore;
 use crate::run::events::{Event, Observer};
 use crate::run::{Intent, Run};
-use crate::server::Checked;
-use crate::store::{Backup, Store, Transfer};
+use crate::store::{Backup, ProofLevel, Shown, Store, Transfer};
 use crate::sys::cancel::Cancel;
 use crate::sys::clock;
-use crate::sys::units::{Bytes, human_duration, milliseconds};
+use crate::sys::units::{Bytes, milliseconds};
 
 pub use record::Report;
-
-/// How much is looked at.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Level {
-    /// A server recovers on the files and answers, and its binary log ends where the backup says.
-    Start,
-    /// Besides, it reads every table.
-    #[default]
-    Tables,
-}
 
 /// What was asked for.
 #[derive(Debug)]
@@ -44,7 +32,9 @@ pub struct Request {
     /// Where there is room for all of it, on another volume than the server's.
     pub scratch: PathBuf,
     /// How much is looked at.
-    pub level: Level,
+    pub level: ProofLevel,
+    /// What the server must answer with "true", from [`ProofLevel::Queries`] on.
+    pub queries: Vec<String>,
     /// How bytes are moved.
     pub transfer: Transfer,
 }
@@ -54,14 +44,9 @@ pub struct Request {
 pub struct Found {
     /// From the first byte until the files are complete and every digest matches.
     pub restore_ms: u64,
-    /// From the start of the server until it answered, recovery included.
-    pub start_ms: u64,
-    /// How it was compared with the recorded position.
-    pub position: String,
-    /// How many tables were read.
-    pub tables: u64,
-    /// How many could not be, because their engine has no check.
-    pub uncheckable: u64,
+    /// What the server on them showed.
+    #[serde(flatten)]
+    pub shown: Shown,
 }
 
 /// Does it and records what it says about the backup, good or bad.
@@ -109,29 +94,16 @@ fn work(
         |_| format!("{} into {}, every digest matches", Bytes(manifest.files.totals.bytes), home.display()),
     )?;
     let restore_ms = milliseconds(began.elapsed());
-    let own = home.join("server");
-    let mut instance = observer.phase(
-        "start",
-        || Instance::start(&manifest.server, &parts, &own, cancel),
-        |server| {
-            format!(
-                "{} {} answers after {}",
-                manifest.server.flavour,
-                manifest.server.version,
-                human_duration(server.started_in())
-            )
-        },
-    )?;
-    let start_ms = milliseconds(instance.started_in());
-    let look = || position::compare(&manifest.position, instance.inspector()?);
-    let position = observer.phase("position", look, Clone::clone)?;
-    let mut found = Found { restore_ms, start_ms, position, ..Found::default() };
-    if request.level == Level::Tables {
-        let read = || read_tables(&mut instance, &mut found, cancel);
-        observer.phase("tables", read, Clone::clone)?;
-    }
-    observer.phase("stop", || instance.stop(), |()| "the server ended in order".to_owned())?;
-    Ok(found)
+    let subject = Subject {
+        facts: &manifest.server,
+        position: &manifest.position,
+        taken: manifest.hold.at.unwrap_or(manifest.begin),
+        parts: &parts,
+        level: request.level,
+        queries: &request.queries,
+    };
+    let shown = proof::examine(subject, &home.join("server"), observer, cancel)?;
+    Ok(Found { restore_ms, shown })
 }
 
 fn restored(
@@ -155,22 +127,4 @@ fn restored(
     let progress = |done| observer.event(Event::Progress { done: Bytes(done), total });
     restore::execute(&plan, store, &progress, cancel)?;
     Ok(parts)
-}
-
-fn read_tables(instance: &mut Instance, found: &mut Found, cancel: &Cancel) -> anyhow::Result<String> {
-    let inspector = instance.inspector()?;
-    let mut damaged = Vec::new();
-    for table in inspector.tables()? {
-        cancel.check()?;
-        match inspector.check(&table)? {
-            Checked::Whole => found.tables += 1,
-            Checked::Uncheckable => found.uncheckable += 1,
-            Checked::Damaged(why) => damaged.push(format!("{table}: {why}")),
-        }
-    }
-    if damaged.is_empty() {
-        return Ok(format!("{} tables are whole, {} of engines that have no check", found.tables, found.uncheckable));
-    }
-    let fault = Fault::new(Kind::Verify, format!("{} tables are damaged: {}", damaged.len(), damaged.join("; ")));
-    Err(fault.hint("were they before the backup? CHECK TABLE on the live server says so; keep an older backup").into())
 }

@@ -7,9 +7,9 @@ use anyhow::Context as _;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Found, Level, Request};
+use super::{Found, Request};
 use crate::id::{JobName, RunId};
-use crate::store::{Destination, Store};
+use crate::store::{Destination, ProofLevel, Store};
 use crate::sys::durable;
 use crate::sys::units::milliseconds;
 
@@ -30,7 +30,7 @@ pub struct Report {
     /// When the drill ended.
     pub at: Timestamp,
     /// How much was looked at.
-    pub level: Level,
+    pub level: ProofLevel,
     /// How long all of it took: what a restore would take.
     pub total_ms: u64,
     /// What was found; none where it failed.

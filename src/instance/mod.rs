@@ -6,6 +6,7 @@
 //! in tablespaces stay true, and the live server's files can't be reached at all. So a caller must have
 //! a namespace of its own. It is told to end when we die.
 
+mod killer;
 mod options;
 
 use std::io::Read as _;
@@ -16,6 +17,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 
 use crate::fault::{Fault, Kind};
+use crate::instance::killer::Killer;
 use crate::server::{Facts, Inspector, own_account};
 use crate::store::Root;
 use crate::sys::cancel::Cancel;
@@ -59,6 +61,7 @@ struct Placed {
 #[must_use]
 pub struct Instance {
     // Fields drop in this order: the server before what it stands on.
+    killer: Option<Killer>,
     server: Option<Running<'static>>,
     mounts: Vec<Mounted>,
     own: PathBuf,
@@ -68,7 +71,8 @@ pub struct Instance {
 
 impl Instance {
     /// Starts the server of `facts` on `parts` and waits until it answers a query. `own` must not exist;
-    /// its parent is searched by the data's owner.
+    /// its parent is searched by the data's owner. Once `cancel` is set the server is killed, whatever it
+    /// is asked then.
     pub fn start(facts: &Facts, parts: &[Part], own: &Path, cancel: &Cancel) -> anyhow::Result<Self> {
         let data = parts.iter().find(|part| part.root.is_datadir()).context("there is no data directory")?;
         let owner = data.here.metadata().with_context(|| format!("cannot look at {}", data.here.display()))?;
@@ -78,8 +82,14 @@ impl Instance {
         let (mounts, placed) = put_in_the_live_place(parts)?;
         let began = Instant::now();
         let server = launch(facts, owner, options::of(facts, &placed, own))?;
-        let mut instance =
-            Self { server: Some(server), mounts, own: own.to_owned(), started_in: Duration::ZERO, inspector: None };
+        let mut instance = Self {
+            killer: Some(Killer::of(&server, cancel)?),
+            server: Some(server),
+            mounts,
+            own: own.to_owned(),
+            started_in: Duration::ZERO,
+            inspector: None,
+        };
         instance.inspector = Some(instance.first_answer(facts, &password, cancel)?);
         instance.started_in = began.elapsed();
         durable::remove_file(&own.join(INIT_FILE))?;
@@ -99,6 +109,7 @@ impl Instance {
     /// Shuts it down in order.
     pub fn stop(mut self) -> anyhow::Result<()> {
         self.inspector = None;
+        self.killer = None;
         let Some(server) = self.server.take() else { return Ok(()) };
         let argv = server.argv().to_owned();
         let ended = server.terminate(STOP).and_then(|ended| ended.succeeded(&argv));
@@ -113,6 +124,7 @@ impl Instance {
                 Ok(inspector) => return Ok(inspector),
                 Err(error) => error,
             };
+            cancel.check()?;
             if self.server.as_mut().is_none_or(Running::has_ended) {
                 let fault = self.failed(&format!("{} {} did not start on the files", facts.flavour, facts.version));
                 return Err(fault.hint("the files, or settings that they need, are not as they were").into());
@@ -136,6 +148,7 @@ impl Instance {
 
 impl Drop for Instance {
     fn drop(&mut self) {
+        self.killer = None;
         // What is thrown away need not be left in order.
         if let Some(Err(error)) = self.server.take().map(|server| server.terminate(PAUSE * 100)) {
             tracing::warn!("the second server: {error}");
@@ -199,14 +212,22 @@ fn put_in_the_live_place(parts: &[Part]) -> anyhow::Result<(Vec<Mounted>, Vec<Pl
     Ok((mounts, placed))
 }
 
-fn launch(facts: &Facts, (uid, gid): (u32, u32), options: Vec<String>) -> anyhow::Result<Running<'static>> {
+/// The server's program; an error where none is installed.
+pub fn program(facts: &Facts) -> anyhow::Result<&'static str> {
     let names = if facts.flavour.is_mariadb() { ["mariadbd", "mysqld"] } else { ["mysqld", "mysqld"] };
-    let program = names.into_iter().find(|name| Call::is_installed(name)).ok_or_else(|| {
+    let found = names.into_iter().find(|name| Call::is_installed(name));
+    Ok(found.ok_or_else(|| {
         let fault = Fault::new(Kind::Refused, format!("no server of {} is installed here", facts.flavour));
         fault.hint(format!("install {} {}", facts.flavour, facts.version))
-    })?;
+    })?)
+}
+
+fn launch(facts: &Facts, (uid, gid): (u32, u32), options: Vec<String>) -> anyhow::Result<Running<'static>> {
+    let program = program(facts)?;
     // Changing its identity itself would make it forget to end with us.
-    let call = Call::new("setpriv").args([format!("--reuid={uid}"), format!("--regid={gid}")]);
+    // Where memory runs short it goes before the live server does.
+    let call = Call::new("choom").args(["-n", "1000", "--", "nice", "-n", "10", "setpriv"]);
+    let call = call.args([format!("--reuid={uid}"), format!("--regid={gid}")]);
     let call = call.args(["--clear-groups", "--pdeathsig=TERM", "--", program]).args(options);
     let call = if uid == 0 { call.arg("--user=root") } else { call };
     Ok(call.deadline(LIFE).start()?)

@@ -3,9 +3,10 @@
 //! What an LVM command makes is there only when it has ended: a look before that would find nothing,
 //! and the record that makes it ours would go. It is left to finish, and woken in case it was stopped
 //! like the run, perhaps with the origin suspended. rsync and ssh keep the snapshot mounted in the
-//! dead run's mount namespace, and a second server works on files that are to go, so they are asked to end. A program is the run's when an argument names
-//! what only the run has: its snapshot, its mount points, its unfinished directory. The run may have
-//! published a backup all the same, and a person may be copying that.
+//! dead run's mount namespace, and a second server works on files that are to go, so they are asked to
+//! end. A program is the run's when an argument names what only the run has: its snapshot, its mount
+//! points, its unfinished directory. The run may have published a backup all the same, and a person may
+//! be copying that.
 
 use std::time::{Duration, Instant};
 
@@ -57,7 +58,7 @@ fn works_for(process: &Process, run: &RunId) -> bool {
     match process.name.as_str() {
         "rsync" | "ssh" => names(&format!("{RUNTIME_DIRECTORY}/")) || names(".unfinished-"),
         // A second server; its options name the directory that is its own.
-        "mariadbd" | "mysqld" => names(SCRATCH_PREFIX),
+        "mariadbd" | "mysqld" => names(SCRATCH_PREFIX) || names(&format!("{RUNTIME_DIRECTORY}/")),
         _ => false,
     }
 }
@@ -90,6 +91,7 @@ mod tests {
         assert!(works("rsync", "rsync -a -- /run/mysnap/20261121T092233Z-4f2a/0// node2:/srv/x/"));
         assert!(works("ssh", "ssh node2 sha256sum /srv/nightly/.unfinished-20261121T092233Z-4f2a/x"));
         assert!(works("mariadbd", "mariadbd --socket=/var/tmp/mysnap-drill-20261121T092233Z-4f2a/server/socket"));
+        assert!(works("mysqld", "mysqld --socket=/run/mysnap/20261121T092233Z-4f2a/server/own/socket"));
         assert!(!works("mariadbd", "mariadbd --socket=/run/mysqld/mysqld.sock"));
         assert!(!works("rsync", "rsync -a node2:/srv/nightly/20261121T092233Z-4f2a/ /mnt/"));
         assert!(!works("vim", "vim /run/mysnap/20261121T092233Z-4f2a"));

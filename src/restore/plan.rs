@@ -72,6 +72,7 @@ pub(super) fn decide(
     let places: BTreeMap<RootName, PathBuf> = grounds.iter().map(|g| (g.root.name.clone(), g.path.clone())).collect();
     let targets: Vec<Target> =
         grounds.into_iter().map(|ground| target(ground, &files, manifest, &places, request.clone)).collect();
+    warnings.extend(manifest.proof.failure.iter().map(|why| format!("the backup is bad, its proof failed: {why}")));
     warnings.extend(manifest.warnings.iter().map(|warning| format!("when it was made: {warning}")));
     warnings.extend(targets.iter().flat_map(|target| moved(target, request)));
     warnings.extend(links_out(&files, manifest));

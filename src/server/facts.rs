@@ -67,6 +67,9 @@ pub struct Facts {
     pub replica: bool,
     /// The seconds since its start, when the facts were read.
     pub uptime: u64,
+    /// How far its clock is ahead of UTC, in seconds; what its times without a zone mean.
+    #[serde(default)]
+    pub utc_offset: Option<i32>,
     /// Settings that a second server on the same files must be given too.
     pub must_match: BTreeMap<String, String>,
 }
@@ -117,6 +120,7 @@ impl Facts {
             read_only: variables.is_on("read_only") || variables.is_on("super_read_only"),
             replica: false,
             uptime,
+            utc_offset: None,
             must_match: variables.some_of(&MUST_MATCH),
         })
     }

@@ -3,6 +3,9 @@
 use std::path::Path;
 use std::time::Duration;
 
+use anyhow::Context as _;
+use jiff::Timestamp;
+
 use super::facts::Facts;
 use super::session::Connection;
 use super::sql::{self, Dialect};
@@ -67,6 +70,22 @@ impl Inspector {
         self.connection.value(self.dialect.gtid_set)
     }
 
+    /// From now on NOW() is `taken`, and times without a zone are those of the server of `facts`.
+    pub fn pretend(&mut self, taken: Timestamp, facts: &Facts) -> anyhow::Result<()> {
+        let statement = sql::at_that_time(taken.as_second(), facts.utc_offset.unwrap_or(0));
+        self.connection.run(&statement).with_context(|| format!("the server refused `{statement}`"))
+    }
+
+    /// Whether the answer to `query` is one row with one value that is true, as the server counts: a number
+    /// other than 0. Else what it answered.
+    pub fn holds(&mut self, query: &str) -> Result<(), String> {
+        let rows = self.connection.rows(query).map_err(|error| format!("{error:#}"))?;
+        match rows.as_slice() {
+            [row] => is_true(row.only()),
+            rows => Err(format!("{} rows instead of one", rows.len())),
+        }
+    }
+
     /// Every table that holds data.
     pub fn tables(&mut self) -> anyhow::Result<Vec<Table>> {
         let rows = self.connection.rows(sql::BASE_TABLES)?;
@@ -81,6 +100,14 @@ impl Inspector {
         let rows = self.connection.rows(&sql::check_table(&table.schema, &table.name))?;
         let told = rows.iter().filter_map(|row| Some((row.get(&["msg_type"])?, row.get(&["msg_text"])?)));
         Ok(judge(told))
+    }
+}
+
+fn is_true(value: Result<Option<&str>, usize>) -> Result<(), String> {
+    match value {
+        Ok(Some(value)) if value.parse::<f64>().is_ok_and(|number| number != 0.0) => Ok(()),
+        Ok(value) => Err(value.unwrap_or("NULL").to_owned()),
+        Err(columns) => Err(format!("{columns} columns instead of one")),
     }
 }
 
@@ -102,6 +129,18 @@ fn judge<'a>(told: impl Iterator<Item = (&'a str, &'a str)>) -> Checked {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_answer_is_true_as_the_server_counts() {
+        for good in ["1", "-3", "0.5"] {
+            assert_eq!(is_true(Ok(Some(good))), Ok(()), "{good}");
+        }
+        for bad in ["0", "0.00", "", "yes"] {
+            assert_eq!(is_true(Ok(Some(bad))), Err(bad.to_owned()));
+        }
+        assert_eq!(is_true(Ok(None)), Err("NULL".to_owned()));
+        assert!(is_true(Err(2)).unwrap_err().contains("2 columns"));
+    }
 
     #[test]
     fn a_table_is_whole_only_where_the_server_ends_with_ok() {

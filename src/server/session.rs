@@ -51,6 +51,7 @@ impl Session {
         let variables = Variables::new(connection.pairs(sql::VARIABLES)?);
         let uptime = connection.pairs(sql::UPTIME)?.into_values().next();
         let mut facts = Facts::from_variables(&variables, uptime.and_then(|u| u.parse().ok()).unwrap_or(0))?;
+        facts.utc_offset = connection.value(sql::UTC_OFFSET)?.and_then(|seconds| seconds.parse().ok());
         let dialect = Dialect::of(facts.flavour, facts.version);
         // Without the privilege nobody knows; the preflight names it.
         facts.replica = connection.try_rows(dialect.replica_status)?.is_some_and(|channels| !channels.is_empty());
@@ -184,6 +185,16 @@ impl Columns {
     pub(super) fn get(&self, names: &[&str]) -> Option<&str> {
         let named = |name: &&str| self.0.iter().find(|(column, _)| column.eq_ignore_ascii_case(name));
         names.iter().find_map(named)?.1.as_deref()
+    }
+}
+
+impl Columns {
+    /// The value of the only column; an error says how many there are.
+    pub(super) fn only(&self) -> Result<Option<&str>, usize> {
+        match self.0.as_slice() {
+            [(_, value)] => Ok(value.as_deref()),
+            columns => Err(columns.len()),
+        }
     }
 }
 

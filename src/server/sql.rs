@@ -22,6 +22,8 @@ pub const REDO_AT_COMMIT: &str = "SELECT @@GLOBAL.innodb_flush_log_at_trx_commit
 /// MariaDB's log sequence numbers.
 pub const LSN: &str = "SHOW GLOBAL STATUS LIKE 'Innodb_lsn_%'";
 
+/// How far the session's clock is ahead, in seconds.
+pub const UTC_OFFSET: &str = "SELECT TIMESTAMPDIFF(SECOND, UTC_TIMESTAMP(), NOW())";
 /// Every binary log with its size.
 pub const BINARY_LOGS: &str = "SHOW BINARY LOGS";
 /// What holds data: no views, and nothing that the server makes up.
@@ -127,6 +129,14 @@ pub fn own_account(user: &str, password: &str) -> String {
         "SET sql_log_bin = 0;\nCREATE USER '{user}'@'localhost' IDENTIFIED BY '{password}';\n\
          GRANT SELECT, PROCESS, REPLICATION CLIENT ON *.* TO '{user}'@'localhost';\n"
     )
+}
+
+/// Has NOW() be `seconds` since the epoch, and times without a zone mean what they meant to a server whose
+/// clock was `offset` seconds ahead of UTC.
+pub fn at_that_time(seconds: i64, offset: i32) -> String {
+    let sign = if offset < 0 { '-' } else { '+' };
+    let minutes = offset.unsigned_abs() / 60;
+    format!("SET time_zone = '{sign}{:02}:{:02}', timestamp = {seconds}", minutes / 60, minutes % 60)
 }
 
 /// A name as the server reads it back unchanged.
@@ -235,6 +245,12 @@ mod tests {
         let replica = |version| Dialect::of(Flavour::MySql, version).replica_status;
         assert_eq!(replica(Version(8, 0, 21)), "SHOW SLAVE STATUS");
         assert_eq!(replica(Version(8, 0, 22)), "SHOW REPLICA STATUS");
+    }
+
+    #[test]
+    fn the_time_of_a_snapshot_is_told_with_its_zone() {
+        assert_eq!(at_that_time(1_700_000_000, 19_800), "SET time_zone = '+05:30', timestamp = 1700000000");
+        assert_eq!(at_that_time(0, -12_600), "SET time_zone = '-03:30', timestamp = 0");
     }
 
     #[test]

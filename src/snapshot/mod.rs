@@ -20,8 +20,7 @@ use std::time::{Duration, Instant};
 
 pub use merge::{MergeProgress, finish_merge, start_merge};
 pub use monitor::{Action, Limits, Sample, decide, sample};
-pub use mounts::mount;
-pub use mounts::unsupported;
+pub use mounts::{mount, mount_writable, unsupported};
 pub use plan::{Plan, Planned, PoolRoom, StoreSize, WriteRate, plan};
 pub use remove::{remove, remove_all_of};
 pub use thick::Thick;

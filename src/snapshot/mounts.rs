@@ -14,14 +14,26 @@ use crate::sys::mount::Mounted;
 /// So the device itself is made read-only. XFS refuses a second file system with the same UUID, and
 /// would write its log to the snapshot.
 pub fn mount(snapshot: &Snapshot, fstype: &str, at: &Path) -> anyhow::Result<Mounted> {
-    let device = snapshot.spec.name.device();
     let options = match fstype {
         "ext4" => "",
         "xfs" => "nouuid,norecovery",
         other => return Err(unsupported(other).into()),
     };
+    let device = snapshot.spec.name.device();
     Call::new("blockdev").arg("--setro").arg(&device).run()?;
     Mounted::new(&device, at, fstype, options, false)
+}
+
+/// Mounts `snapshot` at `at` for writing: it is not any more what was frozen afterwards.
+pub fn mount_writable(snapshot: &Snapshot, fstype: &str, at: &Path) -> anyhow::Result<Mounted> {
+    let options = match fstype {
+        "ext4" => "",
+        "xfs" => "nouuid",
+        other => return Err(unsupported(other).into()),
+    };
+    let device = snapshot.spec.name.device();
+    Call::new("blockdev").arg("--setrw").arg(&device).run()?;
+    Mounted::new(&device, at, fstype, options, true)
 }
 
 /// The refusal of a file system that is neither ext4 nor xfs.

@@ -18,9 +18,9 @@ pub(super) fn look(job: &Job, cancel: &Cancel) -> Vec<Line> {
     match read() {
         Ok(catalog) => {
             let newest = catalog.good().next().map(|backup| &backup.manifest);
-            let unreadable = catalog.items.iter().filter_map(|item| unreadable(name, item));
+            let others = catalog.items.iter().filter_map(|item| no_backup(name, item));
             std::iter::once(newest.map_or_else(|| none_yet(job), |m| judge(job, m, clock::now())))
-                .chain(unreadable)
+                .chain(others)
                 .chain(drilled(job))
                 .collect()
         }
@@ -34,12 +34,19 @@ fn none_yet(job: &Job) -> Line {
         .hint(format!("mysnap backup {}", job.name))
 }
 
-fn unreadable(job: &str, item: &Item) -> Option<Line> {
-    let Item::Unreadable(slot, why) = item else { return None };
-    let text = format!("backup {} is unreadable: {why}", slot.id);
-    Some(
-        Line::new(Level::Warning, "job", job, text).hint("look at the disk of the destination; it counts as no backup"),
-    )
+/// What counts as none.
+fn no_backup(job: &str, item: &Item) -> Option<Line> {
+    let id = &item.slot().id;
+    let (text, hint) = match item {
+        Item::Good(_) => return None,
+        Item::Bad(_, why) => {
+            (format!("backup {id} is bad: {why}"), "it counts as no backup; remove it when it is understood")
+        }
+        Item::Unreadable(_, why) => {
+            (format!("backup {id} is unreadable: {why}"), "look at the disk of the destination; it counts as no backup")
+        }
+    };
+    Some(Line::new(Level::Warning, "job", job, text).hint(hint))
 }
 
 /// What the last drill found; nothing where there was none.

@@ -28,6 +28,8 @@ pub struct Catalog {
 pub enum Item {
     /// A backup.
     Good(Box<Backup>),
+    /// One whose proof failed, because of this: for somebody who has nothing else.
+    Bad(Box<Backup>, String),
     /// Its manifest cannot be read, because of this.
     Unreadable(Slot, String),
 }
@@ -36,7 +38,7 @@ impl Item {
     /// Where it is.
     pub fn slot(&self) -> &Slot {
         match self {
-            Self::Good(backup) => &backup.slot,
+            Self::Good(backup) | Self::Bad(backup, _) => &backup.slot,
             Self::Unreadable(slot, _) => slot,
         }
     }
@@ -76,15 +78,16 @@ impl Catalog {
         catalog
     }
 
-    /// The backups that can be read, newest first.
+    /// The backups that are whole as far as is known, newest first.
     pub fn good(&self) -> impl Iterator<Item = &Backup> {
         self.items.iter().filter_map(|item| match item {
             Item::Good(backup) => Some(&**backup),
-            Item::Unreadable(..) => None,
+            Item::Bad(..) | Item::Unreadable(..) => None,
         })
     }
 
-    /// The backup that `text` names: `latest`, an id, or the beginning of one.
+    /// The backup that `text` names: `latest`, an id, or the beginning of one. The latest is never a
+    /// bad one.
     pub fn find(&self, text: &str) -> anyhow::Result<&Backup> {
         if text == "latest" {
             let newest = self.good().next();
@@ -93,7 +96,7 @@ impl Catalog {
         let matching: Vec<&Item> =
             self.items.iter().filter(|i| !text.is_empty() && i.slot().id.as_str().starts_with(text)).collect();
         match matching.as_slice() {
-            [Item::Good(backup)] => Ok(backup),
+            [Item::Good(backup) | Item::Bad(backup, _)] => Ok(backup),
             [Item::Unreadable(slot, why)] => {
                 let message = format!("backup {} of job {} is unreadable: {why}", slot.id, slot.job);
                 Err(Fault::new(Kind::Verify, message).into())
@@ -119,16 +122,16 @@ fn item(found: Found) -> Item {
         Ok(manifest)
     });
     let slot = found.slot;
-    match copies {
-        [Ok(manifest), twin] => {
-            let twin_damaged = twin.err().map(|e| format!("{}: {e:#}", MANIFEST[1]));
-            Item::Good(Box::new(Backup { slot, manifest, twin_damaged }))
-        }
-        [Err(error), Ok(manifest)] => {
-            let twin_damaged = Some(format!("{}: {error:#}", MANIFEST[0]));
-            Item::Good(Box::new(Backup { slot, manifest, twin_damaged }))
-        }
-        [Err(error), Err(_)] => Item::Unreadable(slot, format!("{error:#}")),
+    let (manifest, twin_damaged) = match copies {
+        [Ok(manifest), twin] => (manifest, twin.err().map(|e| format!("{}: {e:#}", MANIFEST[1]))),
+        [Err(error), Ok(manifest)] => (manifest, Some(format!("{}: {error:#}", MANIFEST[0]))),
+        [Err(error), Err(_)] => return Item::Unreadable(slot, format!("{error:#}")),
+    };
+    let failure = manifest.proof.failure.clone();
+    let backup = Box::new(Backup { slot, manifest, twin_damaged });
+    match failure {
+        None => Item::Good(backup),
+        Some(why) => Item::Bad(backup, why),
     }
 }
 

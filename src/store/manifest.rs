@@ -168,6 +168,9 @@ pub struct HoldRecord {
     pub held_ms: u64,
     /// How many tries it took.
     pub tries: u32,
+    /// When the lock was released: the moment that the data is of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<Timestamp>,
 }
 
 /// A snapshot that was copied.
@@ -210,6 +213,43 @@ pub struct Proof {
     /// Files that had to be copied a second time.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub repaired: Vec<String>,
+    /// What a server that was started on the files showed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shown: Option<Shown>,
+    /// What it showed that makes the backup a bad one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<String>,
+}
+
+impl Proof {
+    /// One that has shown nothing yet.
+    pub fn of(level: ProofLevel, at: Timestamp) -> Self {
+        Self { level, at, files: 0, bytes: 0, repaired: Vec::new(), shown: None, failure: None }
+    }
+
+    /// Takes over what a server showed, or why the files are bad.
+    pub fn judge(&mut self, verdict: Result<Shown, String>) {
+        match verdict {
+            Ok(shown) => self.shown = Some(shown),
+            Err(why) => self.failure = Some(why),
+        }
+    }
+}
+
+/// What a server that was started on the files showed.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shown {
+    /// From its start until it answered, recovery included.
+    pub start_ms: u64,
+    /// How it was compared with the recorded position.
+    pub position: String,
+    /// How many of the job's own queries were answered as they must be.
+    #[serde(default)]
+    pub queries: u64,
+    /// How many tables were read.
+    pub tables: u64,
+    /// How many could not be, because their engine has no check.
+    pub uncheckable: u64,
 }
 
 /// How much proof a backup has.
@@ -221,6 +261,19 @@ pub enum ProofLevel {
     /// Every file was read back and has the digest of its source.
     #[default]
     Checksum,
+    /// Besides, a server recovered on the files, and its binary log ended where the backup says.
+    Start,
+    /// Besides, the job's own queries had the answers that they must have.
+    Queries,
+    /// Besides, it read every table.
+    Tables,
+}
+
+impl ProofLevel {
+    /// Whether a server is started for it.
+    pub fn starts_a_server(self) -> bool {
+        self >= Self::Start
+    }
 }
 
 /// The outer form: which format, and the digest of the inner text as it stands.

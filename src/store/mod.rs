@@ -40,7 +40,8 @@ pub use digest::{Hasher, Sha256};
 pub use files::{EntryKind, FileEntry, Mode, Totals};
 pub use local::LocalStore;
 pub use manifest::{
-    FORMAT, FileList, HoldRecord, Manifest, Method, PhaseRecord, Proof, ProofLevel, Root, RootName, SnapshotRecord,
+    FORMAT, FileList, HoldRecord, Manifest, Method, PhaseRecord, Proof, ProofLevel, Root, RootName, Shown,
+    SnapshotRecord,
 };
 pub use nice::{IoClass, Niceness};
 pub use path::{EncodedBytes, StoredPath};

@@ -110,7 +110,7 @@ impl<'a> Staging<'a> {
         copied: &Copied,
         work: Work<'_>,
     ) -> anyhow::Result<Proof> {
-        let mut proof = Proof { level, at: clock::now(), files: 0, bytes: 0, repaired: Vec::new() };
+        let mut proof = Proof::of(level, clock::now());
         if level == ProofLevel::None {
             return Ok(proof);
         }

@@ -328,6 +328,19 @@ impl Running<'_> {
         self.wait_at_most(patience)
     }
 
+    /// What kills it and all that it started, from another thread. To be thrown away before its end is
+    /// waited for: its number may then be another program's.
+    pub fn killer(&self) -> impl FnOnce() + Send + use<> {
+        let group = i32::try_from(self.child.id()).map(Pid::from_raw);
+        move || {
+            if let Ok(group) = group
+                && let Err(error) = killpg(group, Signal::SIGKILL)
+            {
+                tracing::debug!(%error, "nothing to kill");
+            }
+        }
+    }
+
     /// Waits for its end, its deadline or cancellation.
     pub fn wait(self) -> Result<Finished, CommandError> {
         let mut stdout = Vec::new();

@@ -31,12 +31,12 @@ fn assert_no_drill_is_left() {
 }
 
 /// The live server's process, and the names of its files.
-fn live_server() -> (String, String) {
+pub fn live_server() -> (String, String) {
     let pid = run(&["systemctl", "show", "--value", "-p", "MainPID", host::service()]);
     (pid, run(&["find", "/var/lib/mysql", "/run/mysqld", "-not", "-path", "*/mysnap_test/*"]))
 }
 
-fn shown(config: &str, verb: &str) -> String {
+pub fn shown(config: &str, verb: &str) -> String {
     String::from_utf8_lossy(&try_run(&["mysnap", "--config", config, verb]).stdout).into_owned()
 }
 
@@ -96,16 +96,21 @@ fn a_damaged_table_is_named_and_the_backup_is_not_called_good_any_more() {
     assert!(status.stdout.contains("did not come back"), "{}", status.stdout);
 }
 
-#[test]
-fn a_server_that_does_not_start_is_told_in_its_own_words() {
-    let (config, _forget) = backed_up("wrong");
+/// Whoever looks for the server's program finds one that starts with a setting that its files refuse.
+pub fn second_servers_start_wrong() -> Undo {
     let name = if host::is_mariadb() { "mariadbd" } else { "mysqld" };
     let wrapper = format!("/usr/local/sbin/{name}");
-    let _gone = Undo::with(&format!("rm -f {wrapper}"));
     let text = format!("#!/bin/sh\nexec /usr/sbin/{name} \"$@\" --innodb-page-size=4k\n");
     #[expect(clippy::disallowed_methods, reason = "a test's own file")]
     std::fs::write(&wrapper, text).unwrap();
     run(&["chmod", "0755", &wrapper]);
+    Undo::with(&format!("rm -f {wrapper}"))
+}
+
+#[test]
+fn a_server_that_does_not_start_is_told_in_its_own_words() {
+    let (config, _forget) = backed_up("wrong");
+    let _wrong = second_servers_start_wrong();
     let ran = mysnap(&drill(&config, &["--level", "start"]));
     expect(&ran, 8, &["did not start on the files; it said: ", "4096"]);
     assert_no_drill_is_left();

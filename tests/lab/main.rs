@@ -43,6 +43,7 @@ mod origin;
 mod partition;
 mod places;
 mod preflight;
+mod proof;
 mod pulse;
 mod remote;
 mod restore;

@@ -1,0 +1,111 @@
+//! What a second server that is started on the files of a backup shows of them: that it recovers, that
+//! it stands where the backup says, that its tables can be read.
+
+mod position;
+
+use std::path::Path;
+
+use jiff::Timestamp;
+
+use crate::fault::{Fault, Kind};
+use crate::instance::{Instance, Part};
+use crate::run::events::Observer;
+use crate::server::{Checked, Facts, Position};
+use crate::store::{ProofLevel, Shown};
+use crate::sys::cancel::Cancel;
+use crate::sys::units::{human_duration, milliseconds};
+
+/// What is looked at, and how closely.
+#[derive(Debug, Clone, Copy)]
+pub struct Subject<'a> {
+    /// The server that the files are of.
+    pub facts: &'a Facts,
+    /// Where it stood.
+    pub position: &'a Position,
+    /// The moment that the data is of.
+    pub taken: Timestamp,
+    /// Its files.
+    pub parts: &'a [Part],
+    /// From [`ProofLevel::Start`] on.
+    pub level: ProofLevel,
+    /// What must be answered with "true", from [`ProofLevel::Queries`] on.
+    pub queries: &'a [String],
+}
+
+/// Starts a server on the files, which it changes, and tells what it showed. `own` is its private
+/// directory, see [`Instance::start`].
+///
+/// An error of [`Kind::Verify`] says that the files are not good; any other that they could not be
+/// looked at.
+pub fn examine(subject: Subject<'_>, own: &Path, observer: &dyn Observer, cancel: &Cancel) -> anyhow::Result<Shown> {
+    let mut instance = start(subject, own, observer, cancel)?;
+    let looked = look(subject, &mut instance, observer, cancel);
+    // What a server says that was ended because of us is no finding.
+    cancel.check()?;
+    let shown = looked?;
+    observer.phase("stop", || instance.stop(), |()| "the second server ended in order".to_owned())?;
+    Ok(shown)
+}
+
+fn start(subject: Subject<'_>, own: &Path, observer: &dyn Observer, cancel: &Cancel) -> anyhow::Result<Instance> {
+    let Subject { facts, parts, .. } = subject;
+    let answers = |server: &Instance| {
+        let took = human_duration(server.started_in());
+        format!("{} {} answers after {took}", facts.flavour, facts.version)
+    };
+    observer.phase("start", || Instance::start(facts, parts, own, cancel), answers)
+}
+
+fn look(
+    subject: Subject<'_>,
+    instance: &mut Instance,
+    observer: &dyn Observer,
+    cancel: &Cancel,
+) -> anyhow::Result<Shown> {
+    let start_ms = milliseconds(instance.started_in());
+    let compare = || position::compare(subject.position, instance.inspector()?);
+    let position = observer.phase("position", compare, Clone::clone)?;
+    let mut shown = Shown { start_ms, position, ..Shown::default() };
+    if subject.level >= ProofLevel::Queries && !subject.queries.is_empty() {
+        shown.queries =
+            observer.phase("queries", || ask(subject, instance, cancel), |n| format!("{n} answered right"))?;
+    }
+    if subject.level >= ProofLevel::Tables {
+        observer.phase("tables", || read_tables(instance, &mut shown, cancel), Clone::clone)?;
+    }
+    Ok(shown)
+}
+
+/// NOW() is the moment that the data is of, whenever they are asked.
+fn ask(subject: Subject<'_>, instance: &mut Instance, cancel: &Cancel) -> anyhow::Result<u64> {
+    let inspector = instance.inspector()?;
+    inspector.pretend(subject.taken, subject.facts)?;
+    let mut right = 0;
+    for query in subject.queries {
+        cancel.check()?;
+        inspector.holds(query).map_err(|answer| {
+            let fault = Fault::new(Kind::Verify, format!("the answer to `{query}` is {answer}"));
+            fault.hint("is the query right? ask the live server; NOW() is the moment of the snapshot in it")
+        })?;
+        right += 1;
+    }
+    Ok(right)
+}
+
+fn read_tables(instance: &mut Instance, shown: &mut Shown, cancel: &Cancel) -> anyhow::Result<String> {
+    let inspector = instance.inspector()?;
+    let mut damaged = Vec::new();
+    for table in inspector.tables()? {
+        cancel.check()?;
+        match inspector.check(&table)? {
+            Checked::Whole => shown.tables += 1,
+            Checked::Uncheckable => shown.uncheckable += 1,
+            Checked::Damaged(why) => damaged.push(format!("{table}: {why}")),
+        }
+    }
+    if damaged.is_empty() {
+        return Ok(format!("{} tables are whole, {} of engines that have no check", shown.tables, shown.uncheckable));
+    }
+    let fault = Fault::new(Kind::Verify, format!("{} tables are damaged: {}", damaged.len(), damaged.join("; ")));
+    Err(fault.hint("were they before the backup? CHECK TABLE on the live server says so; keep an older backup").into())
+}

@@ -1,0 +1,100 @@
+//! A backup that is called good only after a second server has recovered on the snapshot.
+
+use mysql::prelude::Queryable as _;
+use nix::sys::signal::Signal;
+
+use crate::drill::{live_server, second_servers_start_wrong, shown};
+use crate::host::{self, mysnap, mysnap_ok, run, try_run};
+use crate::live::{LOCAL, Live, Undo, expect, forget_stored, local, stored, until};
+
+fn proved_by(level: &str, query: &str) -> String {
+    local("proof", &format!("prove = \"{level}\"\nqueries = [\"{query}\"]\n"))
+}
+
+fn a_second_server_runs() -> bool {
+    try_run(&["pgrep", "-f", "socket=/run/mysnap/"]).status.success()
+}
+
+fn manifest(config: &str, id: &str) -> serde_json::Value {
+    serde_json::from_str(&mysnap_ok(&["--config", config, "show", id, "--json"])).unwrap()
+}
+
+#[test]
+fn a_second_server_proves_a_backup_and_the_live_one_notices_nothing() {
+    forget_stored();
+    // The moment of the snapshot, not that of the question.
+    let mut root = host::root();
+    root.query_drop("CREATE DATABASE IF NOT EXISTS proved").unwrap();
+    root.query_drop("CREATE TABLE IF NOT EXISTS proved.clock (at DATETIME(6))").unwrap();
+    root.query_drop("INSERT INTO proved.clock VALUES (NOW(6))").unwrap();
+    let _gone = Undo::with(&format!("{} -e 'DROP DATABASE proved'", host::client()));
+    let age = "TIMESTAMPDIFF(SECOND, MAX(at), NOW(6))";
+    let config = proved_by("tables", &format!("SELECT {age} BETWEEN -2 AND 120 FROM proved.clock"));
+    // The looks at the end write to a table of their own, which must not be new then.
+    host::assert_writable();
+    let before = live_server();
+    mysnap_ok(&["--config", &config, "backup", "local"]);
+    let proof = &manifest(&config, "latest")["proof"];
+    println!("{proof:#}");
+    assert_eq!(proof["level"], "tables");
+    let shown_by_it = &proof["shown"];
+    let position = shown_by_it["position"].as_str().unwrap();
+    assert!(position.contains("is where its binary log ended"), "{position}");
+    assert_eq!(shown_by_it["queries"], 1, "{proof}");
+    assert!(shown_by_it["tables"].as_u64().unwrap() > 20, "{proof}");
+    host::assert_nothing_left();
+    assert!(!a_second_server_runs());
+    assert_eq!(live_server(), before, "the live server was touched");
+    assert!(shown(&config, "list").contains(" tables "), "{}", shown(&config, "list"));
+    // What the second server wrote is not in what is stored.
+    mysnap_ok(&["verify", "latest", "--from", LOCAL]);
+    let kept = mysnap(&["--config", &config, "backup", "local", "--keep-snapshot"]);
+    expect(&kept, 3, &["can't be kept", "mysnap drill"]);
+}
+
+#[test]
+fn a_backup_whose_proof_fails_is_kept_aside_and_counts_as_none() {
+    forget_stored();
+    let config = proved_by("queries", "SELECT COUNT(*) > 0 FROM mysql.user");
+    mysnap_ok(&["--config", &config, "backup", "local"]);
+    let good = manifest(&config, "latest")["id"].clone();
+    let wrong = second_servers_start_wrong();
+    let ran = mysnap(&["--config", &config, "backup", "local"]);
+    expect(&ran, 8, &["is bad, and is kept aside", "did not start on the files; it said: ", "left: nothing"]);
+    host::assert_nothing_left();
+    assert_eq!(stored().len(), 2);
+    assert!(shown(&config, "list").contains(" BAD "), "{}", shown(&config, "list"));
+    assert_eq!(manifest(&config, "latest")["id"], good, "the latest is a good one");
+    let status = mysnap(&["--config", &config, "status"]);
+    expect(&status, 1, &[" is bad: "]);
+    assert!(status.stdout.contains(&format!("newest good backup {}", good.as_str().unwrap())), "{}", status.stdout);
+    drop(wrong);
+    mysnap_ok(&["--config", &config, "backup", "local"]);
+    assert_eq!(stored().len(), 3);
+    let empty = proved_by("queries", "SELECT COUNT(*) = 0 FROM mysql.user");
+    let ran = mysnap(&["--config", &empty, "backup", "local"]);
+    expect(&ran, 8, &["is bad, and is kept aside", "the answer to `SELECT COUNT(*) = 0 FROM mysql.user` is 0"]);
+}
+
+#[test]
+fn a_run_that_ends_during_its_proof_leaves_nothing_and_no_backup() {
+    let config = proved_by("tables", "SELECT 1");
+    let before = stored();
+    for (phase, signal, status) in
+        [("start", Signal::SIGTERM, 143), ("tables", Signal::SIGTERM, 143), ("tables", Signal::SIGKILL, 137)]
+    {
+        let mut live = Live::backup(&config);
+        live.wait_for(phase);
+        live.signal(signal);
+        let ran = live.finish();
+        assert_eq!(ran.status, status, "{phase}: {}", ran.stderr);
+        if signal == Signal::SIGKILL {
+            until("the end of the second server", || !a_second_server_runs());
+            mysnap_ok(&["recover"]);
+        }
+        assert!(!a_second_server_runs(), "{phase}");
+        assert_eq!(stored(), before, "{phase}");
+        host::assert_nothing_left();
+        assert_eq!(run(&["find", "/run/mysnap", "-mindepth", "1", "-type", "d"]), "", "{phase}");
+    }
+}
