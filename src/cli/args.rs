@@ -156,6 +156,12 @@ pub struct VerifyArgs {
     /// Which destination
     #[command(flatten)]
     pub source: Source,
+    /// Afterwards a drill: `start`, `queries` or `tables`
+    #[arg(long, value_name = "LEVEL", hide_possible_values = true)]
+    pub level: Option<DrillLevel>,
+    /// Where the drill has room for all of it, on another volume than the server's
+    #[arg(long, value_name = "DIR", default_value = "/var/tmp", requires = "level")]
+    pub scratch: PathBuf,
     /// Print JSON
     #[arg(long)]
     pub json: bool,
@@ -173,7 +179,7 @@ pub struct DrillArgs {
     #[arg(long, value_name = "DIR", default_value = "/var/tmp")]
     pub scratch: PathBuf,
     /// How much is looked at: `start`, the server recovers and stands at the recorded position;
-    /// `tables`, besides it reads every table
+    /// `queries`, besides it answers the job's `queries` right; `tables`, besides it reads every table
     #[arg(long, value_name = "LEVEL", default_value = "tables", hide_possible_values = true)]
     pub level: DrillLevel,
     /// Print what was found as JSON

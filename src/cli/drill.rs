@@ -1,36 +1,57 @@
 //! `drill`: does a backup come back?
 
+use std::path::Path;
 use std::time::Duration;
 
 use super::Context;
 use super::args::{DrillArgs, DrillLevel};
+use super::source::Opened;
 use crate::drill::{self, Report, Request};
-use crate::store::{self, Catalog, ProofLevel};
+use crate::fault::{Fault, Kind};
+use crate::store::{Backup, ProofLevel};
 use crate::sys::units::human_duration;
 
 pub(super) fn drill(context: &Context<'_>, arguments: &DrillArgs) -> anyhow::Result<()> {
-    let config = context.config()?;
-    let job = config.job(&arguments.job)?;
-    let store = store::open(&job.to, &job.ssh, context.cancel)?;
-    let backup = Catalog::read(&*store, Some(&job.name))?.find(&arguments.id)?.clone();
-    let level = match arguments.level {
-        DrillLevel::Start => ProofLevel::Start,
-        DrillLevel::Queries => ProofLevel::Queries,
-        DrillLevel::Tables => ProofLevel::Tables,
-    };
-    let request = Request {
-        backup,
-        scratch: arguments.scratch.clone(),
-        level,
-        queries: job.queries.clone(),
-        transfer: job.transfer,
-    };
-    let report = drill::drill(&request, &*store, context.output, context.cancel)?;
+    let opened = Opened::of(context, context.config()?.job(&arguments.job)?)?;
+    let backup = opened.backup(&arguments.id)?;
+    let level = level(&opened, arguments.level)?;
+    let report = of(context, &opened, backup, level, &arguments.scratch)?;
     if arguments.json {
         return context.output.answer_json(&report);
     }
-    context.output.result(&summary(&report));
-    context.output.result_event(&report)
+    tell(context, &report)
+}
+
+/// The level that was asked for, where there is what it needs.
+pub(super) fn level(opened: &Opened, asked: DrillLevel) -> anyhow::Result<ProofLevel> {
+    match asked {
+        DrillLevel::Start => Ok(ProofLevel::Start),
+        DrillLevel::Queries if opened.queries.is_empty() => {
+            let fault = Fault::new(Kind::Config, "there are no queries for the level \"queries\"");
+            Err(fault.hint("set queries in the job, and name the job").into())
+        }
+        DrillLevel::Queries => Ok(ProofLevel::Queries),
+        DrillLevel::Tables => Ok(ProofLevel::Tables),
+    }
+}
+
+/// A drill of `backup`.
+pub(super) fn of(
+    context: &Context<'_>,
+    opened: &Opened,
+    backup: Backup,
+    level: ProofLevel,
+    scratch: &Path,
+) -> anyhow::Result<Report> {
+    let Opened { store, transfer, queries, .. } = opened;
+    let request = Request { backup, scratch: scratch.to_owned(), level, queries: queries.clone(), transfer: *transfer };
+    drill::drill(&request, &**store, context.output, context.cancel)
+}
+
+/// What came of it, in words or as an event.
+pub(super) fn tell(context: &Context<'_>, report: &Report) -> anyhow::Result<()> {
+    context.output.result(&summary(report));
+    context.output.result_event(report)
 }
 
 fn summary(report: &Report) -> String {

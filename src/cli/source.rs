@@ -12,9 +12,17 @@ pub(super) struct Opened {
     pub(super) store: Box<dyn Store>,
     pub(super) job: Option<JobName>,
     pub(super) transfer: Transfer,
+    /// What a server on a backup of the job must answer with "true".
+    pub(super) queries: Vec<String>,
 }
 
 impl Opened {
+    /// The destination of `job`.
+    pub(super) fn of(context: &Context<'_>, job: &Job) -> anyhow::Result<Self> {
+        let store = store::open(&job.to, &job.ssh, context.cancel)?;
+        Ok(Self { store, job: Some(job.name.clone()), transfer: job.transfer, queries: job.queries.clone() })
+    }
+
     pub(super) fn catalog(&self) -> anyhow::Result<Catalog> {
         Catalog::read(&*self.store, self.job.as_ref())
     }
@@ -30,12 +38,11 @@ pub(super) fn open(context: &Context<'_>, source: &Source) -> anyhow::Result<Ope
     if let Some(from) = &source.from {
         let destination = from.parse().map_err(|why| Fault::new(Kind::Config, format!("--from: {why}")))?;
         let store = store::open(&destination, &SshOptions::default(), context.cancel)?;
-        return Ok(Opened { store, job: None, transfer: Transfer::default() });
+        return Ok(Opened { store, job: None, transfer: Transfer::default(), queries: Vec::new() });
     }
     let config = context.config()?;
     let job = chosen(&config, source.job.as_deref())?;
-    let store = store::open(&job.to, &job.ssh, context.cancel)?;
-    Ok(Opened { store, job: Some(job.name.clone()), transfer: job.transfer })
+    Opened::of(context, job)
 }
 
 fn chosen<'a>(config: &'a Config, named: Option<&str>) -> anyhow::Result<&'a Job> {

@@ -1,7 +1,9 @@
 //! `verify`: every stored file against its digest.
 
+use serde::Serialize;
+
 use super::args::VerifyArgs;
-use super::{Context, source};
+use super::{Context, drill, source};
 use crate::fault::{Fault, Kind};
 use crate::run::events::{Event, Observer};
 use crate::sys::units::Bytes;
@@ -10,6 +12,7 @@ use crate::verify::{self, Report};
 pub(super) fn verify(context: &Context<'_>, arguments: &VerifyArgs) -> anyhow::Result<()> {
     let opened = source::open(context, &arguments.source)?;
     let backup = opened.backup(&arguments.id)?;
+    let level = arguments.level.map(|level| drill::level(&opened, level)).transpose()?;
     let total = Bytes(backup.manifest.files.totals.bytes);
     let progress = |done| context.output.event(Event::Progress { done: Bytes(done), total });
     let output: &dyn Observer = context.output;
@@ -18,10 +21,25 @@ pub(super) fn verify(context: &Context<'_>, arguments: &VerifyArgs) -> anyhow::R
         || verify::verify(&*opened.store, &backup, &progress),
         |r| format!("{} files, {} read", r.files, Bytes(r.bytes)),
     )?;
+    let drill = match level {
+        Some(level) if report.is_good() => Some(drill::of(context, &opened, backup, level, &arguments.scratch)?),
+        _ => None,
+    };
     if arguments.json {
-        context.output.answer_json(&report)?;
+        context.output.answer_json(&Answer { report: &report, drill: drill.as_ref() })?;
     }
-    judge(context, &report)
+    judge(context, &report)?;
+    drill.iter().try_for_each(|drill| drill::tell(context, drill))
+}
+
+/// What `--json` prints.
+#[derive(Serialize)]
+struct Answer<'a> {
+    #[serde(flatten)]
+    report: &'a Report,
+    /// What a drill found, where one was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    drill: Option<&'a crate::drill::Report>,
 }
 
 fn judge(context: &Context<'_>, report: &Report) -> anyhow::Result<()> {

@@ -162,3 +162,28 @@ impl Backup {
         Err(Fault::new(Kind::Verify, message).into())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(id: &str, failure: Option<&str>) -> Found {
+        let mut manifest = Manifest::decode(include_bytes!("../../tests/data/manifest-1.json")).unwrap();
+        manifest.id = id.parse().unwrap();
+        manifest.proof.failure = failure.map(str::to_owned);
+        let slot = Slot { job: manifest.job.clone(), id: manifest.id.clone(), state: State::Finished };
+        Found { slot, manifest: Some(manifest.encode().unwrap()), twin: None }
+    }
+
+    #[test]
+    fn a_bad_backup_is_never_the_latest_and_is_found_by_its_id() {
+        let catalog = Catalog::of(vec![
+            found("20261121T092233Z-4f2a", None),
+            found("20261122T092233Z-4f2a", Some("the server did not start")),
+        ]);
+        assert_eq!(catalog.find("latest").unwrap().slot.id.as_str(), "20261121T092233Z-4f2a");
+        assert_eq!(catalog.find("20261122").unwrap().slot.id.as_str(), "20261122T092233Z-4f2a");
+        assert_eq!(catalog.good().count(), 1);
+        assert!(matches!(catalog.items.first(), Some(Item::Bad(_, why)) if why.contains("did not start")));
+    }
+}
