@@ -59,13 +59,22 @@ fn a_drill_starts_the_newest_backup_and_reads_its_tables_and_the_live_server_not
     assert_eq!(live_server(), before, "the live server was touched");
     assert!(shown(&config, "list").contains(" drilled "), "{}", shown(&config, "list"));
     assert!(shown(&config, "status").contains("drill local: backup "), "{}", shown(&config, "status"));
-    let verify = ["--config", &config, "verify", "latest", "--json", "--level", "start", "--scratch", SCRATCH];
-    let verified: serde_json::Value = serde_json::from_str(&mysnap_ok(&verify)).unwrap();
-    assert!(verified["drill"]["found"]["start_ms"].as_u64().unwrap() > 100, "{verified}");
-    assert_no_drill_is_left();
     // Where a drill would take the live server's room.
     let refused = mysnap(&["--config", &config, "drill", "local", "--scratch", "/var/lib/mysql"]);
     assert_eq!(refused.status, 3, "{}", refused.stderr);
+}
+
+#[test]
+fn verify_ends_with_a_drill_where_it_is_told_to() {
+    let (config, _forget) = backed_up("verify");
+    let verify = ["--config", &config, "verify", "latest", "--json", "--scratch", SCRATCH, "--level"];
+    let without = mysnap(&[&verify[..], &["queries"]].concat());
+    expect(&without, 2, &["there are no queries", "set queries in the job"]);
+    let verified = mysnap_ok(&[&verify[..], &["start"]].concat());
+    let verified: serde_json::Value = serde_json::from_str(&verified).unwrap();
+    assert!(verified["files"].as_u64().unwrap() > 100, "{verified}");
+    assert!(verified["drill"]["found"]["start_ms"].as_u64().unwrap() > 100, "{verified}");
+    assert_no_drill_is_left();
 }
 
 #[test]

@@ -58,4 +58,5 @@ mod suite;
 mod support;
 mod sweep;
 mod units;
+mod watch;
 mod witness;

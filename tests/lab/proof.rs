@@ -6,6 +6,7 @@ use nix::sys::signal::Signal;
 use crate::drill::{live_server, second_servers_start_wrong, shown};
 use crate::host::{self, mysnap, mysnap_ok, run, try_run};
 use crate::live::{LOCAL, Live, Undo, expect, forget_stored, local, stored, until};
+use crate::watch::Watch;
 
 fn proved_by(level: &str, query: &str) -> String {
     local("proof", &format!("prove = \"{level}\"\nqueries = [\"{query}\"]\n"))
@@ -33,7 +34,19 @@ fn a_second_server_proves_a_backup_and_the_live_one_notices_nothing() {
     // The looks at the end write to a table of their own, which must not be new then.
     host::assert_writable();
     let before = live_server();
+    let watch = Watch::start();
+    // What the watch is worth: it sees the live server, and whoever else opens something there.
+    run(&["cat", "/var/lib/mysql/ibdata1", "/dev/null"]);
+    root.query_drop("FLUSH TABLES").unwrap();
+    let _: Option<u32> = root.query_first("SELECT COUNT(*) FROM proved.clock").unwrap();
     mysnap_ok(&["--config", &config, "backup", "local"]);
+    let openers = watch.openers();
+    println!("{openers:?}");
+    let live: i32 = before.0.trim().parse().unwrap();
+    assert!(openers.contains_key(&live), "the live server opens its files");
+    assert!(openers.len() > 1, "so does `cat`");
+    let others = openers.iter().filter(|(pid, name)| **pid != live && ["mariadbd", "mysqld"].contains(&name.as_str()));
+    assert_eq!(others.collect::<Vec<_>>(), [], "the second server opened a file of the live one");
     let proof = &manifest(&config, "latest")["proof"];
     println!("{proof:#}");
     assert_eq!(proof["level"], "tables");

@@ -72,6 +72,7 @@ fn sweep(name: &str, verb: &mut dyn Ready) {
         let (ran, reached) = hit(&verb.arguments(), point);
         let objections = if reached { objections(verb, point, &ran, pulse.as_ref()) } else { Vec::new() };
         missed += u32::from(!reached);
+        let dirty = !reached || !objections.is_empty();
         let said = if reached { format!("exit {}", ran.status) } else { "not reached".to_owned() };
         tell(&format!("{name}: {point}: {said}, {:.1} s", began.elapsed().as_secs_f64()));
         for objection in objections {
@@ -79,7 +80,9 @@ fn sweep(name: &str, verb: &mut dyn Ready) {
             broken.insert(point.to_string());
             failed.push(format!("{point}: {objection}"));
         }
-        clean_up();
+        if dirty {
+            clean_up();
+        }
     }
     let longest = pulse.as_ref().map(Pulse::longest_of_all).unwrap_or_default();
     let count = points.len() - missed as usize;
@@ -228,13 +231,16 @@ fn objections(verb: &mut dyn Ready, point: &Point, ran: &Ran, pulse: Option<&Pul
     if point.fault == "term" && ![143, 0, 9].contains(&ran.status) {
         objections.push(format!("SIGTERM ended it with {}", ran.status));
     }
-    let told = ran.stderr.contains("mysnap recover");
-    objections.extend(left().filter(|_| point.fault != "kill" && !told).map(|left| format!("left untold: {left}")));
-    let recovered = mysnap(&["recover"]);
-    if recovered.status != 0 {
-        objections.push(format!("recover ended with {}: {}", recovered.status, recovered.stderr.trim()));
+    if let Some(found) = left() {
+        if point.fault != "kill" && !ran.stderr.contains("mysnap recover") {
+            objections.push(format!("left untold: {found}"));
+        }
+        let recovered = mysnap(&["recover"]);
+        if recovered.status != 0 {
+            objections.push(format!("recover ended with {}: {}", recovered.status, recovered.stderr.trim()));
+        }
+        objections.extend(left().map(|left| format!("left after recover: {left}")));
     }
-    objections.extend(left().map(|left| format!("left after recover: {left}")));
     objections.extend(verb.objection(ran));
     objections
 }
