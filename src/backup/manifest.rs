@@ -73,7 +73,7 @@ pub(super) fn write(request: &Request, ground: &Ground, run: &Run, evidence: Evi
         mysnap: env!("CARGO_PKG_VERSION").to_owned(),
         server: ground.facts.clone(),
         position: hold.position.clone(),
-        crash_consistent: true,
+        crash_consistent: !request.prepared,
         roots: shipped.roots.clone(),
         files: FileList::of(&shipped.copied.files)?,
         hold: HoldRecord {

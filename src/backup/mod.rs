@@ -7,18 +7,19 @@
 mod freeze;
 mod manifest;
 mod plan;
-mod prove;
+mod second;
 mod ship;
 mod snapshots;
 
 pub use plan::describe;
 
-use freeze::Frozen;
+use freeze::{Frozen, Hold};
 use manifest::{Evidence, Phases};
 use snapshots::{MountedSnapshots, Snapshots};
 
 use crate::check::{self, Ground, Request};
 use crate::fault::{Failure, Fault, Kind};
+use crate::instance::Part;
 use crate::proof::Subject;
 use crate::run::Run;
 use crate::run::events::Observer;
@@ -69,20 +70,17 @@ fn work(
     )?;
 
     cancel.check()?;
+    let parts = mounted.parts();
+    let subject = subject(request, &ground, &frozen.hold, &parts);
+    let directory = run.runtime_directory()?;
+    if request.prepared {
+        phases.timed("prepare", || second::prepare(subject, &mut mounted, &directory, observer, &copying))?;
+    }
     let mut shipped = ship::ship(request, &ground, &mounted, &staging, &mut phases, &copying)?;
     let health = mounted.health()?;
     if request.prove.starts_a_server() {
-        let (hold, parts, directory) = (&frozen.hold, mounted.parts(), run.runtime_directory()?);
-        let subject = Subject {
-            facts: &ground.facts,
-            position: &hold.position,
-            taken: hold.at,
-            parts: &parts,
-            level: request.prove,
-            queries: &request.queries,
-        };
-        let ask = || prove::by_a_server(subject, &mut mounted, &directory, observer, &copying);
-        shipped.proof.judge(phases.timed("server", ask)?);
+        let prove = || second::prove(subject, &mut mounted, &directory, observer, &copying);
+        shipped.proof.judge(phases.timed("server", prove)?);
     }
 
     let cleanup = phases.run(
@@ -106,6 +104,19 @@ fn check(request: &Request, session: &mut Session, observer: &dyn Observer, canc
     }
     findings.into_result()?;
     ground.ok_or_else(|| Fault::new(Kind::Refused, "the checks found no ground for a backup").into())
+}
+
+/// What a second server on the snapshots is about.
+fn subject<'a>(request: &'a Request, ground: &'a Ground, hold: &'a Hold, parts: &'a [Part]) -> Subject<'a> {
+    Subject {
+        facts: &ground.facts,
+        position: &hold.position,
+        taken: hold.at,
+        parts,
+        prepared: request.prepared,
+        level: request.prove,
+        queries: &request.queries,
+    }
 }
 
 /// It is stored for somebody who has nothing else, and counts as no backup.

@@ -20,6 +20,9 @@ pub fn describe(request: &Request, ground: &Ground) -> Vec<String> {
         steps.push(format!("take a {} snapshot of {}", SnapshotKind::of(&planned.origin).name(), planned.origin.name));
     }
     steps.push("unlock as soon as the volume is suspended; mount the snapshot read-only".to_owned());
+    if request.prepared {
+        steps.push("let a second server recover on the snapshot, and shut it down".to_owned());
+    }
     let source = &ground.source;
     for root in &ground.covered.roots {
         steps.push(format!("copy {} as {} to {}/{}", root.live.display(), root.name, request.to, request.job));

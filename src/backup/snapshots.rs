@@ -122,11 +122,20 @@ impl MountedSnapshots {
 
     /// Lets them be written to, in the same places. They are not what was frozen any more.
     pub(super) fn make_writable(&mut self) -> anyhow::Result<()> {
+        self.mount_again(snapshot::mount_writable)
+    }
+
+    /// Ends that.
+    pub(super) fn make_read_only(&mut self) -> anyhow::Result<()> {
+        self.mount_again(snapshot::mount)
+    }
+
+    fn mount_again(&mut self, mount: fn(&Snapshot, &str, &Path) -> anyhow::Result<Mounted>) -> anyhow::Result<()> {
         let mounts = std::mem::take(&mut self.mounts);
         let places: Vec<_> = mounts.iter().map(|mount| mount.path().to_owned()).collect();
         mounts.into_iter().try_for_each(Mounted::release)?;
         for ((snapshot, fstype), at) in self.snapshots.all.iter().zip(&self.fstypes).zip(places) {
-            self.mounts.push(snapshot::mount_writable(snapshot, fstype, &at)?);
+            self.mounts.push(mount(snapshot, fstype, &at)?);
         }
         Ok(())
     }

@@ -44,6 +44,8 @@ pub struct Request {
     pub prove: ProofLevel,
     /// What a second server on it must answer with "true".
     pub queries: Vec<String>,
+    /// Whether what is copied has been recovered and shut down in order.
+    pub prepared: bool,
     /// The lock.
     pub lock: LockChoice,
     /// What a hold may cost.
@@ -64,6 +66,13 @@ pub struct Request {
     pub keep_snapshot: bool,
     /// Whether the job's earlier backups may be of another server.
     pub new_server: bool,
+}
+
+impl Request {
+    /// Whether a second server works on the snapshot.
+    pub fn starts_a_server(&self) -> bool {
+        self.prepared || self.prove.starts_a_server()
+    }
 }
 
 /// Looks at everything that a backup of `session`'s server needs. The ground is there unless
@@ -130,15 +139,15 @@ fn tools(request: &Request, findings: &mut Findings) {
 
 /// What the proof by a second server needs.
 fn second_server(request: &Request, facts: &Facts, findings: &mut Findings) {
-    if !request.prove.starts_a_server() {
+    if !request.starts_a_server() {
         return;
     }
     for tool in ["setpriv", "choom", "nice"].into_iter().filter(|tool| !Call::is_installed(tool)) {
-        let hint = "install util-linux and coreutils, or set prove = \"checksum\"";
+        let hint = "install util-linux and coreutils, or set prove = \"checksum\" and prepared = false";
         findings.refuse("prove", format!("{tool} is not installed"), hint);
     }
     if let Some(program) = findings.attempt("prove", instance::program(facts)) {
-        findings.good("prove", format!("{program} is started a second time, on the snapshot, after the copy"));
+        findings.good("prove", format!("{program} is started a second time, on the snapshot"));
     }
     if request.keep_snapshot {
         let text = "a snapshot on which a server was started is not what was frozen, so that it can't be kept";

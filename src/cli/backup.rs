@@ -111,6 +111,7 @@ fn request(job: &Job) -> Request {
         transfer: job.transfer,
         prove: job.prove,
         queries: job.queries.clone(),
+        prepared: job.prepared,
         lock: job.lock,
         hold: job.hold,
         tries: job.retries,

@@ -136,6 +136,12 @@ fn describe(backup: &Backup) -> String {
         format!("waited {} ms, held {} ms ({:?}, try {})", hold.waited_ms, hold.held_ms, hold.lock, hold.tries),
     );
     field("size", format!("{} in {} files", Bytes(totals.bytes), totals.files));
+    let state = if manifest.crash_consistent {
+        "as of a running server: its first start recovers"
+    } else {
+        "shut down in order"
+    };
+    field("state", state.to_owned());
     for root in &manifest.roots {
         field("contains", format!("{} from {} on {}", root.name, root.live_path.display(), root.volume));
     }

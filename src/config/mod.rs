@@ -52,6 +52,8 @@ pub struct Job {
     pub prove: ProofLevel,
     /// What a second server on it must answer with "true".
     pub queries: Vec<String>,
+    /// Whether what is copied has been recovered and shut down in order.
+    pub prepared: bool,
     /// The lock.
     pub lock: LockChoice,
     /// What a hold may cost.
@@ -177,6 +179,7 @@ impl Job {
             transfer: transfer(&job)?,
             prove: prove(&job)?,
             queries: queries(&job)?,
+            prepared: job.get("prepared")?,
             lock: job.get("lock")?,
             hold: HoldLimits { max_stall: max_stall(&job)? },
             retries: job.get::<Number<1, 100>>("retries")?.0,

@@ -40,6 +40,7 @@ pub const JOB: &[Key] = &[
         "\"checksum\" reads back what was copied; \"start\" also starts a second server on the snapshot, \"queries\" asks it \
          the job's queries, \"tables\" lets it read every table too; \"none\"",
     ),
+    key("prepared", "false", "recover on the snapshot before the copy: what is stored starts at once"),
     without_default("queries", "what a second server must answer with a number other than 0: [\"SELECT …\"]"),
     key(
         "lock",

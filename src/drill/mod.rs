@@ -99,6 +99,7 @@ fn work(
         position: &manifest.position,
         taken: manifest.hold.at.unwrap_or(manifest.begin),
         parts: &parts,
+        prepared: !manifest.crash_consistent,
         level: request.level,
         queries: &request.queries,
     };

@@ -50,6 +50,16 @@ pub struct Part {
     pub here: PathBuf,
 }
 
+/// How we get into the server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Login {
+    /// By an account that is made in the data: they are thrown away.
+    OwnAccount,
+    /// The server reads no grant tables, and nothing is written for us; its socket is in a directory that
+    /// nobody else can search.
+    Unchecked,
+}
+
 /// Where the server sees a part.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Placed {
@@ -73,7 +83,7 @@ impl Instance {
     /// Starts the server of `facts` on `parts` and waits until it answers a query. `own` must not exist;
     /// its parent is searched by the data's owner. Once `cancel` is set the server is killed, whatever it
     /// is asked then.
-    pub fn start(facts: &Facts, parts: &[Part], own: &Path, cancel: &Cancel) -> anyhow::Result<Self> {
+    pub fn start(facts: &Facts, parts: &[Part], login: Login, own: &Path, cancel: &Cancel) -> anyhow::Result<Self> {
         let data = parts.iter().find(|part| part.root.is_datadir()).context("there is no data directory")?;
         let owner = data.here.metadata().with_context(|| format!("cannot look at {}", data.here.display()))?;
         let owner = (owner.uid(), owner.gid());
@@ -81,7 +91,7 @@ impl Instance {
         prepare(own, owner, &password)?;
         let (mounts, placed) = put_in_the_live_place(parts)?;
         let began = Instant::now();
-        let server = launch(facts, owner, options::of(facts, &placed, own))?;
+        let server = launch(facts, owner, options::of(facts, &placed, login, own))?;
         let mut instance = Self {
             killer: Some(Killer::of(&server, cancel)?),
             server: Some(server),

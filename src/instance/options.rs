@@ -4,7 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::Placed;
+use super::{Login, Placed};
 use crate::server::Facts;
 
 /// Enough to recover and to read; the host belongs to somebody else.
@@ -25,7 +25,7 @@ const LEFT_OUT: [&str; 2] = ["binlog_encryption", "encrypt_binlog"];
 
 /// The arguments for the server on the files of `facts`, which lie where `placed` says; `own` is its
 /// private directory.
-pub(super) fn of(facts: &Facts, placed: &[Placed], own: &Path) -> Vec<String> {
+pub(super) fn of(facts: &Facts, placed: &[Placed], login: Login, own: &Path) -> Vec<String> {
     let at = |name: &str| own.join(name).display().to_string();
     let mut options = vec![
         "--no-defaults".to_owned(),
@@ -34,7 +34,6 @@ pub(super) fn of(facts: &Facts, placed: &[Placed], own: &Path) -> Vec<String> {
         format!("--pid-file={}", at("pid")),
         format!("--log-error={}", at(super::ERROR_LOG)),
         format!("--tmpdir={}", at("tmp")),
-        format!("--init-file={}", at(super::INIT_FILE)),
         format!("--server-id={SERVER_ID}"),
         format!("--innodb-buffer-pool-size={BUFFER_POOL}"),
     ];
@@ -49,6 +48,10 @@ pub(super) fn of(facts: &Facts, placed: &[Placed], own: &Path) -> Vec<String> {
         ]
         .map(str::to_owned),
     );
+    options.push(match login {
+        Login::OwnAccount => format!("--init-file={}", at(super::INIT_FILE)),
+        Login::Unchecked => "--skip-grant-tables".to_owned(),
+    });
     if !facts.flavour.is_mariadb() {
         options.extend(["--mysqlx=OFF", "--secure-file-priv="].map(str::to_owned));
     }
@@ -108,13 +111,16 @@ mod tests {
     #[test]
     fn a_server_keeps_to_itself_and_gets_what_its_files_ask_for() {
         let facts = facts();
-        let options = of(&facts, &[placed(&facts.datadir, "/scratch/data")], Path::new("/scratch/own"));
+        let of = |login| of(&facts, &[placed(&facts.datadir, "/scratch/data")], login, Path::new("/scratch/own"));
+        let options = of(Login::OwnAccount);
         let has = |option: &str| assert!(options.iter().any(|o| o == option), "{option} is not in {options:#?}");
         has("--datadir=/scratch/data");
         has("--socket=/scratch/own/socket");
         has("--skip-networking");
         has("--binlog-expire-logs-seconds=0");
         assert_eq!(options.first().map(String::as_str), Some("--no-defaults"));
+        has("--init-file=/scratch/own/init.sql");
+        assert!(!of(Login::Unchecked).iter().any(|option| option.contains("init-file")));
         assert!(!options.iter().any(|o| o.contains(&*facts.socket.to_string_lossy())), "{options:#?}");
     }
 

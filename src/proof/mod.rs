@@ -8,7 +8,7 @@ use std::path::Path;
 use jiff::Timestamp;
 
 use crate::fault::{Fault, Kind};
-use crate::instance::{Instance, Part};
+use crate::instance::{Instance, Login, Part};
 use crate::run::events::Observer;
 use crate::server::{Checked, Facts, Position};
 use crate::store::{ProofLevel, Shown};
@@ -26,6 +26,8 @@ pub struct Subject<'a> {
     pub taken: Timestamp,
     /// Its files.
     pub parts: &'a [Part],
+    /// Whether a server was started on them before: [`prepare`].
+    pub prepared: bool,
     /// From [`ProofLevel::Start`] on.
     pub level: ProofLevel,
     /// What must be answered with "true", from [`ProofLevel::Queries`] on.
@@ -38,22 +40,53 @@ pub struct Subject<'a> {
 /// An error of [`Kind::Verify`] says that the files are not good; any other that they could not be
 /// looked at.
 pub fn examine(subject: Subject<'_>, own: &Path, observer: &dyn Observer, cancel: &Cancel) -> anyhow::Result<Shown> {
-    let mut instance = start(subject, own, observer, cancel)?;
-    let looked = look(subject, &mut instance, observer, cancel);
-    // What a server says that was ended because of us is no finding.
-    cancel.check()?;
-    let shown = looked?;
-    observer.phase("stop", || instance.stop(), |()| "the second server ended in order".to_owned())?;
-    Ok(shown)
+    used(subject, Login::OwnAccount, own, observer, cancel, |instance| look(subject, instance, observer, cancel))
 }
 
-fn start(subject: Subject<'_>, own: &Path, observer: &dyn Observer, cancel: &Cancel) -> anyhow::Result<Instance> {
+/// Starts a server on the files, which are to be kept, and shuts it down in order: they start at once
+/// afterwards. Errors and `own` are as with [`examine`].
+pub fn prepare(subject: Subject<'_>, own: &Path, observer: &dyn Observer, cancel: &Cancel) -> anyhow::Result<()> {
+    let look = |instance: &mut Instance| compare(subject, instance, observer).map(drop);
+    used(subject, Login::Unchecked, own, observer, cancel, look)
+}
+
+/// Starts, uses and stops a server.
+fn used<T>(
+    subject: Subject<'_>,
+    login: Login,
+    own: &Path,
+    observer: &dyn Observer,
+    cancel: &Cancel,
+    using: impl FnOnce(&mut Instance) -> anyhow::Result<T>,
+) -> anyhow::Result<T> {
+    let mut instance = start(subject, login, own, observer, cancel)?;
+    let result = using(&mut instance);
+    // What a server says that was ended because of us is no finding.
+    cancel.check()?;
+    let value = result?;
+    observer.phase("stop", || instance.stop(), |()| "the second server ended in order".to_owned())?;
+    Ok(value)
+}
+
+fn start(
+    subject: Subject<'_>,
+    login: Login,
+    own: &Path,
+    observer: &dyn Observer,
+    cancel: &Cancel,
+) -> anyhow::Result<Instance> {
     let Subject { facts, parts, .. } = subject;
     let answers = |server: &Instance| {
         let took = human_duration(server.started_in());
         format!("{} {} answers after {took}", facts.flavour, facts.version)
     };
-    observer.phase("start", || Instance::start(facts, parts, own, cancel), answers)
+    observer.phase("start", || Instance::start(facts, parts, login, own, cancel), answers)
+}
+
+fn compare(subject: Subject<'_>, instance: &mut Instance, observer: &dyn Observer) -> anyhow::Result<String> {
+    let starts = 1 + usize::from(subject.prepared);
+    let compare = || position::compare(subject.position, starts, instance.inspector()?);
+    observer.phase("position", compare, Clone::clone)
 }
 
 fn look(
@@ -63,8 +96,7 @@ fn look(
     cancel: &Cancel,
 ) -> anyhow::Result<Shown> {
     let start_ms = milliseconds(instance.started_in());
-    let compare = || position::compare(subject.position, instance.inspector()?);
-    let position = observer.phase("position", compare, Clone::clone)?;
+    let position = compare(subject, instance, observer)?;
     let mut shown = Shown { start_ms, position, ..Shown::default() };
     if subject.level >= ProofLevel::Queries && !subject.queries.is_empty() {
         shown.queries =

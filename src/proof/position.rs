@@ -6,7 +6,8 @@ use crate::server::{Exactness, Inspector, Position};
 /// In words how it was compared; an error where the server stands elsewhere. Equal ends prove that the
 /// rows are those of the position only because the engine's logs were flushed under the lock and the
 /// binary log lies in the same snapshot: `docs/facts.md`, position.
-pub(super) fn compare(recorded: &Position, server: &mut Inspector) -> anyhow::Result<String> {
+/// `starts` of a server on the files, this one included, have opened a log each.
+pub(super) fn compare(recorded: &Position, starts: usize, server: &mut Inspector) -> anyhow::Result<String> {
     if recorded.binlog.is_none() {
         return Ok("not compared: the server kept no binary log".to_owned());
     }
@@ -15,14 +16,14 @@ pub(super) fn compare(recorded: &Position, server: &mut Inspector) -> anyhow::Re
     }
     let logs = server.binary_logs()?;
     let gtid_set = if recorded.gtid_set.is_some() { server.gtid_set()? } else { None };
-    judge(recorded, &logs, gtid_set.as_deref()).map_err(|why| {
+    judge(recorded, starts, &logs, gtid_set.as_deref()).map_err(|why| {
         let fault =
             Fault::new(Kind::Verify, format!("the recovered server does not stand where the backup says: {why}"));
         fault.hint("don't use it as the base of a replica or of a replay; make another backup").into()
     })
 }
 
-fn judge(recorded: &Position, logs: &[(String, u64)], gtid_set: Option<&str>) -> Result<String, String> {
+fn judge(recorded: &Position, starts: usize, logs: &[(String, u64)], gtid_set: Option<&str>) -> Result<String, String> {
     let Some(end) = &recorded.binlog else { return Err("no position is recorded".to_owned()) };
     let Some((_, size)) = logs.iter().find(|(name, _)| *name == end.file) else {
         return Err(format!("it has no binary log {}", end.file));
@@ -30,8 +31,8 @@ fn judge(recorded: &Position, logs: &[(String, u64)], gtid_set: Option<&str>) ->
     if *size != end.offset {
         return Err(format!("{} ends at {size}, recorded is {}", end.file, end.offset));
     }
-    // Recovery opens one log; another one would hold what came after the position.
-    if logs.iter().rev().nth(1).map(|(name, _)| name) != Some(&end.file) {
+    // Each start opens one log; another one would hold what came after the position.
+    if logs.iter().rev().nth(starts).map(|(name, _)| name) != Some(&end.file) {
         return Err(format!("{} is not the last binary log of before the recovery", end.file));
     }
     let Some(recorded_set) = &recorded.gtid_set else {
@@ -57,13 +58,14 @@ mod tests {
         recorded.gtid_set = Some("a:1-5,\nb:1-7".to_owned());
         let logs = |size: u64| vec![("older".to_owned(), 9), (end.file.clone(), size), ("own".to_owned(), 4)];
         let same = Some("a:1-5,b:1-7");
-        assert!(judge(&recorded, &logs(end.offset), same).unwrap().contains("GTID set is the recorded one"));
-        assert!(judge(&recorded, &logs(end.offset + 1), same).unwrap_err().contains("recorded is"));
-        assert!(judge(&recorded, &logs(end.offset), Some("a:1-5")).unwrap_err().contains("GTID set"));
-        assert!(judge(&recorded, &logs(end.offset), None).is_err());
-        assert!(judge(&recorded, &logs(end.offset)[..1], same).unwrap_err().contains("has no binary log"));
+        assert!(judge(&recorded, 1, &logs(end.offset), same).unwrap().contains("GTID set is the recorded one"));
+        assert!(judge(&recorded, 1, &logs(end.offset + 1), same).unwrap_err().contains("recorded is"));
+        assert!(judge(&recorded, 1, &logs(end.offset), Some("a:1-5")).unwrap_err().contains("GTID set"));
+        assert!(judge(&recorded, 1, &logs(end.offset), None).is_err());
+        assert!(judge(&recorded, 1, &logs(end.offset)[..1], same).unwrap_err().contains("has no binary log"));
         let mut more = logs(end.offset);
         more.push(("own2".to_owned(), 4));
-        assert!(judge(&recorded, &more, same).unwrap_err().contains("not the last"));
+        assert!(judge(&recorded, 1, &more, same).unwrap_err().contains("not the last"));
+        assert!(judge(&recorded, 2, &more, same).is_ok(), "a second start opens another one");
     }
 }

@@ -109,11 +109,16 @@ fn a_damaged_table_is_named_and_the_backup_is_not_called_good_any_more() {
     assert!(status.stdout.contains("did not come back"), "{}", status.stdout);
 }
 
-/// Whoever looks for the server's program finds one that starts with a setting that its files refuse.
+/// Second servers start with a setting that their files refuse.
 pub fn second_servers_start_wrong() -> Undo {
+    second_servers_start_with("--innodb-page-size=4k")
+}
+
+/// Whoever looks for the server's program finds one that starts with `option`.
+pub fn second_servers_start_with(option: &str) -> Undo {
     let name = if host::is_mariadb() { "mariadbd" } else { "mysqld" };
     let wrapper = format!("/usr/local/sbin/{name}");
-    let text = format!("#!/bin/sh\nexec /usr/sbin/{name} \"$@\" --innodb-page-size=4k\n");
+    let text = format!("#!/bin/sh\nexec /usr/sbin/{name} \"$@\" {option}\n");
     #[expect(clippy::disallowed_methods, reason = "a test's own file")]
     std::fs::write(&wrapper, text).unwrap();
     run(&["chmod", "0755", &wrapper]);

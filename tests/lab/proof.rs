@@ -3,7 +3,7 @@
 use mysql::prelude::Queryable as _;
 use nix::sys::signal::Signal;
 
-use crate::drill::{live_server, second_servers_start_wrong, shown};
+use crate::drill::{live_server, second_servers_start_with, second_servers_start_wrong, shown};
 use crate::host::{self, mysnap, mysnap_ok, run, try_run};
 use crate::live::{LOCAL, Live, Undo, expect, forget_stored, local, stored, until};
 use crate::watch::Watch;
@@ -87,6 +87,30 @@ fn a_backup_whose_proof_fails_is_kept_aside_and_counts_as_none() {
     let empty = proved_by("queries", "SELECT COUNT(*) = 0 FROM mysql.user");
     let ran = mysnap(&["--config", &empty, "backup", "local"]);
     expect(&ran, 8, &["is bad, and is kept aside", "the answer to `SELECT COUNT(*) = 0 FROM mysql.user` is 0"]);
+}
+
+#[test]
+fn a_prepared_backup_starts_without_a_recovery_and_another_one_does_not() {
+    const SCRATCH: &str = "/srv/drill";
+    const LOG: &str = "/srv/second-server.log";
+    let _gone = Undo::with(&format!("rm -rf /var/lib/mysnap/drills {SCRATCH} {LOG}"));
+    run(&["install", "-d", "-m", "0755", SCRATCH]);
+    for prepared in [false, true] {
+        forget_stored();
+        let config = local("prepared", &format!("prepared = {prepared}\nprove = \"start\"\n"));
+        mysnap_ok(&["--config", &config, "backup", "local"]);
+        assert_eq!(manifest(&config, "latest")["crash_consistent"], !prepared);
+        run(&["install", "-o", "mysql", "-m", "0600", "/dev/null", LOG]);
+        let logged = second_servers_start_with(&format!("--log-error={LOG}"));
+        let drill = ["--config", &config, "drill", "local", "--scratch", SCRATCH, "--level", "start", "--json"];
+        let report: serde_json::Value = serde_json::from_str(&mysnap_ok(&drill)).unwrap();
+        drop(logged);
+        let position = report["found"]["position"].as_str().unwrap();
+        assert!(position.contains("is where its binary log ended"), "{position}");
+        let log = run(&["cat", LOG]).to_lowercase();
+        assert_eq!(log.contains("crash recovery"), !prepared, "prepared {prepared}: {log}");
+    }
+    host::assert_nothing_left();
 }
 
 #[test]

@@ -1,0 +1,81 @@
+//! A second server on the snapshots: it prepares what is to be copied, or proves what was.
+//!
+//! The proof runs on the snapshot itself, after the last byte was read from it: the copy has the same
+//! digests, so what holds for the one holds for the other. No second snapshot is needed, which a thick
+//! volume could not give, and what was shipped stays what was frozen.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+
+use anyhow::Context as _;
+
+use super::snapshots::MountedSnapshots;
+use crate::fault::{Kind, kind_of};
+use crate::proof::{self, Subject};
+use crate::run::RUNTIME_DIRECTORY;
+use crate::run::events::Observer;
+use crate::store::Shown;
+use crate::sys::cancel::Cancel;
+use crate::sys::durable;
+use crate::sys::mount::Mounted;
+
+/// Recovers what is in the snapshots and shuts down; they are read-only again afterwards. `directory` is
+/// the run's own.
+pub(super) fn prepare(
+    subject: Subject<'_>,
+    mounted: &mut MountedSnapshots,
+    directory: &Path,
+    observer: &dyn Observer,
+    cancel: &Cancel,
+) -> anyhow::Result<()> {
+    let first = Subject { prepared: false, ..subject };
+    used(mounted, directory, |mounted, own| mounted.watched(cancel, || proof::prepare(first, own, observer, cancel)))
+        .context("what is in the snapshot could not be prepared")?;
+    mounted.make_read_only()
+}
+
+/// What a server on the snapshots shows, or why what was copied is bad; an error says neither.
+pub(super) fn prove(
+    subject: Subject<'_>,
+    mounted: &mut MountedSnapshots,
+    directory: &Path,
+    observer: &dyn Observer,
+    cancel: &Cancel,
+) -> anyhow::Result<Result<Shown, String>> {
+    let examined = used(mounted, directory, |mounted, own| {
+        mounted.watched(cancel, || proof::examine(subject, own, observer, cancel))
+    });
+    match examined {
+        Ok(shown) => Ok(Ok(shown)),
+        Err(error) if kind_of(&error) == Some(Kind::Verify) => {
+            // A server on a snapshot that is lost says nothing about the copy.
+            mounted.health()?;
+            Ok(Err(format!("{error:#}")))
+        }
+        Err(error) => Err(error.context("the copy is complete, but no server could be asked to prove it")),
+    }
+}
+
+/// Has the snapshots writable, and a directory for a server's own files.
+fn used<T>(
+    mounted: &mut MountedSnapshots,
+    directory: &Path,
+    using: impl FnOnce(&MountedSnapshots, &Path) -> anyhow::Result<T>,
+) -> anyhow::Result<T> {
+    mounted.make_writable()?;
+    [Path::new(RUNTIME_DIRECTORY), directory].into_iter().try_for_each(make_passable)?;
+    // In memory, and in our namespace alone: it is gone with us, whatever ends us.
+    let home = directory.join("server");
+    durable::create_private_directory(&home)?;
+    let home = Mounted::new(Path::new("tmpfs"), &home, "tmpfs", "mode=0711", true)?;
+    let value = using(mounted, &home.path().join("own"))?;
+    home.release()?;
+    Ok(value)
+}
+
+/// The server, which is not root, passes through to its own; it sees nothing else there.
+fn make_passable(directory: &Path) -> anyhow::Result<()> {
+    let passable = std::fs::Permissions::from_mode(0o711);
+    std::fs::set_permissions(directory, passable)
+        .with_context(|| format!("cannot set the mode of {}", directory.display()))
+}
