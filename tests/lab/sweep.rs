@@ -31,7 +31,7 @@ const SNAPSHOT_COMMANDS: &str = "main run lvc";
 /// The default `max_stall`, and a second that the server's timeouts are rounded up by.
 pub const STALL: Duration = Duration::from_secs(6);
 /// Longer than any stall that is allowed.
-const STOPPED: Duration = Duration::from_secs(7);
+pub const STOPPED: Duration = Duration::from_secs(7);
 /// No fault may keep a run for longer.
 const LONGEST_RUN: Duration = Duration::from_secs(180);
 
@@ -246,7 +246,7 @@ fn objections(verb: &mut dyn Ready, point: &Point, ran: &Ran, pulse: Option<&Pul
 }
 
 /// What an emulated guest adds that shares its cores with others, as in the short form.
-fn noise() -> Duration {
+pub fn noise() -> Duration {
     Duration::from_secs(if std::env::var("MYSNAP_SWEEP").is_ok_and(|how| how != "short") { 0 } else { 2 })
 }
 
