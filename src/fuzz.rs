@@ -10,7 +10,7 @@ use crate::run::Record;
 use crate::server::Version;
 use crate::store::{Destination, Manifest, Slot, StoredPath};
 use crate::sys::{mount, units};
-use crate::{check, lvm, restore, server, store};
+use crate::{check, instance, lvm, server, store};
 
 /// A reader, and what it reads on a good day.
 #[derive(Clone, Copy)]
@@ -137,7 +137,7 @@ fn system_table(bytes: &[u8]) {
     let text = text(bytes);
     mount::parse_mountinfo(&text);
     check::fstab::ambiguous_device(&text, Path::new("/var/lib/mysql"));
-    restore::installed::parse(&text);
+    instance::installed::parse(&text);
 }
 
 fn run_record(bytes: &[u8]) {

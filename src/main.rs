@@ -4,7 +4,7 @@ use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use mysnap::cli::args::{Arguments, Verb};
+use mysnap::cli::args::Arguments;
 use mysnap::cli::{self, Output};
 use mysnap::exit;
 use mysnap::sys::cancel::Cancel;
@@ -25,9 +25,8 @@ fn main() -> ExitCode {
 
 fn run(arguments: &Arguments, output: &Output, cancel: &Cancel) -> anyhow::Result<u8> {
     process::forbid_core_dumps()?;
-    // Before any thread: a namespace belongs to a thread. Only what mounts for itself hides its mounts;
-    // a rollback works on the host's own.
-    if matches!(arguments.verb, Verb::Backup(_) | Verb::Drill(_)) {
+    // Before any thread: a namespace belongs to a thread.
+    if arguments.verb.hides_its_mounts() {
         namespace::unshare_mounts()?;
     }
     trace_to_stderr();

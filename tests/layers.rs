@@ -20,7 +20,7 @@ const LAYERS: [(&str, &[&str]); 23] = [
     ("recover", &["fault", "id", "lvm", "run", "snapshot", "store", "sys"]),
     ("instance", &["fault", "server", "store", "sys"]),
     ("check", &["fault", "id", "instance", "lvm", "run", "server", "snapshot", "store", "sys"]),
-    ("restore", &["fault", "id", "run", "server", "store", "sys"]),
+    ("restore", &["fault", "id", "instance", "run", "server", "store", "sys"]),
     ("proof", &["fault", "instance", "run", "server", "store", "sys"]),
     ("drill", &["fault", "id", "instance", "proof", "recover", "restore", "run", "server", "store", "sys"]),
     ("status", &["drill", "fault", "id", "lvm", "recover", "run", "store", "sys"]),
@@ -37,7 +37,7 @@ const LAYERS: [(&str, &[&str]); 23] = [
             "run", "server", "snapshot", "status", "store", "sys", "verify",
         ],
     ),
-    ("fuzz", &["check", "config", "lvm", "restore", "run", "server", "store", "sys"]),
+    ("fuzz", &["check", "config", "instance", "lvm", "restore", "run", "server", "store", "sys"]),
     ("main", &["cli", "exit", "sys"]),
 ];
 

@@ -48,6 +48,7 @@ pub(super) fn prove(
     match examined {
         Ok(shown) => Ok(Ok(shown)),
         Err(error) if kind_of(&error) == Some(Kind::Verify) => {
+            cancel.check()?;
             // A server on a snapshot that is lost says nothing about the copy.
             mounted.health()?;
             Ok(Err(format!("{error:#}")))
@@ -64,10 +65,10 @@ fn used<T>(
 ) -> anyhow::Result<T> {
     mounted.make_writable()?;
     [Path::new(RUNTIME_DIRECTORY), directory].into_iter().try_for_each(make_passable)?;
-    // In memory, and in our namespace alone: it is gone with us, whatever ends us.
+    // In memory, little of it, and in our namespace alone: it is gone with us, whatever ends us.
     let home = directory.join("server");
     durable::create_private_directory(&home)?;
-    let home = Mounted::new(Path::new("tmpfs"), &home, "tmpfs", "mode=0711", true)?;
+    let home = Mounted::new(Path::new("tmpfs"), &home, "tmpfs", "mode=0711,size=256m", true)?;
     let value = using(mounted, &home.path().join("own"))?;
     home.release()?;
     Ok(value)

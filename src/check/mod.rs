@@ -9,6 +9,7 @@ pub mod finding;
 pub mod fstab;
 mod ground;
 mod room;
+mod second_server;
 mod target;
 mod volumes;
 
@@ -18,8 +19,7 @@ pub use finding::{Finding, Findings, Level};
 pub use ground::{Covered, Ground, Origin, Target};
 
 use crate::id::JobName;
-use crate::instance;
-use crate::server::{Access, Facts, HoldLimits, LockChoice, LockMode, LongQueryPolicy, Place, Session, layout};
+use crate::server::{Access, HoldLimits, LockChoice, LockMode, LongQueryPolicy, Place, Session, layout};
 use crate::snapshot::{Limits, PoolRoom, StoreSize};
 use crate::store::{Destination, Method, ProofLevel, SshOptions, Transfer};
 use crate::sys::cancel::Cancel;
@@ -81,9 +81,9 @@ pub fn survey(request: &Request, session: &mut Session, cancel: &Cancel) -> (Opt
     let mut findings = Findings::default();
     tools(request, &mut findings);
     let lock = server(request, session, &mut findings);
-    second_server(request, session.facts(), &mut findings);
     let places = findings.attempt("volumes", session.layout()).unwrap_or_default();
     keyrings(&places, &mut findings);
+    second_server::look_at(request, session.facts(), &places, &mut findings);
     let covered = findings.attempt("volumes", volumes::cover(&places)).unwrap_or_default();
     for origin in &covered.origins {
         volumes::look_at(origin, &mut findings);
@@ -134,28 +134,6 @@ fn tools(request: &Request, findings: &mut Findings) {
     if missing.is_empty() {
         let names: Vec<&str> = wanted.iter().map(|(tool, _)| *tool).collect();
         findings.good("tools", names.join(", "));
-    }
-}
-
-/// What the proof by a second server needs.
-fn second_server(request: &Request, facts: &Facts, findings: &mut Findings) {
-    if !request.starts_a_server() {
-        return;
-    }
-    for tool in ["setpriv", "choom", "nice"].into_iter().filter(|tool| !Call::is_installed(tool)) {
-        let hint = "install util-linux and coreutils, or set prove = \"checksum\" and prepared = false";
-        findings.refuse("prove", format!("{tool} is not installed"), hint);
-    }
-    if let Some(program) = findings.attempt("prove", instance::program(facts)) {
-        findings.good("prove", format!("{program} is started a second time, on the snapshot"));
-    }
-    if request.keep_snapshot {
-        let text = "a snapshot on which a server was started is not what was frozen, so that it can't be kept";
-        findings.refuse(
-            "prove",
-            text,
-            "set prove = \"checksum\", or don't keep the snapshot; `mysnap drill` proves later",
-        );
     }
 }
 

@@ -48,7 +48,9 @@ fn write_rate(request: &Request, covered: &Covered, source: Totals) -> anyhow::R
     std::thread::sleep(WATCH);
     let written = sectors_written(&devices)?.saturating_sub(before) * 512;
     let speed = request.transfer.bandwidth_limit.map_or(SLOW_COPY, |limit| limit.0.min(SLOW_COPY)).max(1);
-    Ok(WriteRate { per_second: Bytes(written), life: Duration::from_secs(source.bytes / speed + 60) })
+    // A second server may read all of it once more.
+    let readings = if request.starts_a_server() { 2 } else { 1 };
+    Ok(WriteRate { per_second: Bytes(written), life: Duration::from_secs(readings * source.bytes / speed + 60) })
 }
 
 /// `/proc/diskstats`, tenth field (kernel documentation, admin-guide/iostats).

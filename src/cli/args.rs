@@ -77,6 +77,17 @@ pub enum Verb {
     Config(ConfigVerb),
 }
 
+impl Verb {
+    /// Whether it mounts for itself, which nobody else may see; a rollback works on the host's own mounts.
+    pub fn hides_its_mounts(&self) -> bool {
+        match self {
+            Self::Backup(_) | Self::Drill(_) => true,
+            Self::Verify(verify) => verify.level.is_some(),
+            _ => false,
+        }
+    }
+}
+
 /// Arguments of `backup`.
 #[derive(Debug, Args)]
 pub struct BackupArgs {

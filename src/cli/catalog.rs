@@ -152,6 +152,9 @@ fn describe(backup: &Backup) -> String {
     if let Some(shown) = &manifest.proof.shown {
         let started = human_duration(Duration::from_millis(shown.start_ms));
         field("proof", format!("a server answered after {started}: {}", shown.position));
+        if shown.queries > 0 {
+            field("proof", format!("{} queries were answered right", shown.queries));
+        }
         if manifest.proof.level >= ProofLevel::Tables {
             let Shown { tables, uncheckable, .. } = shown;
             field("proof", format!("{tables} tables are whole, {uncheckable} of engines that have no check"));

@@ -21,15 +21,16 @@ pub(super) fn verify(context: &Context<'_>, arguments: &VerifyArgs) -> anyhow::R
         || verify::verify(&*opened.store, &backup, &progress),
         |r| format!("{} files, {} read", r.files, Bytes(r.bytes)),
     )?;
-    let drill = match level {
-        Some(level) if report.is_good() => Some(drill::of(context, &opened, backup, level, &arguments.scratch)?),
-        _ => None,
-    };
+    let drill = level.filter(|_| report.is_good());
+    let drill = drill.map(|level| drill::of(context, &opened, backup, level, &arguments.scratch));
     if arguments.json {
-        context.output.answer_json(&Answer { report: &report, drill: drill.as_ref() })?;
+        let found = drill.as_ref().and_then(|drill| drill.as_ref().ok());
+        context.output.answer_json(&Answer { report: &report, drill: found })?;
+        return judge(&report).and(drill.transpose().map(drop));
     }
-    judge(context, &report)?;
-    drill.iter().try_for_each(|drill| drill::tell(context, drill))
+    judge(&report)?;
+    context.output.result(&format!("backup {} is whole: {} files match their digests", report.id, report.files));
+    drill.transpose()?.iter().try_for_each(|drill| drill::tell(context, drill))
 }
 
 /// What `--json` prints.
@@ -42,9 +43,8 @@ struct Answer<'a> {
     drill: Option<&'a crate::drill::Report>,
 }
 
-fn judge(context: &Context<'_>, report: &Report) -> anyhow::Result<()> {
+fn judge(report: &Report) -> anyhow::Result<()> {
     if report.is_good() {
-        context.output.result(&format!("backup {} is whole: {} files match their digests", report.id, report.files));
         return Ok(());
     }
     let lists = [

@@ -6,24 +6,28 @@
 //! in tablespaces stay true, and the live server's files can't be reached at all. So a caller must have
 //! a namespace of its own. It is told to end when we die.
 
+pub mod installed;
 mod killer;
 mod options;
 
 use std::io::Read as _;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, chown};
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use nix::libc;
 
-use crate::fault::{Fault, Kind};
+use crate::fault::{Fault, Kind, kind_of};
 use crate::instance::killer::Killer;
 use crate::server::{Facts, Inspector, own_account};
 use crate::store::Root;
 use crate::sys::cancel::Cancel;
-use crate::sys::cmd::{Call, Running};
+use crate::sys::cmd::{Call, Finished, Running};
 use crate::sys::durable;
 use crate::sys::mount::Mounted;
+use crate::sys::namespace::require_own_mounts;
 use crate::sys::secret::Secret;
 
 /// How long a start with its recovery may take.
@@ -38,6 +42,12 @@ const ERROR_LOG: &str = "error.log";
 const INIT_FILE: &str = "init.sql";
 /// The account by which we reach it; nobody else's, and gone with the data.
 const ACCOUNT: &str = "mysnap_instance";
+/// How long a server that breaks off an answer needs to end.
+const LAST_WORDS: Duration = Duration::from_secs(10);
+/// How a server ends that meets what it can't go on with.
+const CRASHES: [i32; 4] = [libc::SIGABRT, libc::SIGSEGV, libc::SIGBUS, libc::SIGILL];
+/// How servers say that a file system is full.
+const OUT_OF_ROOM: [&str; 4] = ["No space left on device", "errno: 28", "Errcode: 28", "error number 28"];
 /// The server says much; its own last errors say why it ended.
 const LAST_LINES: usize = 6;
 
@@ -75,6 +85,7 @@ pub struct Instance {
     server: Option<Running<'static>>,
     mounts: Vec<Mounted>,
     own: PathBuf,
+    cancel: Cancel,
     started_in: Duration,
     inspector: Option<Inspector>,
 }
@@ -87,20 +98,22 @@ impl Instance {
         let data = parts.iter().find(|part| part.root.is_datadir()).context("there is no data directory")?;
         let owner = data.here.metadata().with_context(|| format!("cannot look at {}", data.here.display()))?;
         let owner = (owner.uid(), owner.gid());
+        require_own_mounts()?;
         let password = random_password()?;
         prepare(own, owner, &password)?;
         let (mounts, placed) = put_in_the_live_place(parts)?;
         let began = Instant::now();
-        let server = launch(facts, owner, options::of(facts, &placed, login, own))?;
         let mut instance = Self {
-            killer: Some(Killer::of(&server, cancel)?),
-            server: Some(server),
+            killer: None,
+            server: Some(launch(facts, owner, options::of(facts, &placed, login, own))?),
             mounts,
             own: own.to_owned(),
+            cancel: cancel.clone(),
             started_in: Duration::ZERO,
             inspector: None,
         };
-        instance.inspector = Some(instance.first_answer(facts, &password, cancel)?);
+        instance.killer = instance.server.as_ref().map(|server| Killer::of(server, cancel)).transpose()?;
+        instance.inspector = Some(instance.first_answer(facts, &password)?);
         instance.started_in = began.elapsed();
         durable::remove_file(&own.join(INIT_FILE))?;
         Ok(instance)
@@ -120,48 +133,101 @@ impl Instance {
     pub fn stop(mut self) -> anyhow::Result<()> {
         self.inspector = None;
         self.killer = None;
-        let Some(server) = self.server.take() else { return Ok(()) };
-        let argv = server.argv().to_owned();
-        let ended = server.terminate(STOP).and_then(|ended| ended.succeeded(&argv));
-        ended.map_err(|error| self.failed("the second server did not end well").caused_by(error))?;
+        let end = Instant::now() + STOP;
+        self.server.iter().for_each(Running::ask_to_end);
+        while !self.has_ended() {
+            anyhow::ensure!(Instant::now() < end, "the second server had not ended after {STOP:?}");
+            self.cancel.sleep(PAUSE)?;
+        }
+        if let Some(server) = self.server.take() {
+            let ended = server.wait()?;
+            if !ended.status.success() {
+                return Err(self.judged("the second server did not end well", &ended));
+            }
+        }
         std::mem::take(&mut self.mounts).into_iter().rev().try_for_each(Mounted::release)
     }
 
-    fn first_answer(&mut self, facts: &Facts, password: &Secret, cancel: &Cancel) -> anyhow::Result<Inspector> {
+    /// `error`, which a question met; where the server has ended by itself, what that says.
+    pub fn explained(&mut self, error: anyhow::Error) -> anyhow::Error {
+        let end = Instant::now() + LAST_WORDS;
+        while kind_of(&error).is_none() && Instant::now() < end && self.cancel.signal().is_none() {
+            if self.has_ended() {
+                return self.gave_up("the second server ended while it was asked");
+            }
+            std::thread::sleep(PAUSE);
+        }
+        error
+    }
+
+    fn has_ended(&mut self) -> bool {
+        self.server.as_mut().is_none_or(Running::has_ended)
+    }
+
+    fn first_answer(&mut self, facts: &Facts, password: &Secret) -> anyhow::Result<Inspector> {
         let end = Instant::now() + START;
         loop {
             let error = match Inspector::connect(&self.own.join("socket"), ACCOUNT, password.clone(), facts) {
                 Ok(inspector) => return Ok(inspector),
                 Err(error) => error,
             };
-            cancel.check()?;
-            if self.server.as_mut().is_none_or(Running::has_ended) {
-                let fault = self.failed(&format!("{} {} did not start on the files", facts.flavour, facts.version));
-                return Err(fault.hint("the files, or settings that they need, are not as they were").into());
+            self.cancel.sleep(PAUSE)?;
+            if self.has_ended() {
+                self.cancel.check()?;
+                let what = format!("{} {} did not start on the files", facts.flavour, facts.version);
+                return Err(self.gave_up(&what));
             }
             if Instant::now() >= end {
-                let fault = self.failed(&format!("the server did not answer within {START:?}"));
-                return Err(fault.caused_by(error).into());
+                return Err(error.context(format!("the server did not answer within {START:?}")));
             }
-            cancel.sleep(PAUSE)?;
         }
     }
 
-    /// With what the server itself said.
-    fn failed(&self, what: &str) -> Fault {
-        let log = self.own.join(ERROR_LOG);
-        let said = std::fs::read(&log).map(|bytes| last_errors(&String::from_utf8_lossy(&bytes))).unwrap_or_default();
-        let said = if said.is_empty() { "it wrote no log".to_owned() } else { format!("it said: {said}") };
-        Fault::new(Kind::Verify, format!("{what}; {said}"))
+    fn gave_up(&mut self, what: &str) -> anyhow::Error {
+        self.killer = None;
+        match self.server.take().map(Running::wait) {
+            Some(Ok(ended)) => self.judged(what, &ended),
+            Some(Err(error)) => anyhow::Error::from(error).context(what.to_owned()),
+            None => anyhow::anyhow!("{what}"),
+        }
     }
+
+    /// An error of [`Kind::Verify`] where the server gave up on the files; of none where the host made it
+    /// end, or did not let it begin.
+    fn judged(&self, what: &str, ended: &Finished) -> anyhow::Error {
+        let log = std::fs::read(self.own.join(ERROR_LOG)).unwrap_or_default();
+        let (log, stderr) = (String::from_utf8_lossy(&log), String::from_utf8_lossy(&ended.stderr));
+        let said = if log.trim().is_empty() { last_errors(&stderr) } else { last_errors(&log) };
+        let said = if said.is_empty() {
+            format!("{what} ({}); it said nothing", ended.status)
+        } else {
+            format!("{what}; it said: {said}")
+        };
+        if blames_the_files(&log, ended) {
+            return Fault::new(Kind::Verify, said)
+                .hint("the files, or settings that they need, are not as they were")
+                .into();
+        }
+        anyhow::anyhow!("{said}; that is the host's doing, and says nothing about the files ({})", ended.status)
+    }
+}
+
+/// Killed for want of memory, refused by a security module, or out of room, it says nothing about files.
+fn blames_the_files(log: &str, ended: &Finished) -> bool {
+    let crashed = ended.status.signal().is_some_and(|signal| CRASHES.contains(&signal));
+    let gave_up = ended.status.code().is_some_and(|code| code != 0) && log.contains("[ERROR]");
+    (crashed || gave_up) && !OUT_OF_ROOM.iter().any(|words| log.contains(words))
 }
 
 impl Drop for Instance {
     fn drop(&mut self) {
         self.killer = None;
         // What is thrown away need not be left in order.
-        if let Some(Err(error)) = self.server.take().map(|server| server.terminate(PAUSE * 100)) {
-            tracing::warn!("the second server: {error}");
+        if let Some(server) = self.server.take() {
+            server.killer()();
+            if let Err(error) = server.wait_at_most(PAUSE * 100) {
+                tracing::warn!("the second server: {error}");
+            }
         }
         // What lies in another goes before it.
         while self.mounts.pop().is_some() {}
@@ -238,7 +304,7 @@ fn launch(facts: &Facts, (uid, gid): (u32, u32), options: Vec<String>) -> anyhow
     // Where memory runs short it goes before the live server does.
     let call = Call::new("choom").args(["-n", "1000", "--", "nice", "-n", "10", "setpriv"]);
     let call = call.args([format!("--reuid={uid}"), format!("--regid={gid}")]);
-    let call = call.args(["--clear-groups", "--pdeathsig=TERM", "--", program]).args(options);
+    let call = call.args(["--clear-groups", "--pdeathsig=KILL", "--", program]).args(options);
     let call = if uid == 0 { call.arg("--user=root") } else { call };
     Ok(call.deadline(LIFE).start()?)
 }
@@ -256,6 +322,17 @@ mod tests {
         assert_eq!(last_errors(log), "InnoDB: Missing FILE_CHECKPOINT; Aborting");
         assert_eq!(last_errors("one\n\ntwo\n"), "one; two");
         assert_eq!(last_errors(""), "");
+    }
+
+    #[test]
+    fn only_a_server_that_gave_up_by_itself_blames_the_files() {
+        let ended = |how: &str| Call::new("sh").args(["-c", how]).finish().unwrap();
+        let error = "2026-11-21 9:22:34 0 [ERROR] InnoDB: page 5 is corrupted";
+        assert!(blames_the_files(error, &ended("exit 1")));
+        assert!(blames_the_files("", &ended("kill -ABRT $$")));
+        assert!(!blames_the_files(error, &ended("kill -KILL $$")), "the kernel was out of memory");
+        assert!(!blames_the_files("", &ended("exit 1")), "it never came to its log");
+        assert!(!blames_the_files("[ERROR] write failed: No space left on device", &ended("kill -ABRT $$")));
     }
 
     #[test]

@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 
 use super::{Login, Placed};
-use crate::server::Facts;
+use crate::server::{Facts, Version};
 
 /// Enough to recover and to read; the host belongs to somebody else.
 const BUFFER_POOL: &str = "128M";
@@ -54,6 +54,10 @@ pub(super) fn of(facts: &Facts, placed: &[Placed], login: Login, own: &Path) -> 
     });
     if !facts.flavour.is_mariadb() {
         options.extend(["--mysqlx=OFF", "--secure-file-priv="].map(str::to_owned));
+        // From 8.0.16 on the server itself upgrades what an older one left.
+        if facts.version >= Version(8, 0, 16) {
+            options.push("--upgrade=NONE".to_owned());
+        }
     }
     options.extend(binary_log(facts, placed));
     options.extend(facts.must_match.iter().filter_map(|(name, value)| matching(name, value, placed)));

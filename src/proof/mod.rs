@@ -60,7 +60,7 @@ fn used<T>(
     using: impl FnOnce(&mut Instance) -> anyhow::Result<T>,
 ) -> anyhow::Result<T> {
     let mut instance = start(subject, login, own, observer, cancel)?;
-    let result = using(&mut instance);
+    let result = using(&mut instance).map_err(|error| instance.explained(error));
     // What a server says that was ended because of us is no finding.
     cancel.check()?;
     let value = result?;
@@ -115,8 +115,8 @@ fn ask(subject: Subject<'_>, instance: &mut Instance, cancel: &Cancel) -> anyhow
     let mut right = 0;
     for query in subject.queries {
         cancel.check()?;
-        inspector.holds(query).map_err(|answer| {
-            let fault = Fault::new(Kind::Verify, format!("the answer to `{query}` is {answer}"));
+        inspector.holds(query)?.map_err(|answer| {
+            let fault = Fault::new(Kind::Verify, format!("the query `{query}` {answer}"));
             fault.hint("is the query right? ask the live server; NOW() is the moment of the snapshot in it")
         })?;
         right += 1;

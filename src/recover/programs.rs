@@ -57,10 +57,14 @@ fn works_for(process: &Process, run: &RunId) -> bool {
     }
     match process.name.as_str() {
         "rsync" | "ssh" => names(&format!("{RUNTIME_DIRECTORY}/")) || names(".unfinished-"),
-        // A second server; its options name the directory that is its own.
-        "mariadbd" | "mysqld" => names(SCRATCH_PREFIX) || names(&format!("{RUNTIME_DIRECTORY}/")),
+        _ if is_second_server(process) => names(SCRATCH_PREFIX) || names(&format!("{RUNTIME_DIRECTORY}/")),
         _ => false,
     }
+}
+
+/// Or what starts it; its options name the directory that is its own.
+fn is_second_server(process: &Process) -> bool {
+    ["mariadbd", "mysqld", "choom", "nice", "setpriv"].contains(&process.name.as_str())
 }
 
 fn is_lvm(process: &Process) -> bool {
@@ -69,7 +73,12 @@ fn is_lvm(process: &Process) -> bool {
 
 /// LVM's commands are never killed.
 fn help_to_end(process: &Process) {
-    let signal = if is_lvm(process) { Signal::SIGCONT } else { Signal::SIGTERM };
+    let signal = match process {
+        process if is_lvm(process) => Signal::SIGCONT,
+        // It would go on until it has recovered, on files that nobody wants any more.
+        process if is_second_server(process) => Signal::SIGKILL,
+        _ => Signal::SIGTERM,
+    };
     // It may have ended meanwhile, which is what is wanted.
     if let Err(error) = kill(process.pid, signal) {
         tracing::debug!(command = process.command, %error, "signal not delivered");

@@ -10,7 +10,7 @@
 
 mod execute;
 mod ground;
-pub(crate) mod installed;
+mod installed;
 mod plan;
 mod prepare;
 mod service;
@@ -88,7 +88,7 @@ pub fn start(plan: &Plan, restored: &Restored, cancel: &Cancel) -> anyhow::Resul
 pub fn plan(store: &dyn Store, backup: &Backup, request: &Request) -> anyhow::Result<Plan> {
     let files = backup.files(store)?;
     plan::refuse_incomplete(store, backup, &files)?;
-    let installed = installed::server();
+    let installed = crate::instance::installed::server();
     let grounds = plan::places(&backup.manifest, request)?
         .into_iter()
         .map(|(root, path)| ground::look(root, &path, &backup.manifest.id))

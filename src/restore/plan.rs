@@ -6,9 +6,10 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use super::ground::{Ground, LOST_AND_FOUND};
-use super::installed::{self, Installed};
+use super::installed;
 use super::{Plan, Request};
 use crate::fault::{Fault, Kind};
+use crate::instance::installed::Installed;
 use crate::server::{Facts, Flavour, PlaceKind};
 use crate::store::{Backup, EntryKind, FileEntry, Manifest, Root, RootName, Store, StoredPath, check_names};
 use crate::sys::units::Bytes;

@@ -77,12 +77,17 @@ impl Inspector {
     }
 
     /// Whether the answer to `query` is one row with one value that is true, as the server counts: a number
-    /// other than 0. Else what it answered.
-    pub fn holds(&mut self, query: &str) -> Result<(), String> {
-        let rows = self.connection.rows(query).map_err(|error| format!("{error:#}"))?;
-        match rows.as_slice() {
-            [row] => is_true(row.only()),
-            rows => Err(format!("{} rows instead of one", rows.len())),
+    /// other than 0. Else how it was answered.
+    pub fn holds(&mut self, query: &str) -> anyhow::Result<Result<(), String>> {
+        match self.connection.rows(query) {
+            Ok(rows) => Ok(match rows.as_slice() {
+                [row] => is_true(row.only()),
+                rows => Err(format!("has {} rows as its answer, not one", rows.len())),
+            }),
+            Err(error) => match error.downcast_ref() {
+                Some(mysql::Error::MySqlError(refused)) => Ok(Err(format!("is refused: {}", refused.message))),
+                _ => Err(error),
+            },
         }
     }
 
@@ -105,9 +110,9 @@ impl Inspector {
 
 fn is_true(value: Result<Option<&str>, usize>) -> Result<(), String> {
     match value {
-        Ok(Some(value)) if value.parse::<f64>().is_ok_and(|number| number != 0.0) => Ok(()),
-        Ok(value) => Err(value.unwrap_or("NULL").to_owned()),
-        Err(columns) => Err(format!("{columns} columns instead of one")),
+        Ok(Some(value)) if value.parse::<f64>().is_ok_and(|number| number.is_finite() && number != 0.0) => Ok(()),
+        Ok(value) => Err(format!("is answered with {}", value.unwrap_or("NULL"))),
+        Err(columns) => Err(format!("has {columns} columns, not one")),
     }
 }
 
@@ -135,10 +140,10 @@ mod tests {
         for good in ["1", "-3", "0.5"] {
             assert_eq!(is_true(Ok(Some(good))), Ok(()), "{good}");
         }
-        for bad in ["0", "0.00", "", "yes"] {
-            assert_eq!(is_true(Ok(Some(bad))), Err(bad.to_owned()));
+        for bad in ["0", "0.00", "", "yes", "nan"] {
+            assert_eq!(is_true(Ok(Some(bad))), Err(format!("is answered with {bad}")));
         }
-        assert_eq!(is_true(Ok(None)), Err("NULL".to_owned()));
+        assert_eq!(is_true(Ok(None)), Err("is answered with NULL".to_owned()));
         assert!(is_true(Err(2)).unwrap_err().contains("2 columns"));
     }
 

@@ -127,7 +127,7 @@ pub fn check_table(schema: &str, name: &str) -> String {
 pub fn own_account(user: &str, password: &str) -> String {
     format!(
         "SET sql_log_bin = 0;\nCREATE USER '{user}'@'localhost' IDENTIFIED BY '{password}';\n\
-         GRANT SELECT, PROCESS, REPLICATION CLIENT ON *.* TO '{user}'@'localhost';\n"
+         GRANT SELECT, EXECUTE, PROCESS, REPLICATION CLIENT ON *.* TO '{user}'@'localhost';\n"
     )
 }
 

@@ -321,11 +321,9 @@ impl Running<'_> {
         self.wait()
     }
 
-    /// Asks it to end by SIGTERM, and waits for that; past `patience` it is killed.
-    pub fn terminate(mut self, patience: Duration) -> Result<Finished, CommandError> {
+    /// Asks it to end by SIGTERM.
+    pub fn ask_to_end(&self) {
         self.signal(Signal::SIGTERM);
-        self.cancel = None;
-        self.wait_at_most(patience)
     }
 
     /// What kills it and all that it started, from another thread. To be thrown away before its end is

@@ -6,6 +6,7 @@ use mysql::prelude::Queryable as _;
 
 use crate::host::{self, mysnap, mysnap_ok, run, try_run};
 use crate::live::{Live, Undo, expect, forget_stored, local, until};
+use crate::watch::Watch;
 
 const SCRATCH: &str = "/srv/drill";
 
@@ -70,7 +71,9 @@ fn verify_ends_with_a_drill_where_it_is_told_to() {
     let verify = ["--config", &config, "verify", "latest", "--json", "--scratch", SCRATCH, "--level"];
     let without = mysnap(&[&verify[..], &["queries"]].concat());
     expect(&without, 2, &["there are no queries", "set queries in the job"]);
+    let watch = Watch::start();
     let verified = mysnap_ok(&[&verify[..], &["start"]].concat());
+    watch.assert_only_the_live_server();
     let verified: serde_json::Value = serde_json::from_str(&verified).unwrap();
     assert!(verified["files"].as_u64().unwrap() > 100, "{verified}");
     assert!(verified["drill"]["found"]["start_ms"].as_u64().unwrap() > 100, "{verified}");

@@ -15,7 +15,8 @@ fn installed() -> Undo {
     let node = format!("[job.node]\nto = \"root@{}:/srv/unit\"\nretries = 1\n", host::node2());
     on_node2("rm -rf /srv/unit && mkdir -p -m 0700 /srv/unit");
     run(&["mkdir", "-p", "-m", "0700", LOCAL]);
-    host::configure("mysnap", &format!("[job.local]\nto = \"{LOCAL}\"\nretries = 1\n{node}"));
+    let proved = format!("[job.proved]\nto = \"{LOCAL}\"\nretries = 1\nprove = \"start\"\nprepared = true\n");
+    host::configure("mysnap", &format!("[job.local]\nto = \"{LOCAL}\"\nretries = 1\n{node}{proved}"));
     run(&["ln", "-sf", "/usr/local/bin/mysnap", "/usr/local/sbin/mysnap"]);
     for (name, text) in UNITS {
         let path = format!("/etc/systemd/system/{name}");
@@ -43,6 +44,7 @@ fn backups_here_and_to_another_node_are_made_under_what_the_unit_forbids() {
     start("mysnap@local.service");
     assert_eq!(stored().len(), before + 1);
     start("mysnap@node.service");
+    start("mysnap@proved.service");
     mysnap_ok(&["verify", "latest", "--job", "local"]);
     mysnap_ok(&["verify", "latest", "--job", "node"]);
     host::assert_nothing_left();

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use crate::host::{self, run};
 use nix::sys::fanotify::{EventFFlags, Fanotify, InitFlags, MarkFlags, MaskFlags};
 
 const DATA: &str = "/var/lib/mysql";
@@ -34,13 +35,22 @@ impl Watch {
             }
             seen
         });
+        // So that it is seen to see.
+        run(&["head", "-c", "1", &format!("{DATA}/ibdata1")]);
         Self { over, thread }
     }
 
-    /// The processes that opened a file there, with their names.
-    pub fn openers(self) -> BTreeMap<i32, String> {
+    /// Others may read there, but no other server.
+    pub fn assert_only_the_live_server(self) {
         self.over.store(true, Ordering::SeqCst);
-        self.thread.join().unwrap()
+        let openers = self.thread.join().unwrap();
+        println!("{openers:?}");
+        let live = run(&["systemctl", "show", "--value", "-p", "MainPID", host::service()]);
+        let live: i32 = live.trim().parse().unwrap();
+        assert!(!openers.is_empty(), "the watch saw nobody");
+        let servers = openers.iter().filter(|(_, name)| ["mariadbd", "mysqld"].contains(&name.as_str()));
+        let others: Vec<_> = servers.filter(|(pid, _)| **pid != live).collect();
+        assert!(others.is_empty(), "a second server opened files of the live one: {others:?}");
     }
 }
 

@@ -1,0 +1,58 @@
+//! Which server is installed here.
+
+use crate::server::{Facts, Flavour, Version};
+use crate::sys::cmd::Call;
+
+/// The server that is installed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Installed {
+    /// Its family.
+    pub flavour: Flavour,
+    /// Its release.
+    pub version: Version,
+}
+
+/// The server that is installed here, where it can be told.
+pub fn server() -> Option<Installed> {
+    ["mariadbd", "mysqld"].into_iter().find_map(of)
+}
+
+/// What `program` says that it is.
+pub fn of(program: &str) -> Option<Installed> {
+    parse(&Call::new(program).arg("--version").stdout().ok()?)
+}
+
+/// `mariadbd  Ver 10.11.19-MariaDB-0+deb12u1 for debian-linux-gnu on x86_64 (Debian 12)`.
+pub(crate) fn parse(line: &str) -> Option<Installed> {
+    let (_, rest) = line.split_once("Ver ")?;
+    let (version, comment) = rest.split_once(' ').unwrap_or((rest, ""));
+    Some(Installed { flavour: Flavour::detect(version, comment), version: Version::parse(version)? })
+}
+
+impl Installed {
+    /// Whether it can recover files of a server that was running: their redo log is needed, and no server
+    /// reads that of another series.
+    pub fn reads_files_of(&self, facts: &Facts) -> bool {
+        let series = |version: Version| (version.0, version.1);
+        self.flavour.is_mariadb() == facts.flavour.is_mariadb() && series(self.version) == series(facts.version)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn installed_servers_tell_what_they_are() {
+        let found = |line| parse(line).map(|i| (i.flavour, i.version));
+        assert_eq!(
+            found("mariadbd  Ver 10.11.19-MariaDB-0+deb12u1 for debian-linux-gnu on x86_64 (Debian 12)\n"),
+            Some((Flavour::MariaDb, Version(10, 11, 19)))
+        );
+        assert_eq!(
+            found("/usr/sbin/mysqld  Ver 9.7.4-1 for Linux on x86_64 ((Debian))\n"),
+            Some((Flavour::MySql, Version(9, 7, 4)))
+        );
+        assert_eq!(found("usage: mysqld"), None);
+    }
+}
