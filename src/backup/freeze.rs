@@ -73,9 +73,10 @@ fn attempt(
     flush(&ground.covered.origins)?;
     // Nothing in the closure logs, and nothing touches a file on the origin: it will be frozen.
     let outcome = session.hold(ground.lock, &request.hold, cancel, |held| {
-        let freezing = snapshot::begin(specs, held)?;
-        // The lock keeps the position where it is: it is read while LVM starts.
+        let mut freezing = snapshot::begin(specs, held)?;
+        // The lock keeps the position where it is: it is written out and read while LVM starts.
         let position = held.position()?;
+        freezing.written_out();
         Ok((position, freezing.finish(held.deadline())?))
     })?;
     let (position, pending): (Position, Vec<Pending>) = outcome.value;

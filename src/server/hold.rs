@@ -14,10 +14,10 @@
 //! budget, rounded up: less would end a hold that is within it. So a frozen process stalls writers for
 //! at most `b + 1` seconds, and a living one for `b`.
 //!
-//! Under the lock, in this order: flush the engine's log, run the closure, which reads the position.
-//! The flush makes the rows agree with the position even where commits don't flush by
-//! themselves, except on MariaDB with `innodb_flush_log_at_trx_commit = 0`, where it does nothing:
-//! there we wait until the background flush, once a second, has passed the point of the lock. That
+//! Under the lock the closure asks for the position, which flushes the engine's log first: so the
+//! rows agree with the position even where commits don't flush by themselves, and LVM can be started
+//! before. Except on MariaDB with `innodb_flush_log_at_trx_commit = 0`, where the flush does nothing:
+//! there we wait, before the closure, until the background flush, once a second, has passed the lock. That
 //! needs no privilege, while setting the variable to 1 would need SUPER, and would change the server.
 
 use std::time::{Duration, Instant};
@@ -126,6 +126,7 @@ pub struct Held<'a> {
     dialect: Dialect,
     deadline: Instant,
     exact: Exactness,
+    written_out: bool,
 }
 
 impl std::fmt::Debug for Held<'_> {
@@ -135,8 +136,12 @@ impl std::fmt::Debug for Held<'_> {
 }
 
 impl Held<'_> {
-    /// Where the server's changes stand; nothing can be committed after it while this exists.
+    /// Writes out what is committed and tells where it stands; nothing can be committed after it while this
+    /// exists. A snapshot is exact only where the volume freezes after this has returned.
     pub fn position(&mut self) -> anyhow::Result<Position> {
+        if !self.written_out {
+            self.write_out()?;
+        }
         Position::read(self.connection, self.dialect, self.exact.clone()).context("cannot read the position")
     }
 
@@ -150,13 +155,22 @@ impl Held<'_> {
         self.deadline
     }
 
-    /// Writes out what is committed, and has the server keep us for the rest of the budget.
-    fn settle(&mut self, waits_for_flush: bool) -> anyhow::Result<()> {
+    fn write_out(&mut self) -> anyhow::Result<()> {
         self.connection.run(sql::FLUSH_ENGINE_LOGS).context("cannot flush the engine's log")?;
-        if waits_for_flush && !self.flushed_in_background()? {
-            self.exact = Exactness::NotExact(
-                "innodb_flush_log_at_trx_commit is 0 and the log was not flushed within the budget".to_owned(),
-            );
+        self.written_out = true;
+        Ok(())
+    }
+
+    /// Has the server keep us for the rest of the budget; before that, waits for what takes longer than a
+    /// volume needs to freeze.
+    fn settle(&mut self, waits_for_flush: bool) -> anyhow::Result<()> {
+        if waits_for_flush {
+            self.write_out()?;
+            if !self.flushed_in_background()? {
+                self.exact = Exactness::NotExact(
+                    "innodb_flush_log_at_trx_commit is 0 and the log was not flushed within the budget".to_owned(),
+                );
+            }
         }
         let idle = sql::seconds(self.remaining() + Duration::from_millis(999));
         self.connection.run(&sql::idle_timeout(idle)).context("cannot set the idle timeout")
@@ -208,7 +222,13 @@ impl Session {
         let deadline = asked + limits.max_stall;
         let watchdog = Watchdog::arm(guard, holder.id(), deadline, cancel)?;
         let mut granted = None;
-        let mut held = Held { connection: &mut holder, dialect: self.dialect(), deadline, exact: Exactness::Exact };
+        let mut held = Held {
+            connection: &mut holder,
+            dialect: self.dialect(),
+            deadline,
+            exact: Exactness::Exact,
+            written_out: false,
+        };
         let result = acquire(held.connection, mode, limits).and_then(|()| {
             watchdog.granted();
             granted = Some(Instant::now());

@@ -136,6 +136,8 @@ pub struct Pending {
     command: Running<'static>,
     /// Whether the origin was seen suspended; otherwise the command had ended.
     pub seen_suspended: bool,
+    /// Whether it froze before everything that must be in it was written out.
+    froze_early: bool,
 }
 
 /// A snapshot that is there, active and valid.
@@ -183,6 +185,14 @@ pub fn begin(specs: Vec<Spec>, _: &dyn WritersHeld) -> anyhow::Result<Freezing> 
 }
 
 impl Freezing {
+    /// Everything that must be in the snapshots is written out now. One whose origin froze before that will
+    /// be refused when it is complete.
+    pub fn written_out(&mut self) {
+        for one in &mut self.begun {
+            one.froze_early = one.spec.origin_is_suspended() || one.command.has_ended();
+        }
+    }
+
     /// Returns when the last origin is suspended.
     ///
     /// LVM makes one snapshot at a time in a group, so that all but the last are waited for to their
@@ -216,7 +226,7 @@ impl Pending {
     fn start(spec: Spec) -> anyhow::Result<Self> {
         refuse_suspended(&spec)?;
         let command = spec.kind.provider().start(&spec)?;
-        Ok(Self { spec, command, seen_suspended: false })
+        Ok(Self { spec, command, seen_suspended: false, froze_early: false })
     }
 
     fn wait_until_frozen(&mut self, deadline: Instant, stop_at_suspend: bool) -> anyhow::Result<()> {
@@ -251,9 +261,17 @@ impl Pending {
             let error = failed(&spec, lvm::explained(error, &spec.origin.name.vg));
             return Err(Failure::join(error, resume(&spec).err().into_iter().collect()));
         }
+        if self.froze_early {
+            return Err(froze_early(&spec));
+        }
         spec.kind.provider().activate(&spec)?;
         judge(spec)
     }
+}
+
+fn froze_early(spec: &Spec) -> anyhow::Error {
+    let message = format!("{} froze before everything was written out", spec.origin.name);
+    Fault::new(Kind::Lock, message).hint("the disk is slow just now; try again").into()
 }
 
 /// Waits for the commands of all `pending` snapshots and judges what they made.

@@ -61,6 +61,7 @@ fn a_backup_under_load_restores_exactly_the_recorded_position() {
     assert_eq!(found, promised);
     let check = on_node2(&format!("{} -N -e 'CHECK TABLE witness.ledger'", host::client()));
     assert!(!check.to_lowercase().contains("corrupt"), "{check}");
+    on_node2(&format!("systemctl stop {}", host::service()));
 }
 
 #[test]

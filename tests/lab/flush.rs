@@ -45,9 +45,10 @@ impl Taken {
         // Emulated guests are slow; how long writers wait is not what is asked here.
         let limits = HoldLimits { max_stall: Duration::from_secs(30) };
         let held = session.hold(mode, &limits, &cancel, |held| {
+            let mut freezing = snapshot::begin(vec![spec], held)?;
             let position = held.position()?;
-            let deadline = held.deadline();
-            Ok((position, snapshot::freeze(vec![spec], held, deadline)?))
+            freezing.written_out();
+            Ok((position, freezing.finish(held.deadline())?))
         });
         let (position, pending) = held.unwrap().value;
         let seen_suspended = pending[0].seen_suspended;

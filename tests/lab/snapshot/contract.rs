@@ -13,14 +13,17 @@ use mysnap::snapshot::{self, Health, SnapshotKind};
 use mysnap::sys::lockfile::{Attempt, LockFile};
 
 use super::both_kinds;
+use super::hang::lvm_is_at_work;
 use super::scratch::{GROUP, Nobody, Scratch, in_seconds, make_foreign, new_run, take};
 use crate::host::run;
+use crate::live::until;
 
 const ROUNDS: u32 = 5;
 
 both_kinds!(
     it_stays_as_it_was_while_the_origin_goes_on,
     writers_go_on_once_the_origin_is_suspended,
+    one_that_froze_before_everything_was_written_out_is_refused,
     two_origins_are_frozen_under_one_hold,
     mounting_ext4_writes_nothing_to_it,
     mounting_xfs_writes_nothing_to_it,
@@ -77,6 +80,22 @@ fn writers_go_on_once_the_origin_is_suspended(kind: SnapshotKind) {
     }
     println!("{kind:?}: suspend seen in {seen} of {ROUNDS}; spared writers {:?} on average", after / ROUNDS);
     assert!(seen > 0, "the suspend was never seen");
+    scratch.assert_only_a_live_origin();
+}
+
+fn one_that_froze_before_everything_was_written_out_is_refused(kind: SnapshotKind) {
+    let scratch = Scratch::new(kind, "ext4");
+    let id = new_run();
+    let spec = scratch.spec(&id, 16);
+    spec.kind.provider().prepare(&spec).unwrap();
+    let mut freezing = snapshot::begin(vec![spec], &Nobody).unwrap();
+    until("the end of the command", || !lvm_is_at_work());
+    freezing.written_out();
+    let pending = freezing.finish(in_seconds(20)).unwrap();
+    let error = snapshot::complete(pending).unwrap_err();
+    assert_eq!(kind_of(&error), Some(Kind::Lock), "{error:#}");
+    assert!(format!("{error:#}").contains("froze before"), "{error:#}");
+    assert_eq!(snapshot::remove_all_of(&id).unwrap().len(), 1);
     scratch.assert_only_a_live_origin();
 }
 

@@ -38,7 +38,7 @@ fn the_hold_ends_at_its_deadline_and_a_late_snapshot_is_removed(kind: SnapshotKi
 }
 
 /// One that has ended and was not waited for is none.
-fn lvm_is_at_work() -> bool {
+pub fn lvm_is_at_work() -> bool {
     let states = try_run(&["ps", "-C", "lvconvert,lvcreate", "-o", "state="]).stdout;
     String::from_utf8_lossy(&states).lines().any(|state| state.trim() != "Z")
 }
