@@ -63,16 +63,13 @@ fn work(
     let snapshots = Snapshots::own(frozen.snapshots, request.limits, run.id().clone());
     cancel.check()?;
     let staging = Staging::begin(&*ground.target.store, &request.job, run.id())?;
-    let mut mounted = phases.run(
-        "mount",
-        || snapshots.mount(&ground.covered, &run.runtime_directory()?),
-        MountedSnapshots::summary,
-    )?;
+    let directory = run.runtime_directory()?;
+    let mut mounted =
+        phases.run("mount", || snapshots.mount(&ground.covered, &directory), MountedSnapshots::summary)?;
 
     cancel.check()?;
     let parts = mounted.parts();
     let subject = subject(request, &ground, &frozen.hold, &parts);
-    let directory = run.runtime_directory()?;
     if request.prepared {
         phases.timed("prepare", || second::prepare(subject, &mut mounted, &directory, observer, &copying))?;
     }

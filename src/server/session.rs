@@ -186,9 +186,7 @@ impl Columns {
         let named = |name: &&str| self.0.iter().find(|(column, _)| column.eq_ignore_ascii_case(name));
         names.iter().find_map(named)?.1.as_deref()
     }
-}
 
-impl Columns {
     /// The value of the only column; an error says how many there are.
     pub(super) fn only(&self) -> Result<Option<&str>, usize> {
         match self.0.as_slice() {

@@ -1,4 +1,4 @@
-//! Mounting a snapshot so that nothing is written to it.
+//! Mounting a snapshot: so that nothing is written to it, or to be used up.
 
 use std::path::Path;
 
@@ -14,26 +14,24 @@ use crate::sys::mount::Mounted;
 /// So the device itself is made read-only. XFS refuses a second file system with the same UUID, and
 /// would write its log to the snapshot.
 pub fn mount(snapshot: &Snapshot, fstype: &str, at: &Path) -> anyhow::Result<Mounted> {
-    let options = match fstype {
-        "ext4" => "",
-        "xfs" => "nouuid,norecovery",
-        other => return Err(unsupported(other).into()),
-    };
-    let device = snapshot.spec.name.device();
-    Call::new("blockdev").arg("--setro").arg(&device).run()?;
-    Mounted::new(&device, at, fstype, options, false)
+    mount_as(snapshot, fstype, at, false)
 }
 
 /// Mounts `snapshot` at `at` for writing: it is not any more what was frozen afterwards.
 pub fn mount_writable(snapshot: &Snapshot, fstype: &str, at: &Path) -> anyhow::Result<Mounted> {
-    let options = match fstype {
-        "ext4" => "",
-        "xfs" => "nouuid",
-        other => return Err(unsupported(other).into()),
+    mount_as(snapshot, fstype, at, true)
+}
+
+fn mount_as(snapshot: &Snapshot, fstype: &str, at: &Path, writable: bool) -> anyhow::Result<Mounted> {
+    let options = match (fstype, writable) {
+        ("ext4", _) => "",
+        ("xfs", false) => "nouuid,norecovery",
+        ("xfs", true) => "nouuid",
+        (other, _) => return Err(unsupported(other).into()),
     };
     let device = snapshot.spec.name.device();
-    Call::new("blockdev").arg("--setrw").arg(&device).run()?;
-    Mounted::new(&device, at, fstype, options, true)
+    Call::new("blockdev").arg(if writable { "--setrw" } else { "--setro" }).arg(&device).run()?;
+    Mounted::new(&device, at, fstype, options, writable)
 }
 
 /// The refusal of a file system that is neither ext4 nor xfs.
