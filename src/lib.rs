@@ -5,12 +5,14 @@ pub mod check;
 pub mod cli;
 pub mod config;
 pub mod drill;
+pub mod dump;
 pub mod exit;
 pub mod fault;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzz;
 pub mod id;
 pub mod instance;
+pub mod load;
 pub mod lvm;
 pub mod proof;
 pub mod recover;

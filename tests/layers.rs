@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// Each part with the parts below it that it may use.
-const LAYERS: [(&str, &[&str]); 23] = [
+const LAYERS: [(&str, &[&str]); 25] = [
     ("fault", &[]),
     ("sys", &["fault"]),
     ("id", &["sys"]),
@@ -15,26 +15,31 @@ const LAYERS: [(&str, &[&str]); 23] = [
     ("snapshot", &["fault", "id", "lvm", "sys"]),
     ("server", &["fault", "id", "sys"]),
     ("store", &["fault", "id", "server", "sys"]),
-    ("config", &["fault", "id", "server", "snapshot", "store", "sys"]),
     ("run", &["fault", "id", "sys"]),
+    ("dump", &["fault", "run", "server", "store", "sys"]),
+    ("config", &["dump", "fault", "id", "server", "snapshot", "store", "sys"]),
     ("recover", &["fault", "id", "lvm", "run", "snapshot", "store", "sys"]),
     ("instance", &["fault", "server", "store", "sys"]),
-    ("check", &["fault", "id", "instance", "lvm", "run", "server", "snapshot", "store", "sys"]),
+    ("check", &["dump", "fault", "id", "instance", "lvm", "run", "server", "snapshot", "store", "sys"]),
     ("restore", &["fault", "id", "instance", "run", "server", "store", "sys"]),
+    ("load", &["dump", "fault", "server", "store", "sys"]),
     ("proof", &["fault", "instance", "run", "server", "store", "sys"]),
-    ("drill", &["fault", "id", "instance", "proof", "recover", "restore", "run", "server", "store", "sys"]),
+    ("drill", &["fault", "id", "instance", "load", "proof", "recover", "restore", "run", "server", "store", "sys"]),
     ("status", &["drill", "fault", "id", "lvm", "recover", "run", "store", "sys"]),
     (
         "backup",
-        &["check", "fault", "id", "instance", "lvm", "proof", "recover", "run", "server", "snapshot", "store", "sys"],
+        &[
+            "check", "dump", "fault", "id", "instance", "lvm", "proof", "recover", "run", "server", "snapshot",
+            "store", "sys",
+        ],
     ),
     ("verify", &["fault", "id", "run", "store", "sys"]),
     ("rollback", &["fault", "id", "lvm", "recover", "run", "server", "snapshot", "sys"]),
     (
         "cli",
         &[
-            "backup", "check", "config", "drill", "exit", "fault", "id", "lvm", "recover", "restore", "rollback",
-            "run", "server", "snapshot", "status", "store", "sys", "verify",
+            "backup", "check", "config", "drill", "dump", "exit", "fault", "id", "load", "lvm", "recover", "restore",
+            "rollback", "run", "server", "snapshot", "status", "store", "sys", "verify",
         ],
     ),
     ("fuzz", &["check", "config", "instance", "lvm", "restore", "run", "server", "store", "sys"]),

@@ -41,19 +41,41 @@ pub(super) fn take(
     run: &mut Run,
     cancel: &Cancel,
 ) -> anyhow::Result<Frozen> {
+    let (frozen, tries) = in_tries(request, cancel, || {
+        attempt(request, ground, session, run, cancel).map_err(|error| match snapshot::remove_all_of(run.id()) {
+            Ok(_) => Failed::Cleanly(error),
+            // With something left of this try there is no other one.
+            Err(left) => Failed::Leaving(Failure::join(error, vec![left])),
+        })
+    })?;
+    Ok(Frozen { hold: Hold { tries, ..frozen.hold }, ..frozen })
+}
+
+/// How a try failed.
+pub(super) enum Failed {
+    /// With nothing left of it.
+    Cleanly(anyhow::Error),
+    /// And can't be tried again.
+    Leaving(anyhow::Error),
+}
+
+/// What `attempt` brought, with as many tries as the job allows where only the lock failed, and how many
+/// it took.
+pub(super) fn in_tries<T>(
+    request: &Request,
+    cancel: &Cancel,
+    mut attempt: impl FnMut() -> Result<T, Failed>,
+) -> anyhow::Result<(T, u32)> {
     let mut tries = 1;
     loop {
-        let error = match attempt(request, ground, session, run, cancel) {
-            Ok(frozen) => return Ok(Frozen { hold: Hold { tries, ..frozen.hold }, ..frozen }),
-            Err(error) => error,
+        let error = match attempt() {
+            Ok(value) => return Ok((value, tries)),
+            Err(Failed::Leaving(error)) => return Err(error),
+            Err(Failed::Cleanly(error)) => error,
         };
-        // With something left of this try there is no other one.
-        if let Err(left) = snapshot::remove_all_of(run.id()) {
-            return Err(Failure::join(error, vec![left]));
-        }
         let again = matches!(kind_of(&error), Some(Kind::Lock | Kind::Busy)) && tries < request.tries;
         if !again {
-            return Err(error.context(format!("no snapshot was taken in {tries} of {} tries", request.tries)));
+            return Err(error.context(format!("the server was not held in {tries} of {} tries", request.tries)));
         }
         tracing::warn!("try {tries} of {}: {error:#}", request.tries);
         cancel.sleep(request.pause)?;

@@ -1,14 +1,15 @@
 //! What a run did, written into its manifest.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::Instant;
 
 use super::freeze::Hold;
 use super::ship::Shipped;
-use crate::check::{Ground, Request};
+use crate::check::{Ground, LiveGround, Request, Target};
 use crate::run::Run;
 use crate::run::events::Observer;
-use crate::server::Exactness;
+use crate::server::{Exactness, Facts, LockMode};
 use crate::store::{FileList, HoldRecord, Manifest, PhaseRecord, SnapshotRecord};
 use crate::sys::clock;
 use crate::sys::cmd::Call;
@@ -52,6 +53,25 @@ impl<'a> Phases<'a> {
     }
 }
 
+/// What the run stood on.
+pub(super) struct About<'a> {
+    pub(super) facts: &'a Facts,
+    pub(super) lock: LockMode,
+    pub(super) target: &'a Target,
+    pub(super) keyrings: &'a [PathBuf],
+}
+
+impl<'a> About<'a> {
+    pub(super) fn snapshots(ground: &'a Ground) -> Self {
+        let Ground { facts, lock, covered, target, .. } = ground;
+        Self { facts, lock: *lock, target, keyrings: &covered.keyrings }
+    }
+
+    pub(super) fn live(ground: &'a LiveGround) -> Self {
+        Self { facts: &ground.facts, lock: ground.lock, target: &ground.target, keyrings: &[] }
+    }
+}
+
 /// What the run brought.
 pub(super) struct Evidence<'a> {
     pub(super) hold: &'a Hold,
@@ -61,7 +81,12 @@ pub(super) struct Evidence<'a> {
 }
 
 /// The manifest of the run.
-pub(super) fn write(request: &Request, ground: &Ground, run: &Run, evidence: Evidence<'_>) -> anyhow::Result<Manifest> {
+pub(super) fn write(
+    request: &Request,
+    about: &About<'_>,
+    run: &Run,
+    evidence: Evidence<'_>,
+) -> anyhow::Result<Manifest> {
     let Evidence { hold, shipped, snapshots, phases } = evidence;
     Ok(Manifest {
         id: run.id().clone(),
@@ -71,13 +96,13 @@ pub(super) fn write(request: &Request, ground: &Ground, run: &Run, evidence: Evi
         begin: run.record().begun,
         end: clock::now(),
         mysnap: env!("CARGO_PKG_VERSION").to_owned(),
-        server: ground.facts.clone(),
+        server: about.facts.clone(),
         position: hold.position.clone(),
         crash_consistent: !request.prepared,
         roots: shipped.roots.clone(),
         files: FileList::of(&shipped.copied.files)?,
         hold: HoldRecord {
-            lock: ground.lock,
+            lock: about.lock,
             waited_ms: milliseconds(hold.waited),
             held_ms: milliseconds(hold.held),
             tries: hold.tries,
@@ -85,16 +110,19 @@ pub(super) fn write(request: &Request, ground: &Ground, run: &Run, evidence: Evi
         },
         snapshots,
         phases: phases.records.clone(),
-        tools: tools(ground),
+        tools: tools(about),
         proof: shipped.proof.clone(),
-        warnings: warnings(ground, hold, shipped),
+        warnings: warnings(about, hold, shipped),
     })
 }
 
-fn tools(ground: &Ground) -> BTreeMap<String, String> {
+fn tools(about: &About<'_>) -> BTreeMap<String, String> {
     let mut tools: BTreeMap<String, String> =
-        ground.target.tools.iter().map(|(name, version)| (format!("destination {name}"), version.clone())).collect();
+        about.target.tools.iter().map(|(name, version)| (format!("destination {name}"), version.clone())).collect();
     for (name, argument) in [("rsync", "--version"), ("lvm", "version")] {
+        if !Call::is_installed(name) {
+            continue;
+        }
         // A tool that worked but does not say its version is no reason to fail a backup.
         let text = Call::new(name).arg(argument).stdout().unwrap_or_default();
         tools.insert(name.to_owned(), text.lines().next().unwrap_or_default().trim().to_owned());
@@ -102,13 +130,14 @@ fn tools(ground: &Ground) -> BTreeMap<String, String> {
     tools
 }
 
-fn warnings(ground: &Ground, hold: &Hold, shipped: &Shipped) -> Vec<String> {
+fn warnings(about: &About<'_>, hold: &Hold, shipped: &Shipped) -> Vec<String> {
     let keyrings =
-        ground.covered.keyrings.iter().map(|path| format!("the keyring {} is not part of the backup", path.display()));
+        about.keyrings.iter().map(|path| format!("the keyring {} is not part of the backup", path.display()));
     let skipped = shipped.copied.skipped.iter().map(|s| format!("{} {} is not stored", s.kind, s.path));
     let inexact = match &hold.position.exact {
         Exactness::Exact => None,
         Exactness::NotExact(why) => Some(format!("the position is not exact: {why}")),
     };
-    inexact.into_iter().chain(keyrings).chain(skipped).collect()
+    let warnings = shipped.warnings.iter().cloned();
+    inexact.into_iter().chain(keyrings).chain(skipped).chain(warnings).collect()
 }

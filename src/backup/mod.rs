@@ -5,29 +5,32 @@
 //! then makes the run's cleanup incomplete, not the backup bad.
 
 mod freeze;
+mod live;
 mod manifest;
 mod plan;
 mod second;
 mod ship;
 mod snapshots;
 
-pub use plan::describe;
+pub use plan::{describe, describe_live};
 
 use freeze::{Frozen, Hold};
-use manifest::{Evidence, Phases};
+use manifest::{About, Evidence, Phases};
+use second::Dumping;
 use snapshots::{MountedSnapshots, Snapshots};
 
-use crate::check::{self, Ground, Request};
+use crate::check::{self, Findings, Ground, Request};
 use crate::fault::{Failure, Fault, Kind};
+use crate::id::RunId;
 use crate::instance::Part;
 use crate::proof::Subject;
 use crate::run::Run;
 use crate::run::events::Observer;
 use crate::server::Session;
-use crate::store::{Manifest, Staging};
+use crate::store::{Manifest, Method, Staging, Store};
 use crate::sys::cancel::Cancel;
-use crate::sys::units::{Bytes, human_duration};
-use crate::{recover, store};
+use crate::sys::units::Bytes;
+use crate::{recover, snapshot, store};
 
 /// What a backup came to.
 #[derive(Debug)]
@@ -43,8 +46,12 @@ pub struct Outcome {
 pub fn backup(request: &Request, observer: &dyn Observer, cancel: &Cancel) -> anyhow::Result<Outcome> {
     let mut session = request.server.connect(cancel)?;
     let mut run = Run::begin("backup", Some(request.job.as_str()), &session.facts().datadir)?;
+    if request.is_live() {
+        let worked = live::work(request, &mut session, &mut run, observer, cancel);
+        return end(run, worked, |_| Ok(()));
+    }
     let worked = work(request, &mut session, &mut run, observer, cancel);
-    end(run, worked)
+    end(run, worked, |id| snapshot::remove_all_of(id).map(drop))
 }
 
 fn work(
@@ -58,7 +65,8 @@ fn work(
     // The copy can be given up without ending the run: then the snapshot is removed in order.
     let copying = cancel.child();
     recover::recover(observer)?;
-    let ground = phases.run("check", || check(request, session, observer, &copying), |g: &Ground| g.summary())?;
+    let survey = || checked(check::survey(request, session, &copying), observer, &copying);
+    let ground = phases.run("check", survey, Ground::summary)?;
     let frozen = phases.run("hold", || freeze::take(request, &ground, session, run, cancel), Frozen::summary)?;
     let snapshots = Snapshots::own(frozen.snapshots, request.limits, run.id().clone());
     cancel.check()?;
@@ -73,9 +81,19 @@ fn work(
     if request.prepared {
         phases.timed("prepare", || second::prepare(subject, &mut mounted, &directory, observer, &copying))?;
     }
-    let mut shipped = ship::ship(request, &ground, &mounted, &staging, &mut phases, &copying)?;
+    let mut shipped = match request.method {
+        Method::Copy => ship::ship(request, &ground, &mounted, &staging, &mut phases, &copying)?,
+        Method::Dump => {
+            let to = Dumping { options: &request.dump, staging: &staging };
+            let dump = || second::dump(subject, &mut mounted, &directory, &to, observer, &copying);
+            let (shown, dumped) = phases.timed("server", dump)?;
+            let mut shipped = ship::dumped(dumped, request, &staging, &mut phases, &copying)?;
+            shipped.proof.judge(Ok(shown));
+            shipped
+        }
+    };
     let health = mounted.health()?;
-    if request.prove.starts_a_server() {
+    if request.method == Method::Copy && request.prove.starts_a_server() {
         let prove = || second::prove(subject, &mut mounted, &directory, observer, &copying);
         shipped.proof.judge(phases.timed("server", prove)?);
     }
@@ -86,15 +104,16 @@ fn work(
         |left| snapshots::released(request.keep_snapshot, left.as_ref()),
     )?;
     let evidence = Evidence { hold: &frozen.hold, shipped: &shipped, snapshots: health, phases: &phases };
-    let manifest = manifest::write(request, &ground, run, evidence)?;
+    let manifest = manifest::write(request, &About::snapshots(&ground), run, evidence)?;
     let manifest = phases.run("publish", || staging.commit(manifest, &shipped.copied.files), published)?;
-    forget_earlier_attempts(request, &ground, observer);
+    forget_earlier_attempts(request, &*ground.target.store, observer);
     refuse_bad(&manifest)?;
     Ok(Outcome { manifest, cleanup })
 }
 
-fn check(request: &Request, session: &mut Session, observer: &dyn Observer, cancel: &Cancel) -> anyhow::Result<Ground> {
-    let (ground, findings) = check::survey(request, session, cancel);
+/// The ground of a survey that refuses nothing.
+fn checked<T>(surveyed: (Option<T>, Findings), observer: &dyn Observer, cancel: &Cancel) -> anyhow::Result<T> {
+    let (ground, findings) = surveyed;
     cancel.check()?;
     for finding in findings.iter().filter(|f| f.level == check::Level::Warning) {
         observer.warn(format!("{}: {}", finding.subject, finding.text));
@@ -124,7 +143,11 @@ fn refuse_bad(manifest: &Manifest) -> anyhow::Result<()> {
 }
 
 /// The record goes when nothing of the run is left; else it stays for `recover`.
-fn end(run: Run, worked: anyhow::Result<Outcome>) -> anyhow::Result<Outcome> {
+fn end(
+    run: Run,
+    worked: anyhow::Result<Outcome>,
+    remove: impl FnOnce(&RunId) -> anyhow::Result<()>,
+) -> anyhow::Result<Outcome> {
     let id = run.id().clone();
     match worked {
         Ok(Outcome { manifest, cleanup: None }) => {
@@ -133,7 +156,7 @@ fn end(run: Run, worked: anyhow::Result<Outcome>) -> anyhow::Result<Outcome> {
         }
         Ok(outcome) => Ok(outcome),
         Err(error) => {
-            let removed = crate::snapshot::remove_all_of(&id).map(drop).and_then(|()| run.forget());
+            let removed = remove(&id).and_then(|()| run.forget());
             let cleanup = removed.err().map(|e| e.context("run `mysnap recover`")).into_iter().collect();
             Err(Failure::join(error, cleanup))
         }
@@ -142,8 +165,7 @@ fn end(run: Run, worked: anyhow::Result<Outcome>) -> anyhow::Result<Outcome> {
 
 /// What dead runs of this job left at the destination served as a base for linking; now it only
 /// uses room. A failure here is told and harms nothing: it is never listed as a backup.
-fn forget_earlier_attempts(request: &Request, ground: &Ground, observer: &dyn Observer) {
-    let store = &*ground.target.store;
+fn forget_earlier_attempts(request: &Request, store: &dyn Store, observer: &dyn Observer) {
     let forget = || -> anyhow::Result<()> {
         for slot in store::Catalog::read(store, Some(&request.job))?.leftovers {
             store.remove(&slot)?;
@@ -171,10 +193,6 @@ impl Ground {
 
 impl Frozen {
     fn summary(&self) -> String {
-        let hold = &self.hold;
-        let binlog = self.hold.position.binlog.as_ref();
-        let at = binlog.map_or_else(|| "no binary log".to_owned(), |p| format!("{}:{}", p.file, p.offset));
-        let all = human_duration(hold.waited + hold.held);
-        format!("writers waited {all}, {} of it for the lock; position {at}", human_duration(hold.waited))
+        self.hold.summary()
     }
 }

@@ -9,12 +9,15 @@ use std::path::Path;
 
 use anyhow::Context as _;
 
+use super::ship;
 use super::snapshots::MountedSnapshots;
+use crate::dump::{self, Dumped, Options, Readers};
 use crate::fault::{Kind, kind_of};
+use crate::instance::{self, Instance};
 use crate::proof::{self, Subject};
 use crate::run::RUNTIME_DIRECTORY;
 use crate::run::events::Observer;
-use crate::store::Shown;
+use crate::store::{Shown, Staging};
 use crate::sys::cancel::Cancel;
 use crate::sys::durable;
 use crate::sys::mount::Mounted;
@@ -55,6 +58,34 @@ pub(super) fn prove(
         }
         Err(error) => Err(error.context("the copy is complete, but no server could be asked to prove it")),
     }
+}
+
+/// What is dumped, and where it goes.
+pub(super) struct Dumping<'a> {
+    pub(super) options: &'a Options,
+    pub(super) staging: &'a Staging<'a>,
+}
+
+/// Dumps from a server on the snapshots; it proves them first.
+pub(super) fn dump(
+    subject: Subject<'_>,
+    mounted: &mut MountedSnapshots,
+    directory: &Path,
+    to: &Dumping<'_>,
+    observer: &dyn Observer,
+    cancel: &Cancel,
+) -> anyhow::Result<(Shown, Dumped)> {
+    let dump = |instance: &mut Instance| {
+        let reader = || instance.reader(subject.facts);
+        let all = (0..to.options.workers).map(|_| reader()).collect::<anyhow::Result<_>>()?;
+        let readers = Readers { own_account: instance::ACCOUNT, all, guard: reader()? };
+        let work = || dump::dump(readers, to.options, subject.taken, to.staging, observer, cancel);
+        observer.phase("dump", work, ship::dumped_text)
+    };
+    let result = used(mounted, directory, |mounted, own| {
+        mounted.watched(cancel, || proof::examine_and(subject, own, observer, cancel, dump))
+    });
+    result.context("what is in the snapshot could not be dumped")
 }
 
 /// Has the snapshots writable, and a directory for a server's own files.

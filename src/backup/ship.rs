@@ -3,10 +3,11 @@
 use super::manifest::Phases;
 use super::snapshots::MountedSnapshots;
 use crate::check::{Ground, Request};
+use crate::dump::Dumped;
 use crate::run::events::Event;
-use crate::store::{Copied, Proof, ProofLevel, Root, Staging, Work};
+use crate::store::{Copied, Proof, ProofLevel, Root, Staging, Totals, Work};
 use crate::sys::cancel::Cancel;
-use crate::sys::units::Bytes;
+use crate::sys::units::{Bytes, human_duration};
 
 /// What was copied, and how it was shown to be right.
 #[derive(Debug)]
@@ -14,6 +15,8 @@ pub(super) struct Shipped {
     pub(super) roots: Vec<Root>,
     pub(super) copied: Copied,
     pub(super) proof: Proof,
+    /// What the operator should know.
+    pub(super) warnings: Vec<String>,
 }
 
 /// Copies and proves, while the snapshots are watched.
@@ -35,8 +38,43 @@ pub(super) fn ship(
         let prove = || staging.prove(request.prove, sources, &copied, work);
         let proof = phases.run("prove", prove, proved_text)?;
         let roots = sources.iter().map(|source| source.root.clone()).collect();
-        Ok(Shipped { roots, copied, proof })
+        Ok(Shipped { roots, copied, proof, warnings: Vec::new() })
     })
+}
+
+/// Takes over what was dumped, and reads it back.
+pub(super) fn dumped(
+    dumped: Dumped,
+    request: &Request,
+    staging: &Staging<'_>,
+    phases: &mut Phases<'_>,
+    cancel: &Cancel,
+) -> anyhow::Result<Shipped> {
+    let Dumped { root, copied, warnings, .. } = dumped;
+    let observer = phases.observer();
+    let total = Bytes(copied.totals.bytes);
+    let progress = |done| observer.event(Event::Progress { done: Bytes(done), total });
+    let work = Work { transfer: &request.transfer, progress: &progress, cancel };
+    // A level above asks for a server, and that has been asked.
+    let level = if request.prove == ProofLevel::None { ProofLevel::None } else { ProofLevel::Checksum };
+    let proof = phases.run("prove", || staging.prove(level, &[], &copied, work), proved_text)?;
+    let proof = Proof { level: request.prove, ..proof };
+    for text in &warnings {
+        observer.warn(text.clone());
+    }
+    Ok(Shipped { roots: vec![root], copied, proof, warnings })
+}
+
+pub(super) fn dumped_text(dumped: &Dumped) -> String {
+    let seconds = dumped.copied.took.as_secs_f64().max(0.001);
+    let Totals { files, bytes, .. } = dumped.copied.totals;
+    format!(
+        "{} rows of {} tables in {}, {} in {files} files",
+        dumped.rows,
+        dumped.tables,
+        human_duration(std::time::Duration::from_secs_f64(seconds)),
+        Bytes(bytes)
+    )
 }
 
 fn copied_text(copied: &Copied, request: &Request) -> String {

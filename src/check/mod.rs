@@ -8,6 +8,7 @@ pub mod coverage;
 pub mod finding;
 pub mod fstab;
 mod ground;
+mod live;
 mod room;
 mod second_server;
 mod target;
@@ -17,7 +18,9 @@ use std::time::Duration;
 
 pub use finding::{Finding, Findings, Level};
 pub use ground::{Covered, Ground, Origin, Target};
+pub use live::{LiveGround, survey_live};
 
+use crate::dump::{self, DumpSource};
 use crate::id::JobName;
 use crate::server::{Access, HoldLimits, LockChoice, LockMode, LongQueryPolicy, Place, Session, layout};
 use crate::snapshot::{Limits, PoolRoom, StoreSize};
@@ -38,6 +41,10 @@ pub struct Request {
     pub ssh: SshOptions,
     /// How backups are made.
     pub method: Method,
+    /// What a dump reads.
+    pub source: DumpSource,
+    /// What it takes, and how.
+    pub dump: dump::Options,
     /// How bytes are moved.
     pub transfer: Transfer,
     /// How much proof a backup needs.
@@ -71,7 +78,12 @@ pub struct Request {
 impl Request {
     /// Whether a second server works on the snapshot.
     pub fn starts_a_server(&self) -> bool {
-        self.prepared || self.prove.starts_a_server()
+        !self.is_live() && (self.method == Method::Dump || self.prepared || self.prove.starts_a_server())
+    }
+
+    /// Whether the live server is read, and no snapshot taken.
+    pub fn is_live(&self) -> bool {
+        self.source == DumpSource::Live
     }
 }
 
@@ -123,7 +135,10 @@ fn keyrings(places: &[Place], findings: &mut Findings) {
 }
 
 fn tools(request: &Request, findings: &mut Findings) {
-    let mut wanted = vec![("lvs", "lvm2"), ("dmsetup", "dmsetup"), ("rsync", "rsync")];
+    let mut wanted = vec![("rsync", "rsync")];
+    if !request.is_live() {
+        wanted.extend([("lvs", "lvm2"), ("dmsetup", "dmsetup")]);
+    }
     if request.to.is_remote() {
         wanted.push(("ssh", "openssh-client"));
     }
@@ -141,7 +156,9 @@ fn server(request: &Request, session: &mut Session, findings: &mut Findings) -> 
     let facts = session.facts().clone();
     let text = format!("{} {} in {}", facts.flavour, facts.version, facts.datadir.display());
     findings.good("server", text);
-    findings.attempt("server", session.prove_local());
+    if !request.is_live() {
+        findings.attempt("server", session.prove_local());
+    }
     if facts.binary_log.is_none() {
         findings.warn(
             "binary log",
@@ -150,7 +167,7 @@ fn server(request: &Request, session: &mut Session, findings: &mut Findings) -> 
         );
     }
     let lock = findings.attempt("lock", LockMode::choose(request.lock, &facts))?;
-    if layout::has_tables_without_transactions(&facts.datadir) {
+    if !request.is_live() && layout::has_tables_without_transactions(&facts.datadir) {
         let text = "there are tables without transactions; the lock waits for writes to them, and keeps them whole";
         findings.good("engines", text);
     }

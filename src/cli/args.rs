@@ -9,6 +9,9 @@ pub const DEFAULT_CONFIG: &str = "/etc/mysnap/mysnap.toml";
 
 const EVERYWHERE: &str = "Options of every command";
 
+const FILES: &str = "Files";
+const DUMPS: &str = "Dumps";
+
 /// The way through, for whoever does not do this every day.
 const STEPS: &str = "\
 Before:    mysnap check JOB           would a backup work?
@@ -62,7 +65,7 @@ pub enum Verb {
     Verify(VerifyArgs),
     /// Bring a backup back to scratch space, start a server on it, look whether it is whole; cleans up
     Drill(DrillArgs),
-    /// Bring a backup back into a data directory; what was there is kept aside
+    /// Bring a backup back: files into a data directory, a dump into a running server
     Restore(RestoreArgs),
     /// Clean up after a run that died: always safe, touches nothing else
     Recover(RecoverArgs),
@@ -214,34 +217,60 @@ pub enum DrillLevel {
 pub struct RestoreArgs {
     /// The backup: an id, its beginning where that is unique, or `latest`
     pub id: String,
-    /// Where the data directory goes; the server there must be stopped
-    #[arg(long, value_name = "DIR")]
-    pub to: PathBuf,
+    /// Files: where the data directory goes; the server there must be stopped
+    #[arg(long, value_name = "DIR", help_heading = FILES)]
+    pub to: Option<PathBuf>,
     /// Which destination
     #[command(flatten)]
     pub source: Source,
     /// Where a part that lay outside the data directory goes, else to its old place; `show` lists
     /// them after "contains". Can be given several times
-    #[arg(long = "root", value_name = "NAME=PATH")]
+    #[arg(long = "root", value_name = "NAME=PATH", requires = "to", help_heading = FILES)]
     pub roots: Vec<String>,
     /// Where something is there already: keep it aside, and take its place. Asks first
     #[arg(long)]
     pub replace: bool,
     /// For a server that will run beside the original: it gets an identity of its own
-    #[arg(long)]
+    #[arg(long, requires = "to", help_heading = FILES)]
     pub clone: bool,
     /// Restore although the installed server is of another family or release
-    #[arg(long)]
+    #[arg(long, requires = "to", help_heading = FILES)]
     pub any_version: bool,
     /// Start the system's service on it (mariadb, mysql, mysqld), wait until it answers
-    #[arg(long)]
+    #[arg(long, requires = "to", help_heading = FILES)]
     pub start: bool,
+    /// What of a dump, and where it goes
+    #[command(flatten)]
+    pub dump: DumpArgs,
     /// Print the plan; touch nothing
     #[arg(long)]
     pub dry_run: bool,
     /// Don't ask, for scripts
     #[arg(long)]
     pub yes: bool,
+}
+
+/// What of a dump is restored, and where it goes.
+#[derive(Debug, Args)]
+pub struct DumpArgs {
+    /// A dump: this database alone. Can be given several times; without it, everything
+    #[arg(long = "database", value_name = "NAME", conflicts_with = "to", help_heading = DUMPS)]
+    pub databases: Vec<String>,
+    /// This table of the database alone. Can be given several times
+    #[arg(long = "table", value_name = "NAME", requires = "databases", help_heading = DUMPS)]
+    pub tables: Vec<String>,
+    /// A new name for it, beside what is there
+    #[arg(long = "as", value_name = "NAME", requires = "databases", help_heading = DUMPS)]
+    pub new_name: Option<String>,
+    /// The server that gets it: a socket, an option file, or HOST[:PORT]; else that of the job
+    #[arg(long, value_name = "SERVER", conflicts_with = "to", help_heading = DUMPS)]
+    pub into: Option<String>,
+    /// How many connections load side by side
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=64), help_heading = DUMPS)]
+    pub workers: u32,
+    /// Keep it from the server's binary log, and so from its replicas
+    #[arg(long, conflicts_with = "to", help_heading = DUMPS)]
+    pub no_binary_log: bool,
 }
 
 /// Arguments of `recover`.

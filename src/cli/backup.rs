@@ -3,11 +3,12 @@
 use super::Context;
 use super::args::{BackupArgs, CheckArgs};
 use crate::backup::{self, Outcome};
-use crate::check::{self, Findings, Ground, Level, Request};
+use crate::check::{self, Findings, Level, Request};
 use crate::config::{Job, SnapshotSize};
 use crate::fault::{Failure, Fault, Kind, Leftover};
 use crate::recover;
 use crate::snapshot::{Limits, PoolRoom, StoreSize};
+use crate::store::Method;
 use crate::sys::units::{Bytes, human_duration};
 
 pub(super) fn backup(context: &Context<'_>, arguments: &BackupArgs) -> anyhow::Result<()> {
@@ -51,21 +52,25 @@ fn leftovers() -> anyhow::Result<Vec<Leftover>> {
     Ok(recover::plan()?.left())
 }
 
-fn survey(context: &Context<'_>, request: &Request) -> anyhow::Result<(Option<Ground>, Findings)> {
+/// What was found, and the steps that a backup would take.
+fn survey(context: &Context<'_>, request: &Request) -> anyhow::Result<(Vec<String>, Findings)> {
     let mut session = request.server.connect(context.cancel)?;
-    let surveyed = check::survey(request, &mut session, context.cancel);
+    let (steps, findings) = if request.is_live() {
+        let (ground, findings) = check::survey_live(request, &mut session, context.cancel);
+        (ground.map(|ground| backup::describe_live(request, &ground)), findings)
+    } else {
+        let (ground, findings) = check::survey(request, &mut session, context.cancel);
+        (ground.map(|ground| backup::describe(request, &ground)), findings)
+    };
     context.cancel.check()?;
-    Ok(surveyed)
+    Ok((steps.unwrap_or_default(), findings))
 }
 
 fn dry_run(context: &Context<'_>, request: &Request) -> anyhow::Result<()> {
-    let (ground, findings) = survey(context, request)?;
+    let (steps, findings) = survey(context, request)?;
     findings.into_result()?;
-    if let Some(ground) = ground {
-        let steps = backup::describe(request, &ground);
-        let lines: Vec<String> = steps.iter().enumerate().map(|(n, step)| format!("{:>3}. {step}", n + 1)).collect();
-        context.output.answer(&lines.join("\n"));
-    }
+    let lines: Vec<String> = steps.iter().enumerate().map(|(n, step)| format!("{:>3}. {step}", n + 1)).collect();
+    context.output.answer(&lines.join("\n"));
     Ok(())
 }
 
@@ -89,8 +94,12 @@ fn summary(outcome: &Outcome, request: &Request) -> String {
     let manifest = &outcome.manifest;
     let held = std::time::Duration::from_millis(manifest.hold.waited_ms + manifest.hold.held_ms);
     let took = std::time::Duration::try_from(manifest.end.duration_since(manifest.begin)).unwrap_or_default();
+    let place = match manifest.method {
+        Method::Copy => "--to DIR",
+        Method::Dump => "--database NAME --as NEWNAME",
+    };
     format!(
-        "backup {} is good: {} in {} to {}; writers waited {}\nbring it back with: mysnap restore {} --to DIR",
+        "backup {} is good: {} in {} to {}; writers waited {}\nbring it back with: mysnap restore {} {place}",
         manifest.id,
         Bytes(manifest.files.totals.bytes),
         human_duration(took),
@@ -108,6 +117,8 @@ fn request(job: &Job) -> Request {
         to: job.to.clone(),
         ssh: job.ssh.clone(),
         method: job.method,
+        source: job.source,
+        dump: job.dump.clone(),
         transfer: job.transfer,
         prove: job.prove,
         queries: job.queries.clone(),

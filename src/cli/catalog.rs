@@ -7,7 +7,9 @@ use serde::Serialize;
 use super::args::{ListArgs, ShowArgs};
 use super::{Context, source};
 use crate::drill;
-use crate::store::{Backup, Catalog, Destination, Item, Manifest, ProofLevel, Shown};
+use crate::dump::{DatabaseIndex, TableIndex};
+use crate::load::Dump;
+use crate::store::{Backup, Catalog, Destination, Item, Manifest, Method, ProofLevel, Shown};
 use crate::sys::clock;
 use crate::sys::units::{Bytes, human_duration};
 
@@ -28,7 +30,20 @@ pub(super) fn show(context: &Context<'_>, arguments: &ShowArgs) -> anyhow::Resul
         return context.output.answer_json(&backup.manifest);
     }
     context.output.answer(&describe(&backup));
+    if backup.manifest.method == Method::Dump {
+        context.output.answer(&contents(&Dump::open(&*opened.store, &backup)?));
+    }
     Ok(())
+}
+
+/// The databases of a dump and their tables.
+fn contents(dump: &Dump<'_>) -> String {
+    let table = |table: &TableIndex| format!("  {:<40} {:>12} rows  {}", table.name, table.rows, table.engine);
+    let database = |database: &DatabaseIndex| {
+        let head = format!("database     {}", database.name);
+        std::iter::once(head).chain(database.tables.iter().map(table)).collect::<Vec<_>>().join("\n")
+    };
+    dump.index.databases.iter().map(database).collect::<Vec<_>>().join("\n")
 }
 
 /// One line of `list --json`.
@@ -136,13 +151,15 @@ fn describe(backup: &Backup) -> String {
         format!("waited {} ms, held {} ms ({:?}, try {})", hold.waited_ms, hold.held_ms, hold.lock, hold.tries),
     );
     field("size", format!("{} in {} files", Bytes(totals.bytes), totals.files));
-    let state = if manifest.crash_consistent {
+    let state = if manifest.method == Method::Dump {
+        "statements and rows, to be loaded into a running server"
+    } else if manifest.crash_consistent {
         "as of a running server: its first start recovers"
     } else {
         "shut down in order"
     };
     field("state", state.to_owned());
-    for root in &manifest.roots {
+    for root in manifest.roots.iter().filter(|_| manifest.method == Method::Copy) {
         field("contains", format!("{} from {} on {}", root.name, root.live_path.display(), root.volume));
     }
     field(

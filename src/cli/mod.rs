@@ -4,6 +4,7 @@ pub mod args;
 mod backup;
 mod catalog;
 mod drill;
+mod load;
 mod output;
 mod restore;
 mod snapshots;

@@ -4,18 +4,26 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use super::args::RestoreArgs;
-use super::{Context, source};
+use super::{Context, load, source};
 use crate::fault::{Fault, Kind};
 use crate::restore::{self, Plan, Request, Restored};
 use crate::run::events::{Event, Observer};
-use crate::store::RootName;
+use crate::store::{Method, RootName};
 use crate::sys::units::Bytes;
 
 pub(super) fn restore(context: &Context<'_>, arguments: &RestoreArgs) -> anyhow::Result<()> {
     let opened = source::open(context, &arguments.source)?;
     let backup = opened.backup(&arguments.id)?;
+    if backup.manifest.method == Method::Dump {
+        refuse_directory(arguments)?;
+        return load::load(context, &opened, &backup, arguments);
+    }
+    let Some(to) = &arguments.to else {
+        let fault = Fault::new(Kind::Config, format!("backup {} is files: where do they go?", backup.manifest.id));
+        return Err(fault.hint("--to DIR, for example --to /var/lib/mysql").into());
+    };
     let request = Request {
-        to: arguments.to.clone(),
+        to: to.clone(),
         roots: roots(&arguments.roots)?,
         replace: arguments.replace,
         clone: arguments.clone,
@@ -49,6 +57,14 @@ pub(super) fn restore(context: &Context<'_>, arguments: &RestoreArgs) -> anyhow:
     // Where the former files are must be known above all where the server does not start.
     tell(context, started.as_ref().unwrap_or(&restored))?;
     started.map(drop)
+}
+
+fn refuse_directory(arguments: &RestoreArgs) -> anyhow::Result<()> {
+    if arguments.to.is_none() {
+        return Ok(());
+    }
+    let fault = Fault::new(Kind::Config, "a dump goes into a running server, not into a directory");
+    Err(fault.hint("leave --to out; --into SERVER names another server than the job's").into())
 }
 
 fn tell(context: &Context<'_>, restored: &Restored) -> anyhow::Result<()> {

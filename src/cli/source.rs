@@ -5,6 +5,7 @@ use super::args::Source;
 use crate::config::{Config, Job};
 use crate::fault::{Fault, Kind};
 use crate::id::JobName;
+use crate::server::Access;
 use crate::store::{self, Backup, Catalog, SshOptions, Store, Transfer};
 
 /// A destination, and what of it is meant.
@@ -14,13 +15,21 @@ pub(super) struct Opened {
     pub(super) transfer: Transfer,
     /// What a server on a backup of the job must answer with "true".
     pub(super) queries: Vec<String>,
+    /// How to reach the job's server.
+    pub(super) server: Access,
 }
 
 impl Opened {
     /// The destination of `job`.
     pub(super) fn of(context: &Context<'_>, job: &Job) -> anyhow::Result<Self> {
         let store = store::open(&job.to, &job.ssh, context.cancel)?;
-        Ok(Self { store, job: Some(job.name.clone()), transfer: job.transfer, queries: job.queries.clone() })
+        Ok(Self {
+            store,
+            job: Some(job.name.clone()),
+            transfer: job.transfer,
+            queries: job.queries.clone(),
+            server: job.server.clone(),
+        })
     }
 
     pub(super) fn catalog(&self) -> anyhow::Result<Catalog> {
@@ -38,7 +47,13 @@ pub(super) fn open(context: &Context<'_>, source: &Source) -> anyhow::Result<Ope
     if let Some(from) = &source.from {
         let destination = from.parse().map_err(|why| Fault::new(Kind::Config, format!("--from: {why}")))?;
         let store = store::open(&destination, &SshOptions::default(), context.cancel)?;
-        return Ok(Opened { store, job: None, transfer: Transfer::default(), queries: Vec::new() });
+        return Ok(Opened {
+            store,
+            job: None,
+            transfer: Transfer::default(),
+            queries: Vec::new(),
+            server: Access::default(),
+        });
     }
     let config = context.config()?;
     let job = chosen(&config, source.job.as_deref())?;

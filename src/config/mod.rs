@@ -13,6 +13,7 @@ mod setting;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::dump::{self, DumpSource, Selection};
 use crate::fault::{Fault, Kind};
 use crate::id::JobName;
 use crate::server::{Access, HoldLimits, LockChoice, LongQueryPolicy};
@@ -46,6 +47,10 @@ pub struct Job {
     pub ssh: SshOptions,
     /// How backups are made.
     pub method: Method,
+    /// What a dump reads.
+    pub source: DumpSource,
+    /// What it takes, and how.
+    pub dump: dump::Options,
     /// How bytes are moved.
     pub transfer: Transfer,
     /// How much proof a backup needs.
@@ -176,6 +181,8 @@ impl Job {
             to: job.get("to")?,
             ssh: ssh_options(&job)?,
             method: job.get("method")?,
+            source: source(&job)?,
+            dump: dump_options(&job)?,
             transfer: transfer(&job)?,
             prove: prove(&job)?,
             queries: queries(&job)?,
@@ -208,6 +215,33 @@ fn prove(job: &Layers<'_>) -> anyhow::Result<ProofLevel> {
         return Err(job.conflict(&["prove"], "has prove = \"queries\" and no queries; allowed: a list of them"));
     }
     Ok(level)
+}
+
+/// Files can be copied from a snapshot only.
+fn source(job: &Layers<'_>) -> anyhow::Result<DumpSource> {
+    let (source, method): (DumpSource, Method) = (job.get("source")?, job.get("method")?);
+    if source == DumpSource::Live && method == Method::Copy {
+        return Err(job.conflict(&["source"], "has source = \"live\" and copies files; allowed: method = \"dump\""));
+    }
+    if source == DumpSource::Live && job.get::<ProofLevel>("prove")?.starts_a_server() {
+        let reason = "has source = \"live\", where no second server is; allowed: prove = \"checksum\" or \"none\"";
+        return Err(job.conflict(&["prove", "source"], reason));
+    }
+    if method == Method::Dump && job.get("prepared")? {
+        return Err(job.conflict(&["prepared"], "dumps, and has prepared = true, which is about copied files"));
+    }
+    Ok(source)
+}
+
+fn dump_options(job: &Layers<'_>) -> anyhow::Result<dump::Options> {
+    Ok(dump::Options {
+        selection: Selection {
+            include: job.find("include")?.unwrap_or_default(),
+            exclude: job.find("exclude")?.unwrap_or_default(),
+        },
+        workers: job.get::<Number<1, 64>>("workers")?.0,
+        compression: job.get("compression")?,
+    })
 }
 
 fn queries(job: &Layers<'_>) -> anyhow::Result<Vec<String>> {

@@ -33,7 +33,16 @@ pub const SERVER: &[Key] = &[
 /// The keys of `[job.NAME]` and `[defaults]`.
 pub const JOB: &[Key] = &[
     without_default("to", "where backups go: \"/path\" or \"user@host:/path\"; required"),
-    key("method", "\"copy\"", "how backups are made: \"copy\", the files of the snapshot"),
+    key(
+        "method",
+        "\"copy\"",
+        "how backups are made: \"copy\", the files of the snapshot; \"dump\", statements and rows",
+    ),
+    key("source", "\"snapshot\"", "what a dump reads: a second server on a \"snapshot\", or the \"live\" server"),
+    without_default("include", "what a dump takes, else everything: [\"shop\", \"crm.people\"], with * and ?"),
+    without_default("exclude", "what a dump leaves out: [\"*.sessions\"]"),
+    key("workers", "2", "how many connections a dump reads by: 1 to 64"),
+    key("compression", "\"zstd\"", "how a dump is packed: \"zstd\", \"gzip\" or \"none\""),
     key(
         "prove",
         "\"checksum\"",

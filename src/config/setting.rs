@@ -7,6 +7,8 @@ use std::time::Duration;
 use toml::Value;
 
 use super::SnapshotSize;
+use crate::dump::DumpSource;
+use crate::dump::{Compression, Pattern};
 use crate::server::{LockChoice, TlsMode};
 use crate::store::{Destination, IoClass, Method, ProofLevel};
 use crate::sys::units::{self, Bytes, Percent};
@@ -125,11 +127,29 @@ impl Setting for SnapshotSize {
 impl Setting for Method {
     fn read(value: &Value) -> Result<Self, String> {
         match value.as_str() {
-            Some("dump" | "repository") => {
-                Err("this method is not available in this release; allowed: \"copy\"".to_owned())
+            Some("repository") => {
+                Err("this method is not available in this release; allowed: \"copy\", \"dump\"".to_owned())
             }
-            _ => one_of(value, &[("copy", Self::Copy)]),
+            _ => one_of(value, &[("copy", Self::Copy), ("dump", Self::Dump)]),
         }
+    }
+}
+
+impl Setting for DumpSource {
+    fn read(value: &Value) -> Result<Self, String> {
+        one_of(value, &[("snapshot", Self::Snapshot), ("live", Self::Live)])
+    }
+}
+
+impl Setting for Compression {
+    fn read(value: &Value) -> Result<Self, String> {
+        one_of(value, &[("zstd", Self::Zstd), ("gzip", Self::Gzip), ("none", Self::None)])
+    }
+}
+
+impl Setting for Vec<Pattern> {
+    fn read(value: &Value) -> Result<Self, String> {
+        Vec::<String>::read(value)?.iter().map(|text| text.parse()).collect()
     }
 }
 

@@ -2,6 +2,7 @@
 //! far its data goes. That it starts is what a backup is for; how long it took is the honest time of a
 //! restore. Nothing of the live server is touched, and nothing is left but a record of the outcome.
 
+mod dumped;
 pub mod record;
 mod scratch;
 
@@ -17,7 +18,7 @@ use crate::recover;
 use crate::restore;
 use crate::run::events::{Event, Observer};
 use crate::run::{Intent, Run};
-use crate::store::{Backup, ProofLevel, Shown, Store, Transfer};
+use crate::store::{Backup, Method, ProofLevel, Shown, Store, Transfer};
 use crate::sys::cancel::Cancel;
 use crate::sys::clock;
 use crate::sys::units::{Bytes, milliseconds};
@@ -87,6 +88,9 @@ fn work(
     cancel: &Cancel,
 ) -> anyhow::Result<Found> {
     let manifest = &request.backup.manifest;
+    if manifest.method == Method::Dump {
+        return dumped::work(request, store, home, observer, cancel);
+    }
     let began = Instant::now();
     let parts = observer.phase(
         "restore",

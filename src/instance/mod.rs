@@ -6,6 +6,7 @@
 //! in tablespaces stay true, and the live server's files can't be reached at all. So a caller must have
 //! a namespace of its own. It is told to end when we die.
 
+mod empty;
 pub mod installed;
 mod killer;
 mod options;
@@ -21,7 +22,7 @@ use nix::libc;
 
 use crate::fault::{Fault, Kind, kind_of};
 use crate::instance::killer::Killer;
-use crate::server::{Facts, Inspector, own_account};
+use crate::server::{Address, Endpoint, Facts, Inspector, Reader, own_account};
 use crate::store::Root;
 use crate::sys::cancel::Cancel;
 use crate::sys::cmd::{Call, Finished, Running};
@@ -41,7 +42,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 const ERROR_LOG: &str = "error.log";
 const INIT_FILE: &str = "init.sql";
 /// The account by which we reach it; nobody else's, and gone with the data.
-const ACCOUNT: &str = "mysnap_instance";
+pub const ACCOUNT: &str = "mysnap_instance";
 /// How long a server that breaks off an answer needs to end.
 const LAST_WORDS: Duration = Duration::from_secs(10);
 /// How a server ends that meets what it can't go on with.
@@ -63,8 +64,10 @@ pub struct Part {
 /// How we get into the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Login {
-    /// By an account that is made in the data: they are thrown away.
+    /// By an account that is made in the data: they are thrown away. It reads everything.
     OwnAccount,
+    /// By one that may do everything.
+    Owner,
     /// The server reads no grant tables, and nothing is written for us; its socket is in a directory that
     /// nobody else can search.
     Unchecked,
@@ -88,6 +91,7 @@ pub struct Instance {
     cancel: Cancel,
     started_in: Duration,
     inspector: Option<Inspector>,
+    address: Address,
 }
 
 impl Instance {
@@ -100,7 +104,7 @@ impl Instance {
         let owner = (owner.uid(), owner.gid());
         require_own_mounts()?;
         let password = random_password()?;
-        prepare(own, owner, &password)?;
+        prepare(own, owner, &own_account(ACCOUNT, password.reveal(), login == Login::Owner))?;
         let (mounts, placed) = put_in_the_live_place(parts)?;
         let began = Instant::now();
         let mut instance = Self {
@@ -111,9 +115,15 @@ impl Instance {
             cancel: cancel.clone(),
             started_in: Duration::ZERO,
             inspector: None,
+            address: Address {
+                endpoint: Endpoint::Socket(own.join("socket")),
+                user: ACCOUNT.to_owned(),
+                password: Some(password),
+                option_file: None,
+            },
         };
         instance.killer = instance.server.as_ref().map(|server| Killer::of(server, cancel)).transpose()?;
-        instance.inspector = Some(instance.first_answer(facts, &password)?);
+        instance.inspector = Some(instance.first_answer(facts)?);
         instance.started_in = began.elapsed();
         durable::remove_file(&own.join(INIT_FILE))?;
         Ok(instance)
@@ -127,6 +137,16 @@ impl Instance {
     /// What is asked of it.
     pub fn inspector(&mut self) -> anyhow::Result<&mut Inspector> {
         self.inspector.as_mut().context("the server is stopped")
+    }
+
+    /// Where it is, and who we are to it.
+    pub fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// A connection that reads for a dump.
+    pub fn reader(&self, facts: &Facts) -> anyhow::Result<Reader> {
+        Reader::open(&self.address, facts)
     }
 
     /// Shuts it down in order.
@@ -164,10 +184,10 @@ impl Instance {
         self.server.as_mut().is_none_or(Running::has_ended)
     }
 
-    fn first_answer(&mut self, facts: &Facts, password: &Secret) -> anyhow::Result<Inspector> {
+    fn first_answer(&mut self, facts: &Facts) -> anyhow::Result<Inspector> {
         let end = Instant::now() + START;
         loop {
-            let error = match Inspector::connect(&self.own.join("socket"), ACCOUNT, password.clone(), facts) {
+            let error = match Inspector::connect(&self.address, facts) {
                 Ok(inspector) => return Ok(inspector),
                 Err(error) => error,
             };
@@ -253,7 +273,7 @@ fn random_password() -> anyhow::Result<Secret> {
 }
 
 /// The server's own directory, with the file that makes our account.
-fn prepare(own: &Path, owner: (u32, u32), password: &Secret) -> anyhow::Result<()> {
+fn prepare(own: &Path, owner: (u32, u32), account: &str) -> anyhow::Result<()> {
     let give = |path: &Path| {
         chown(path, Some(owner.0), Some(owner.1)).with_context(|| format!("cannot give {} away", path.display()))
     };
@@ -262,7 +282,7 @@ fn prepare(own: &Path, owner: (u32, u32), password: &Secret) -> anyhow::Result<(
         made.with_context(|| format!("cannot create directory {}", directory.display()))?;
     }
     let init = own.join(INIT_FILE);
-    durable::write(&init, own_account(ACCOUNT, password.reveal()).as_bytes())?;
+    durable::write(&init, account.as_bytes())?;
     for path in [init, own.join("tmp"), own.to_owned()] {
         give(&path)?;
     }
@@ -342,9 +362,9 @@ mod tests {
         let me = home.path().metadata().unwrap();
         let [one, two] = [(); 2].map(|()| random_password().unwrap());
         assert_ne!(one.reveal(), two.reveal());
-        prepare(&own, (me.uid(), me.gid()), &one).unwrap();
+        prepare(&own, (me.uid(), me.gid()), one.reveal()).unwrap();
         let mode = |path: &Path| path.metadata().unwrap().permissions().mode() & 0o777;
         assert_eq!((mode(&own), mode(&own.join(INIT_FILE))), (0o700, 0o600));
-        assert!(prepare(&own, (me.uid(), me.gid()), &one).is_err(), "what is there is not taken over");
+        assert!(prepare(&own, (me.uid(), me.gid()), one.reveal()).is_err(), "what is there is not taken over");
     }
 }

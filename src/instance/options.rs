@@ -49,7 +49,7 @@ pub(super) fn of(facts: &Facts, placed: &[Placed], login: Login, own: &Path) -> 
         .map(str::to_owned),
     );
     options.push(match login {
-        Login::OwnAccount => format!("--init-file={}", at(super::INIT_FILE)),
+        Login::OwnAccount | Login::Owner => format!("--init-file={}", at(super::INIT_FILE)),
         Login::Unchecked => "--skip-grant-tables".to_owned(),
     });
     if !facts.flavour.is_mariadb() {

@@ -40,7 +40,21 @@ pub struct Subject<'a> {
 /// An error of [`Kind::Verify`] says that the files are not good; any other that they could not be
 /// looked at.
 pub fn examine(subject: Subject<'_>, own: &Path, observer: &dyn Observer, cancel: &Cancel) -> anyhow::Result<Shown> {
-    used(subject, Login::OwnAccount, own, observer, cancel, |instance| look(subject, instance, observer, cancel))
+    examine_and(subject, own, observer, cancel, |_| Ok(())).map(|(shown, ())| shown)
+}
+
+/// The same, and has `then` use the server afterwards.
+pub fn examine_and<T>(
+    subject: Subject<'_>,
+    own: &Path,
+    observer: &dyn Observer,
+    cancel: &Cancel,
+    then: impl FnOnce(&mut Instance) -> anyhow::Result<T>,
+) -> anyhow::Result<(Shown, T)> {
+    used(subject, Login::OwnAccount, own, observer, cancel, |instance| {
+        let shown = look(subject, instance, observer, cancel)?;
+        Ok((shown, then(instance)?))
+    })
 }
 
 /// Starts a server on the files, which are to be kept, and shuts it down in order: they start at once
@@ -98,14 +112,26 @@ fn look(
     let start_ms = milliseconds(instance.started_in());
     let position = compare(subject, instance, observer)?;
     let mut shown = Shown { start_ms, position, ..Shown::default() };
+    question(subject, instance, &mut shown, observer, cancel)?;
+    Ok(shown)
+}
+
+/// Asks a server that holds the data, as closely as the subject's level says, and adds to `shown`.
+pub fn question(
+    subject: Subject<'_>,
+    instance: &mut Instance,
+    shown: &mut Shown,
+    observer: &dyn Observer,
+    cancel: &Cancel,
+) -> anyhow::Result<()> {
     if subject.level >= ProofLevel::Queries && !subject.queries.is_empty() {
         shown.queries =
             observer.phase("queries", || ask(subject, instance, cancel), |n| format!("{n} answered right"))?;
     }
     if subject.level >= ProofLevel::Tables {
-        observer.phase("tables", || read_tables(instance, &mut shown, cancel), Clone::clone)?;
+        observer.phase("tables", || read_tables(instance, shown, cancel), Clone::clone)?;
     }
-    Ok(shown)
+    Ok(())
 }
 
 /// NOW() is the moment that the data is of, whenever they are asked.

@@ -1,16 +1,14 @@
 //! Questions to a server of our own: how far its data goes, and whether its tables are whole.
 
-use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use jiff::Timestamp;
 
+use super::Address;
 use super::facts::Facts;
 use super::session::Connection;
 use super::sql::{self, Dialect};
-use super::{Address, Endpoint};
-use crate::sys::secret::Secret;
 
 /// A statement may read a whole table.
 const ANSWER: Duration = Duration::from_secs(24 * 3600);
@@ -48,11 +46,9 @@ pub enum Checked {
 }
 
 impl Inspector {
-    /// Connects once to the server behind `socket`, which holds the data that `facts` tell of.
-    pub fn connect(socket: &Path, user: &str, password: Secret, facts: &Facts) -> anyhow::Result<Self> {
-        let endpoint = Endpoint::Socket(socket.to_owned());
-        let address = Address { endpoint, user: user.to_owned(), password: Some(password), option_file: None };
-        let connection = Connection::open(&address, ANSWER)?;
+    /// Connects once to the server at `address`, which holds the data that `facts` tell of.
+    pub fn connect(address: &Address, facts: &Facts) -> anyhow::Result<Self> {
+        let connection = Connection::open(address, ANSWER)?;
         Ok(Self { connection, dialect: Dialect::of(facts.flavour, facts.version) })
     }
 

@@ -11,16 +11,23 @@
 
 mod access;
 mod credentials;
+mod dump_sql;
+pub mod statements {
+    //! Statements that a dump writes into its files.
+    pub use super::dump_sql::{LOAD, Taken, as_stored, load, set_sequence};
+}
 mod facts;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzz;
 mod hold;
 mod inspect;
 pub mod layout;
+mod loader;
 pub mod long_queries;
 mod option_file;
 mod position;
 pub mod privileges;
+mod reader;
 pub mod running;
 mod session;
 mod sql;
@@ -32,9 +39,11 @@ pub use facts::{BinaryLog, Facts, FlushSettings};
 pub use hold::{Held, HoldLimits, HoldOutcome, LockChoice, LockMode};
 pub use inspect::{Checked, Inspector, Table};
 pub use layout::{Place, PlaceKind};
+pub use loader::{Abilities, Into, Loader, RESTORING};
 pub use long_queries::{LongQuery, LongQueryPolicy};
 pub use position::{BinlogPosition, Exactness, Position, UpstreamPosition};
 pub use privileges::MissingPrivilege;
+pub use reader::{Account, Column, Database, Definition, Named, Range, Reader, Relation, RelationKind, TableSize};
 pub use session::Session;
-pub use sql::own_account;
+pub use sql::{own_account, quoted};
 pub use version::{Flavour, Version};

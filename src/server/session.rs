@@ -5,10 +5,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use mysql::prelude::Queryable as _;
-use mysql::{Conn, OptsBuilder, Row, SslOpts, Value};
+use mysql::{Conn, LocalInfileHandler, OptsBuilder, Row, SslOpts, Value};
 
 use super::access::{Address, Endpoint, TlsMode};
 use super::facts::{Facts, Variables};
+use super::loader::Loader;
+use super::reader::Reader;
 use super::sql::{self, Dialect};
 use crate::fault::{Fault, Kind};
 use crate::sys::cancel::Cancel;
@@ -63,6 +65,16 @@ impl Session {
         &self.facts
     }
 
+    /// Another connection, which reads for a dump.
+    pub fn reader(&self) -> anyhow::Result<Reader> {
+        Reader::open(&self.address, &self.facts)
+    }
+
+    /// Another connection, which feeds the server; with `binary_log` its replicas get everything too.
+    pub fn loader(&self, binary_log: bool) -> anyhow::Result<Loader> {
+        Loader::open(&self.address, &self.facts, binary_log)
+    }
+
     pub(super) fn dialect(&self) -> Dialect {
         Dialect::of(self.facts.flavour, self.facts.version)
     }
@@ -99,12 +111,17 @@ impl Connection {
 
     /// Connects once; `deadline` bounds each answer.
     pub(super) fn open(address: &Address, deadline: Duration) -> Result<Self, mysql::Error> {
+        Self::open_for(address, deadline, 16 << 20)
+    }
+
+    /// The same for rows and statements of up to `packet` bytes.
+    pub(super) fn open_for(address: &Address, deadline: Duration, packet: usize) -> Result<Self, mysql::Error> {
         let options = OptsBuilder::new()
             .user(Some(&address.user))
             .pass(address.password.as_ref().map(Secret::reveal))
             // Or the driver would leave a checked TCP connection for whatever socket it is told of.
             .prefer_socket(false)
-            .max_allowed_packet(Some(16 << 20))
+            .max_allowed_packet(Some(packet))
             .stmt_cache_size(0)
             .tcp_connect_timeout(Some(CONNECT_DEADLINE))
             .read_timeout(Some(deadline))
@@ -140,6 +157,45 @@ impl Connection {
             .and_then(|()| self.0.query(query))
             .with_context(|| format!("the server refused `{query}`"))?;
         Ok(rows.into_iter().map(Columns::from).collect())
+    }
+
+    /// The rows of `query`, each value as the server sends it.
+    pub(super) fn raw_rows(&mut self, query: &str) -> anyhow::Result<Vec<Raw>> {
+        let rows: Vec<Row> = failpoint::pass(|| step(query))
+            .map_err(mysql::Error::from)
+            .and_then(|()| self.0.query(query))
+            .with_context(|| format!("the server refused `{query}`"))?;
+        Ok(rows.into_iter().map(Raw).collect())
+    }
+
+    /// Runs a LOAD DATA LOCAL and hands the server what `file` writes.
+    pub(super) fn feed(&mut self, statement: &str, file: LocalInfileHandler) -> Result<Fed, mysql::Error> {
+        failpoint::pass(|| step(statement))?;
+        self.0.set_local_infile_handler(Some(file));
+        let fed = self.0.query_drop(statement);
+        self.0.set_local_infile_handler(None);
+        fed?;
+        Ok(Fed { rows: self.0.affected_rows(), warnings: self.0.warnings() })
+    }
+
+    /// Whether the last statement left warnings.
+    pub(super) fn warned(&self) -> bool {
+        self.0.warnings() > 0
+    }
+
+    /// Hands each row of `query` to `take` as it comes.
+    pub(super) fn each_row(
+        &mut self,
+        query: &str,
+        take: &mut dyn FnMut(&[Value]) -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
+        failpoint::pass(|| step(query))?;
+        let refused = || format!("the server refused `{query}`");
+        let result = self.0.query_iter(query).with_context(refused)?;
+        for row in result {
+            take(&row.with_context(refused)?.unwrap())?;
+        }
+        Ok(())
     }
 
     /// The same; `None` where a privilege is missing.
@@ -193,6 +249,40 @@ impl Columns {
             [(_, value)] => Ok(value.as_deref()),
             columns => Err(columns.len()),
         }
+    }
+}
+
+/// What a server took.
+pub(super) struct Fed {
+    pub(super) rows: u64,
+    pub(super) warnings: u16,
+}
+
+/// One row, as bytes.
+pub(super) struct Raw(Row);
+
+impl Raw {
+    /// The value of the column of that name, whatever its case; none where it is NULL.
+    pub(super) fn bytes(&self, name: &str) -> Option<Vec<u8>> {
+        let index = self.0.columns_ref().iter().position(|column| column.name_str().eq_ignore_ascii_case(name))?;
+        bytes(self.0.as_ref(index))
+    }
+
+    /// The same as text; NULL is empty.
+    pub(super) fn text(&self, name: &str) -> anyhow::Result<String> {
+        String::from_utf8(self.bytes(name).unwrap_or_default()).with_context(|| format!("{name} is no text"))
+    }
+
+    /// The value of the first column.
+    pub(super) fn first(&self) -> Option<Vec<u8>> {
+        bytes(self.0.as_ref(0))
+    }
+}
+
+fn bytes(value: Option<&Value>) -> Option<Vec<u8>> {
+    match value {
+        Some(Value::Bytes(bytes)) => Some(bytes.clone()),
+        _ => None,
     }
 }
 

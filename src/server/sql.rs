@@ -124,10 +124,17 @@ pub fn check_table(schema: &str, name: &str) -> String {
 
 /// Makes the account by which we reach a server of our own; one statement a line, as MariaDB reads an
 /// init file. Nothing of it gets into the binary log, whose end is what is looked at afterwards.
-pub fn own_account(user: &str, password: &str) -> String {
+/// With `everything` it can be fed with a dump.
+pub fn own_account(user: &str, password: &str, everything: bool) -> String {
+    let privileges = if everything {
+        "ALL PRIVILEGES"
+    } else {
+        "SELECT, EXECUTE, PROCESS, REPLICATION CLIENT, SHOW VIEW, TRIGGER, EVENT"
+    };
+    let option = if everything { " WITH GRANT OPTION" } else { "" };
     format!(
         "SET sql_log_bin = 0;\nCREATE USER '{user}'@'localhost' IDENTIFIED BY '{password}';\n\
-         GRANT SELECT, EXECUTE, PROCESS, REPLICATION CLIENT ON *.* TO '{user}'@'localhost';\n"
+         GRANT {privileges} ON *.* TO '{user}'@'localhost'{option};\n"
     )
 }
 
@@ -140,7 +147,7 @@ pub fn at_that_time(seconds: i64, offset: i32) -> String {
 }
 
 /// A name as the server reads it back unchanged.
-fn quoted(name: &str) -> String {
+pub fn quoted(name: &str) -> String {
     format!("`{}`", name.replace('`', "``"))
 }
 

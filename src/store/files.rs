@@ -37,6 +37,22 @@ pub struct FileEntry {
 }
 
 impl FileEntry {
+    /// A file that we made ourselves, of `size` bytes.
+    pub fn made_file(root: &RootName, path: StoredPath, size: u64, sha256: Sha256) -> Self {
+        Self::made(root, path, EntryKind::File { size, sha256 }, 0o600)
+    }
+
+    /// A directory that we made ourselves.
+    pub fn made_directory(root: &RootName, path: StoredPath) -> Self {
+        Self::made(root, path, EntryKind::Directory, 0o700)
+    }
+
+    fn made(root: &RootName, path: StoredPath, kind: EntryKind, mode: u32) -> Self {
+        let (uid, gid) = (nix::unistd::geteuid().as_raw(), nix::unistd::getegid().as_raw());
+        let (root, mode, mtime) = (root.clone(), Mode::new(mode), crate::sys::clock::now());
+        Self { root, path, kind, mode, uid, gid, user: None, group: None, mtime }
+    }
+
     /// Its name in messages: `datadir/shop/orders.ibd`.
     pub fn name(&self) -> String {
         format!("{}/{}", self.root, self.path)

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::io::Write as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
@@ -123,6 +124,22 @@ impl Store for LocalStore {
 
     fn read(&self, slot: &Slot, name: &str) -> anyhow::Result<Option<Vec<u8>>> {
         Tree::open(&self.path(slot))?.read_small(&StoredPath::root().join(name.as_ref()), LARGEST)
+    }
+
+    fn put(&self, slot: &Slot, files: &[(StoredPath, &[u8])]) -> anyhow::Result<()> {
+        for (path, bytes) in files {
+            let path = self.path(slot).join(path.as_path());
+            durable::create_private_directory(path.parent().unwrap_or(Path::new("/")))?;
+            failpoint::pass(|| "store file".to_owned())
+                .map_err(anyhow::Error::from)
+                .and_then(|()| durable::create_private_file(&path))
+                .and_then(|mut file| Ok(file.write_all(bytes)?))
+                .with_context(|| format!("cannot write {}", path.display()))
+                .map_err(|error| {
+                    anyhow::Error::from(Fault::new(Kind::Copy, "the destination took no more").caused_by(error))
+                })?;
+        }
+        Ok(())
     }
 
     fn entries(&self, slot: &Slot) -> anyhow::Result<Vec<Listed>> {

@@ -72,6 +72,8 @@ pub enum Method {
     /// The files as they were in the snapshot.
     #[default]
     Copy,
+    /// Statements and rows, which a server is fed with.
+    Dump,
 }
 
 /// The name of a root, which is also its directory in a backup: `datadir`, `binlog-1`.
@@ -331,7 +333,11 @@ impl Manifest {
             anyhow::ensure!(!twice, "the manifest names two roots {}", root.name);
         }
         let datadirs = self.roots.iter().filter(|root| root.is_datadir()).count();
-        anyhow::ensure!(datadirs == 1, "the manifest names {datadirs} data directories");
+        let wanted = match self.method {
+            Method::Copy => 1,
+            Method::Dump => 0,
+        };
+        anyhow::ensure!(datadirs == wanted, "the manifest names {datadirs} data directories");
         Ok(())
     }
 }

@@ -88,6 +88,10 @@ pub trait Store: fmt::Debug + Send + Sync {
     /// The bytes of a file in `slot`; none where there is none.
     fn read(&self, slot: &Slot, name: &str) -> anyhow::Result<Option<Vec<u8>>>;
 
+    /// Stores new files in an unfinished `slot`, each with the directories above it, mode 0600 and 0700;
+    /// that one exists is an error. They are not durable before [`Store::publish`].
+    fn put(&self, slot: &Slot, files: &[(StoredPath, &[u8])]) -> anyhow::Result<()>;
+
     /// Everything in `slot`, symlinks not followed.
     fn entries(&self, slot: &Slot) -> anyhow::Result<Vec<Listed>>;
 

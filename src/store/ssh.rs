@@ -57,6 +57,14 @@ while [ $# -gt 0 ]; do
   shift 2
 done
 sync -- "$from" && mv -T -- "$from" "$to" && sync -- "$job""#;
+/// The same for new files, whose directories are made on the way.
+const PUT: &str = r#"
+cd -- "$1" || exit 1; shift
+set -C
+while [ $# -gt 0 ]; do
+  mkdir -p -- "${1%/*}" && dd bs=64k iflag=fullblock,count_bytes count="$2" status=none > "$1" || exit 1
+  shift 2
+done"#;
 const REMOVE: &str = r#"
 rm -rf -- "$2" && if [ -e "$1" ]; then mv -T -- "$1" "$2" && sync -- "$3" && rm -rf -- "$2" && sync -- "$3"; fi"#;
 
@@ -261,6 +269,17 @@ impl Store for SshStore {
             Some(ABSENT) => Ok(None),
             _ => Err(self.failed(&format!("read {path}"), &finished)),
         }
+    }
+
+    fn put(&self, slot: &Slot, files: &[(StoredPath, &[u8])]) -> anyhow::Result<()> {
+        let path = self.path(slot);
+        let words: Vec<String> = files
+            .iter()
+            .flat_map(|(name, bytes)| [format!("./{}", name.as_path().display()), bytes.len().to_string()])
+            .collect();
+        let words: Vec<&str> = std::iter::once(path.as_str()).chain(words.iter().map(String::as_str)).collect();
+        let contents: Vec<u8> = files.iter().flat_map(|(_, bytes)| bytes.iter().copied()).collect();
+        self.done(&format!("write into {path}"), PUT, &words, &contents).map(drop)
     }
 
     fn entries(&self, slot: &Slot) -> anyhow::Result<Vec<Listed>> {

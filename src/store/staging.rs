@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 use super::catalog::{Catalog, FILES, MANIFEST};
 use super::check::{self, Findings};
 use super::files::{self, FileEntry, Totals};
-use super::manifest::{FileList, Manifest, Proof, ProofLevel, Root};
+use super::manifest::{FileList, Manifest, Proof, ProofLevel, Root, RootName};
 use super::rsync::{Rsync, Transfer};
 use super::slot::{Slot, State};
 use super::tree::{Reading, Skipped};
-use super::{Store, inventory};
+use super::{Store, StoredPath, inventory};
 use crate::fault::{Fault, Kind};
 use crate::id::{JobName, RunId};
 use crate::sys::cancel::Cancel;
@@ -99,6 +99,14 @@ impl<'a> Staging<'a> {
         sent?;
         let (files, skipped) = read.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
         Ok(Copied { totals: Totals::of(&files), files, skipped, took: began.elapsed() })
+    }
+
+    /// Stores files that we made, below the root of that name. Directories are made on the way.
+    pub fn put(&self, root: &RootName, files: &[(StoredPath, Vec<u8>)]) -> anyhow::Result<()> {
+        let top = StoredPath::root().join(root.as_str().as_ref());
+        let files: Vec<(StoredPath, &[u8])> =
+            files.iter().map(|(path, bytes)| (top.below(path), bytes.as_slice())).collect();
+        self.store.put(&self.slot, &files)
     }
 
     /// Reads back what was copied and compares it with its source; what differs is copied once more,

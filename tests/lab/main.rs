@@ -30,6 +30,7 @@ mod canary;
 mod crowd;
 mod disk;
 mod drill;
+mod dump;
 mod ending;
 mod faults;
 mod filling;

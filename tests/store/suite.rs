@@ -12,8 +12,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use mysnap::fault::{Kind, kind_of};
 use mysnap::id::{JobName, RunId};
 use mysnap::store::{
-    Backup, Catalog, Copied, Destination, EntryKind, FileEntry, Item, Manifest, ProofLevel, Root, Source, SshOptions,
-    Staging, State, Store, Transfer, Work, open,
+    Backup, Catalog, Copied, Destination, EntryKind, FileEntry, Item, Manifest, ProofLevel, Readable, Root, Sha256,
+    Source, SshOptions, Staging, State, Store, StoredPath, Transfer, Work, open,
 };
 use mysnap::sys::cancel::Cancel;
 use mysnap::sys::cmd::{Call, quote};
@@ -68,6 +68,7 @@ impl Bench {
             ("a lying generation", what_differs_from_its_source_is_copied_again),
             ("cancellation", cancellation_ends_what_is_going_on),
             ("a single file", a_root_may_be_a_single_file),
+            ("files of our own", what_we_make_ourselves_is_stored_once_and_whole),
         ];
         for (name, test) in tests {
             let began = std::time::Instant::now();
@@ -389,4 +390,33 @@ fn a_root_may_be_a_single_file(place: &Place<'_>) {
         copied.files.iter().filter(|f| matches!(f.kind, EntryKind::File { .. })).map(FileEntry::name).collect();
     assert_eq!(files, ["tablespace-1/ibdata9"]);
     assert!(place.verify(FIRST).is_good());
+}
+
+fn what_we_make_ourselves_is_stored_once_and_whole(place: &Place<'_>) {
+    let staging = Staging::begin(place.store(), &job(), &id(FIRST)).unwrap();
+    let name = "dump".parse().unwrap();
+    let path = |text: &str| StoredPath::new(text).unwrap();
+    let large: Vec<u8> = (0..3_000_000_u32).flat_map(u32::to_be_bytes).collect();
+    let files = [
+        (path("shop/-rf '$(x)' \n.tsv"), b"one".to_vec()),
+        (path("index.json"), Vec::new()),
+        (path("shop/large"), large),
+    ];
+    staging.put(&name, &files).unwrap();
+    let stored: Vec<Readable> = files
+        .iter()
+        .map(|(path, bytes)| Readable {
+            path: StoredPath::root().join("dump".as_ref()).below(path),
+            size: bytes.len() as u64,
+        })
+        .collect();
+    let digests = place.store().digests(staging.slot(), &stored, &|_| {}).unwrap();
+    for ((_, bytes), (_, digest)) in files.iter().zip(digests) {
+        assert_eq!(digest, mysnap::store::Digest::Is(Sha256::of(bytes)));
+    }
+    let modes = place.shell("find */.*/dump -printf '%m\\n' | sort | uniq -c | tr -s ' '");
+    assert_eq!(modes, " 3 600\n 2 700\n");
+    staging.put(&name, &files[..1]).unwrap_err();
+    assert!(place.catalog().items.is_empty());
+    staging.discard().unwrap();
 }

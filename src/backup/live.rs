@@ -1,0 +1,75 @@
+//! A dump of the live server: every connection gets the same view under a short lock, then it is let go.
+
+use super::freeze::{self, Failed, Hold};
+use super::manifest::{self, About, Evidence, Phases};
+use super::{Outcome, checked, forget_earlier_attempts, published, ship};
+use crate::check::{self, LiveGround, Request};
+use crate::dump::{self, Readers};
+use crate::recover;
+use crate::run::Run;
+use crate::run::events::Observer;
+use crate::server::Session;
+use crate::store::Staging;
+use crate::sys::cancel::Cancel;
+use crate::sys::clock;
+use crate::sys::units::human_duration;
+
+pub(super) fn work(
+    request: &Request,
+    session: &mut Session,
+    run: &mut Run,
+    observer: &dyn Observer,
+    cancel: &Cancel,
+) -> anyhow::Result<Outcome> {
+    let mut phases = Phases::new(observer);
+    recover::recover(observer)?;
+    let survey = || checked(check::survey_live(request, session, cancel), observer, cancel);
+    let ground = phases.run("check", survey, LiveGround::summary)?;
+    let staging = Staging::begin(&*ground.target.store, &request.job, run.id())?;
+    let view =
+        || freeze::in_tries(request, cancel, || view(request, &ground, session, cancel).map_err(Failed::Cleanly));
+    let ((readers, hold), tries) = phases.run("hold", view, |((_, hold), _)| hold.summary())?;
+    let hold = Hold { tries, ..hold };
+    let dump = || dump::dump(readers, &request.dump, hold.at, &staging, observer, cancel);
+    let dumped = phases.run("dump", dump, ship::dumped_text)?;
+    let shipped = ship::dumped(dumped, request, &staging, &mut phases, cancel)?;
+    let evidence = Evidence { hold: &hold, shipped: &shipped, snapshots: Vec::new(), phases: &phases };
+    let manifest = manifest::write(request, &About::live(&ground), run, evidence)?;
+    let manifest = phases.run("publish", || staging.commit(manifest, &shipped.copied.files), published)?;
+    forget_earlier_attempts(request, &*ground.target.store, observer);
+    Ok(Outcome { manifest, cleanup: None })
+}
+
+/// Connections that all see the server as it is under one lock.
+fn view(
+    request: &Request,
+    ground: &LiveGround,
+    session: &mut Session,
+    cancel: &Cancel,
+) -> anyhow::Result<(Readers, Hold)> {
+    session.wait_for_calm(ground.lock, &request.long_queries, cancel)?;
+    let mut all = (0..request.dump.workers).map(|_| session.reader()).collect::<anyhow::Result<Vec<_>>>()?;
+    let guard = session.reader()?;
+    let outcome = session.hold(ground.lock, &request.hold, cancel, |held| {
+        all.iter_mut().try_for_each(crate::server::Reader::keep_view)?;
+        held.position()
+    })?;
+    let hold = Hold { position: outcome.value, waited: outcome.waited, held: outcome.held, tries: 1, at: clock::now() };
+    Ok((Readers { own_account: "", all, guard }, hold))
+}
+
+impl LiveGround {
+    fn summary(&self) -> String {
+        let facts = &self.facts;
+        format!("{} {}, about {} to read", facts.flavour, facts.version, self.size)
+    }
+}
+
+impl Hold {
+    pub(super) fn summary(&self) -> String {
+        let binlog = self.position.binlog.as_ref();
+        let at = binlog.map_or_else(|| "no binary log".to_owned(), |p| format!("{}:{}", p.file, p.offset));
+        let all = human_duration(self.waited + self.held);
+        format!("writers waited {all}, {} of it for the lock; position {at}", human_duration(self.waited))
+    }
+}

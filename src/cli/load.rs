@@ -1,0 +1,113 @@
+//! `restore` of a dump: into a running server.
+
+use std::os::unix::fs::FileTypeExt as _;
+use std::path::Path;
+
+use super::Context;
+use super::args::RestoreArgs;
+use super::source::Opened;
+use crate::fault::{Fault, Kind};
+use crate::load::{self, Dump, Loaded, Plan, Request};
+use crate::run::events::{Event, Observer};
+use crate::server::Access;
+use crate::store::Backup;
+use crate::sys::units::Bytes;
+
+pub(super) fn load(
+    context: &Context<'_>,
+    opened: &Opened,
+    backup: &Backup,
+    arguments: &RestoreArgs,
+) -> anyhow::Result<()> {
+    let access = arguments.dump.into.as_deref().map_or_else(|| Ok(opened.server.clone()), access)?;
+    let address = access.resolve()?;
+    let session = access.connect(context.cancel)?;
+    let dump = Dump::open(&*opened.store, backup)?;
+    let request = Request {
+        databases: arguments.dump.databases.clone(),
+        tables: arguments.dump.tables.clone(),
+        new_name: arguments.dump.new_name.clone(),
+        replace: arguments.replace,
+        workers: arguments.dump.workers,
+        binary_log: !arguments.dump.no_binary_log,
+    };
+    let plan = load::plan(&dump, &request, &mut session.loader(request.binary_log)?, session.facts())?;
+    let shown = shown(&plan, &address.endpoint.to_string());
+    if arguments.dry_run {
+        context.output.answer(&shown);
+        return Ok(());
+    }
+    // What gives way is named once more by the person.
+    if plan.destroys {
+        context.output.confirm(&shown, backup.manifest.id.as_str(), arguments.yes)?;
+    } else {
+        context.output.result(&shown);
+    }
+    let total = Bytes(plan.bytes);
+    let progress = |done| context.output.event(Event::Progress { done: Bytes(done), total });
+    let output: &dyn Observer = context.output;
+    let loaded = output.phase(
+        "load",
+        || load::execute(&plan, &dump, &address, &progress, context.cancel),
+        |l| format!("{} rows of {} tables, {}, all taken", l.rows, l.tables, total),
+    )?;
+    for warning in &loaded.warnings {
+        output.warn(warning.clone());
+    }
+    context.output.result(&told(&loaded));
+    context.output.result_event(&loaded)
+}
+
+/// A socket or an option file by its path, a host by its name.
+fn access(text: &str) -> anyhow::Result<Access> {
+    let wrong = |why: &str| {
+        Fault::new(Kind::Config, format!("--into {text}: {why}")).hint("a socket, an option file, or HOST[:PORT]")
+    };
+    if text.starts_with('/') {
+        let path = Path::new(text);
+        let found = path.metadata().map_err(|error| wrong("cannot be looked at").caused_by(error))?;
+        let path = Some(path.to_owned());
+        return Ok(if found.file_type().is_socket() {
+            Access { socket: path, ..Access::default() }
+        } else {
+            Access { option_file: path, ..Access::default() }
+        });
+    }
+    let (host, port) = match text.rsplit_once(':') {
+        Some((host, port)) if !host.contains(':') => {
+            (host, Some(port.parse().map_err(|_| wrong("has no port after the colon"))?))
+        }
+        _ => (text, None),
+    };
+    if host.is_empty() {
+        return Err(wrong("names no host").into());
+    }
+    Ok(Access { host: Some(host.trim_matches(['[', ']']).to_owned()), port, ..Access::default() })
+}
+
+fn shown(plan: &Plan, server: &str) -> String {
+    let begin = std::iter::once(format!("plan, for the server at {server}:"));
+    let steps = plan.steps.iter().enumerate().map(|(n, step)| format!("  {}. {step}", n + 1));
+    let warnings = plan.warnings.iter().map(|warning| format!("  warning: {warning}"));
+    begin.chain(steps).chain(warnings).collect::<Vec<_>>().join("\n")
+}
+
+fn told(loaded: &Loaded) -> String {
+    format!("restored {}: {} rows of {} tables", loaded.databases.join(", "), loaded.rows, loaded.tables)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_is_named_by_host_or_path() {
+        let host = access("db2:3310").unwrap();
+        assert_eq!((host.host.as_deref(), host.port), (Some("db2"), Some(3310)));
+        assert_eq!(access("::1").unwrap().host.as_deref(), Some("::1"));
+        assert_eq!(access("db2").unwrap().port, None);
+        for wrong in ["db2:x", ":3306", "/no/such/socket"] {
+            assert_eq!(crate::fault::kind_of(&access(wrong).unwrap_err()), Some(Kind::Config), "{wrong}");
+        }
+    }
+}

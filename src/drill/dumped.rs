@@ -1,0 +1,72 @@
+//! A drill of a dump: into a server that is made for it.
+
+use std::path::Path;
+use std::time::Instant;
+
+use super::{Found, Request};
+use crate::instance::Instance;
+use crate::load::{self, Dump};
+use crate::proof::{self, Subject};
+use crate::run::events::{Event, Observer};
+use crate::server::Session;
+use crate::store::{Shown, Store};
+use crate::sys::cancel::Cancel;
+use crate::sys::units::{Bytes, human_duration, milliseconds};
+
+/// How many connections load: as many as a restore has by itself.
+const WORKERS: u32 = 2;
+
+pub(super) fn work(
+    request: &Request,
+    store: &dyn Store,
+    home: &Path,
+    observer: &dyn Observer,
+    cancel: &Cancel,
+) -> anyhow::Result<Found> {
+    let manifest = &request.backup.manifest;
+    let facts = &manifest.server;
+    let began = Instant::now();
+    let answers = |server: &Instance| format!("an empty server answers after {}", human_duration(server.started_in()));
+    let mut instance = observer.phase("start", || Instance::empty(facts, home, cancel), answers)?;
+    let start_ms = milliseconds(instance.started_in());
+    let loaded = observer.phase(
+        "load",
+        || load_all(request, store, &instance, observer, cancel).map_err(|error| instance.explained(error)),
+        |loaded| format!("{} rows of {} tables, all taken", loaded.rows, loaded.tables),
+    );
+    cancel.check()?;
+    let loaded = loaded?;
+    let restore_ms = milliseconds(began.elapsed());
+    let subject = Subject {
+        facts,
+        position: &manifest.position,
+        taken: manifest.hold.at.unwrap_or(manifest.begin),
+        parts: &[],
+        prepared: false,
+        level: request.level,
+        queries: &request.queries,
+    };
+    let position = format!("{} rows of {} tables loaded into an empty server", loaded.rows, loaded.tables);
+    let mut shown = Shown { start_ms, position, ..Shown::default() };
+    let asked = proof::question(subject, &mut instance, &mut shown, observer, cancel);
+    cancel.check()?;
+    asked?;
+    observer.phase("stop", || instance.stop(), |()| "the second server ended in order".to_owned())?;
+    Ok(Found { restore_ms, shown })
+}
+
+fn load_all(
+    request: &Request,
+    store: &dyn Store,
+    instance: &Instance,
+    observer: &dyn Observer,
+    cancel: &Cancel,
+) -> anyhow::Result<load::Loaded> {
+    let dump = Dump::open(store, &request.backup)?;
+    let session = Session::open(instance.address(), cancel)?;
+    let all = load::Request { workers: WORKERS, ..load::Request::default() };
+    let plan = load::plan(&dump, &all, &mut session.loader(all.binary_log)?, session.facts())?;
+    let total = Bytes(plan.bytes);
+    let progress = |done| observer.event(Event::Progress { done: Bytes(done), total });
+    load::execute(&plan, &dump, instance.address(), &progress, cancel)
+}

@@ -1,0 +1,201 @@
+//! Statements as files: for the server's own client, and by their place for us.
+
+use jiff::Timestamp;
+
+use super::index::{AccountText, Column, DatabaseIndex, Index, ObjectText, TableIndex, Text};
+use super::survey::{Contents, DatabaseContents, Object, TableContents};
+use super::{Compression, ObjectKind, Part};
+use crate::server::statements;
+
+/// A file of statements.
+pub(super) struct Sheet {
+    pub(super) path: String,
+    pub(super) bytes: Vec<u8>,
+    delimiter: String,
+}
+
+impl Sheet {
+    /// A file that will hold `texts`: none of them has its delimiter.
+    fn new(path: String, title: &str, taken: Timestamp, texts: &[&[u8]]) -> Self {
+        let mut delimiter = "$$".to_owned();
+        while texts.iter().any(|text| text.windows(delimiter.len()).any(|piece| piece == delimiter.as_bytes())) {
+            delimiter.push('$');
+        }
+        let begin = format!(
+            "-- {title}, as of {taken}\n{};\nDELIMITER {delimiter}\n",
+            statements::LOAD.split_whitespace().collect::<Vec<_>>().join(" ")
+        );
+        Self { path, bytes: begin.into_bytes(), delimiter }
+    }
+
+    fn add(&mut self, statement: &[u8]) -> Text {
+        let text = Text { file: self.path.clone(), at: self.bytes.len() as u64, length: statement.len() as u64 };
+        self.bytes.extend_from_slice(statement);
+        self.bytes.extend_from_slice(format!(" {}\n", self.delimiter).as_bytes());
+        text
+    }
+
+    fn comment(&mut self, text: &str) {
+        for line in text.lines() {
+            self.bytes.extend_from_slice(format!("-- {line}\n").as_bytes());
+        }
+    }
+}
+
+/// The index, and every file of statements. `parts` are those of each table.
+pub(super) fn written(
+    contents: &Contents,
+    parts: Vec<Vec<Part>>,
+    compression: Compression,
+    taken: Timestamp,
+) -> (Index, Vec<Sheet>) {
+    let (mut index, mut sheets, mut parts) = (Index::new(compression), Vec::new(), parts.into_iter());
+    for database in &contents.databases {
+        let (tables, sheet) = tables(database, &mut parts, compression, taken);
+        sheets.push(sheet);
+        let mut objects = Vec::new();
+        for kind in
+            [ObjectKind::Sequence, ObjectKind::Routine, ObjectKind::View, ObjectKind::Trigger, ObjectKind::Event]
+        {
+            if let Some((more, sheet)) = objects_of(database, kind, taken) {
+                objects.extend(more);
+                sheets.push(sheet);
+            }
+        }
+        index.databases.push(DatabaseIndex {
+            name: database.database.name.clone(),
+            charset: database.database.charset.clone(),
+            collation: database.database.collation.clone(),
+            tables,
+            objects,
+        });
+    }
+    if !contents.accounts.is_empty() {
+        let (accounts, sheet) = accounts(contents, taken);
+        index.accounts = accounts;
+        sheets.push(sheet);
+    }
+    (index, sheets)
+}
+
+fn tables(
+    database: &DatabaseContents,
+    parts: &mut impl Iterator<Item = Vec<Part>>,
+    compression: Compression,
+    taken: Timestamp,
+) -> (Vec<TableIndex>, Sheet) {
+    let title = format!("the tables of database {:?}", database.database.name);
+    let texts: Vec<&[u8]> = database.tables.iter().map(|table| table.definition.as_slice()).collect();
+    let mut sheet = Sheet::new(format!("{}/tables.sql", database.directory), &title, taken, &texts);
+    let mut tables = Vec::new();
+    for (table, parts) in database.tables.iter().zip(parts) {
+        let TableContents { table: name, columns, .. } = table;
+        let columns: Vec<Column> = columns
+            .iter()
+            .map(|column| Column {
+                name: column.name.clone(),
+                text: column.is_made_of_text(),
+                enumeration: column.data_type == "enum",
+            })
+            .collect();
+        if !parts.is_empty() {
+            let load =
+                statements::load(&name.schema, &name.name, &columns.iter().map(Column::taken).collect::<Vec<_>>());
+            let load = load.replacen("'mysnap'", "'/dev/stdin'", 1);
+            sheet.comment(&format!(
+                "rows: {} {}.*.tsv* | CLIENT --local-infile -e",
+                compression.unpacker(),
+                table.file
+            ));
+            sheet.comment(&format!("      {load}"));
+        }
+        tables.push(TableIndex {
+            name: name.name.clone(),
+            engine: table.engine.clone(),
+            definition: sheet.add(&table.definition),
+            rows: parts.iter().map(|part| part.rows).sum(),
+            history: table.history,
+            columns,
+            parts,
+        });
+    }
+    (tables, sheet)
+}
+
+fn objects_of(database: &DatabaseContents, kind: ObjectKind, taken: Timestamp) -> Option<(Vec<ObjectText>, Sheet)> {
+    let chosen: Vec<&Object> = database.objects.iter().filter(|object| object.kind == kind).collect();
+    if chosen.is_empty() {
+        return None;
+    }
+    let title = format!("the {} of database {:?}", plural(kind), database.database.name);
+    let texts: Vec<&[u8]> = chosen.iter().map(|object| object.definition.text.as_slice()).collect();
+    let mut sheet = Sheet::new(format!("{}/{}.sql", database.directory, plural(kind)), &title, taken, &texts);
+    let mut objects = Vec::new();
+    for Object { name, table, definition, value, .. } in chosen {
+        let as_stored = statements::as_stored(
+            definition.sql_mode.as_deref(),
+            definition.client.as_deref(),
+            definition.collation.as_deref(),
+            definition.time_zone.as_deref(),
+        );
+        if let Some(settings) = as_stored {
+            sheet.add(settings.as_bytes());
+        }
+        let text = sheet.add(&definition.text);
+        if let Some(value) = value {
+            sheet.add(statements::set_sequence(&database.database.name, name, value).as_bytes());
+        }
+        objects.push(ObjectText {
+            kind,
+            name: name.clone(),
+            text,
+            table: table.clone(),
+            sql_mode: definition.sql_mode.clone(),
+            client: definition.client.clone(),
+            collation: definition.collation.clone(),
+            time_zone: definition.time_zone.clone(),
+            value: value.clone(),
+            broken: definition.broken,
+        });
+    }
+    Some((objects, sheet))
+}
+
+fn accounts(contents: &Contents, taken: Timestamp) -> (Vec<AccountText>, Sheet) {
+    let texts = contents.accounts.iter().flat_map(|account| account.statements.iter().map(Vec::as_slice));
+    let texts: Vec<&[u8]> = texts.collect();
+    let mut sheet = Sheet::new("accounts.sql".to_owned(), "accounts and roles", taken, &texts);
+    let accounts = contents.accounts.iter().map(|account| AccountText {
+        name: account.name.clone(),
+        statements: account.statements.iter().map(|statement| sheet.add(statement)).collect(),
+    });
+    (accounts.collect(), sheet)
+}
+
+fn plural(kind: ObjectKind) -> &'static str {
+    match kind {
+        ObjectKind::Sequence => "sequences",
+        ObjectKind::Routine => "routines",
+        ObjectKind::View => "views",
+        ObjectKind::Trigger => "triggers",
+        ObjectKind::Event => "events",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_delimiter_is_in_no_statement_and_each_is_found_again() {
+        let texts: [&[u8]; 2] = [b"CREATE PROCEDURE a() SELECT '$$', '$$$'", b"SELECT 1"];
+        let mut sheet = Sheet::new("x.sql".into(), "test", Timestamp::UNIX_EPOCH, &texts);
+        assert_eq!(sheet.delimiter, "$$$$");
+        for text in texts {
+            let place = sheet.add(text);
+            let (at, length) = (usize::try_from(place.at).unwrap(), usize::try_from(place.length).unwrap());
+            assert_eq!(&sheet.bytes[at..at + length], text);
+        }
+        assert!(sheet.bytes.ends_with(b"SELECT 1 $$$$\n"));
+    }
+}

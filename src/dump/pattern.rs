@@ -1,0 +1,125 @@
+//! Which databases and tables are meant: `shop`, `shop.orders`, `shop.tmp_*`, `*.sessions`.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// Databases and tables by name; `*` stands for any text, `?` for one character.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pattern {
+    database: String,
+    /// None where the whole database is meant.
+    table: Option<String>,
+}
+
+/// What is included, and what of that is not.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Selection {
+    /// Everything where there is none.
+    pub include: Vec<Pattern>,
+    /// Left out, whatever includes it.
+    pub exclude: Vec<Pattern>,
+}
+
+impl Selection {
+    /// Whether something of a database may be meant.
+    pub fn has_database(&self, name: &str) -> bool {
+        let included = self.include.is_empty() || self.include.iter().any(|p| matches(&p.database, name));
+        included && !self.exclude.iter().any(|p| p.table.is_none() && matches(&p.database, name))
+    }
+
+    /// Whether everything that belongs to a database is meant, stored programs too.
+    pub fn has_all_of(&self, database: &str) -> bool {
+        self.include.is_empty() || self.include.iter().any(|p| p.table.is_none() && matches(&p.database, database))
+    }
+
+    /// Whether a table or view is meant.
+    pub fn has(&self, database: &str, table: &str) -> bool {
+        let any = |patterns: &[Pattern]| patterns.iter().any(|pattern| pattern.matches(database, table));
+        (self.include.is_empty() || any(&self.include)) && !any(&self.exclude)
+    }
+
+    /// Whether nothing is left out.
+    pub fn is_everything(&self) -> bool {
+        self.include.is_empty() && self.exclude.is_empty()
+    }
+}
+
+impl Pattern {
+    fn matches(&self, database: &str, table: &str) -> bool {
+        matches(&self.database, database) && self.table.as_deref().is_none_or(|pattern| matches(pattern, table))
+    }
+}
+
+impl FromStr for Pattern {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (database, table) = text.split_once('.').map_or((text, None), |(database, table)| (database, Some(table)));
+        if database.is_empty() || table.is_some_and(str::is_empty) {
+            return Err(format!("{text:?} is not a pattern; allowed: \"database\", \"database.table\", with * and ?"));
+        }
+        Ok(Self { database: database.to_owned(), table: table.map(str::to_owned) })
+    }
+}
+
+impl fmt::Display for Pattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.database)?;
+        self.table.as_ref().map_or(Ok(()), |table| write!(f, ".{table}"))
+    }
+}
+
+/// In time that grows with the product of both lengths at most: a star remembers where it was last.
+fn matches(pattern: &str, text: &str) -> bool {
+    let (pattern, text): (Vec<char>, Vec<char>) = (pattern.chars().collect(), text.chars().collect());
+    let (mut p, mut t, mut star) = (0, 0, None);
+    while t < text.len() {
+        match pattern.get(p) {
+            Some('*') => {
+                star = Some((p, t));
+                p += 1;
+            }
+            Some(c) if *c == '?' || Some(c) == text.get(t) => (p, t) = (p + 1, t + 1),
+            _ => {
+                let Some((at, from)) = star else { return false };
+                star = Some((at, from + 1));
+                (p, t) = (at + 1, from + 1);
+            }
+        }
+    }
+    pattern.iter().skip(p).all(|c| *c == '*')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn selection(include: &[&str], exclude: &[&str]) -> Selection {
+        let all = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect();
+        Selection { include: all(include), exclude: all(exclude) }
+    }
+
+    #[test]
+    fn names_are_matched_whole() {
+        for (pattern, text) in [("*", ""), ("a*c", "abbc"), ("?", "é"), ("*a*b*", "xaxbx"), ("tmp_*", "tmp_")] {
+            assert!(matches(pattern, text), "{pattern} {text}");
+        }
+        for (pattern, text) in [("a", "ab"), ("?", ""), ("a*c", "ab"), ("*ab", "abx"), ("", "a")] {
+            assert!(!matches(pattern, text), "{pattern} {text}");
+        }
+    }
+
+    #[test]
+    fn what_is_left_out_is_left_out_whatever_includes_it() {
+        let some = selection(&["shop", "crm.people"], &["shop.tmp_*", "old"]);
+        assert!(some.has("shop", "orders") && some.has("crm", "people"));
+        assert!(!some.has("shop", "tmp_1") && !some.has("crm", "other") && !some.has("old", "a"));
+        assert!(some.has_database("crm") && !some.has_database("other"));
+        assert!(some.has_all_of("shop") && !some.has_all_of("crm"));
+        let everything = selection(&[], &["*.sessions"]);
+        assert!(everything.has_database("a") && everything.has("a", "b") && !everything.has("a", "sessions"));
+        assert!(everything.has_all_of("a"));
+        assert!(!selection(&[], &["a"]).has_database("a"));
+        assert!("a.".parse::<Pattern>().is_err() && "".parse::<Pattern>().is_err());
+    }
+}

@@ -1,0 +1,101 @@
+//! Loading: databases and tables of a dump back into a running server.
+//!
+//! Everything is loaded into databases of its own first, under names that nobody uses, and moved to
+//! its place when every row is there. So nobody sees half of it, and a load that was cut short leaves
+//! nothing that could be taken for a whole one; the next load removes it.
+//!
+//! [`plan()`] looks and decides, [`execute()`] does and decides nothing.
+
+mod execute;
+mod fits;
+mod plan;
+mod rewrite;
+mod rows;
+mod source;
+
+use crate::dump::{AccountText, ObjectText, TableIndex};
+use crate::server::Facts;
+pub use execute::execute;
+pub use plan::plan;
+pub use source::Dump;
+
+/// What was asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Request {
+    /// These databases; all of them where none is named.
+    pub databases: Vec<String>,
+    /// These tables of the one database that is named.
+    pub tables: Vec<String>,
+    /// Another name for the one database, or for the one table where one is named.
+    pub new_name: Option<String>,
+    /// Take the place of what is there, instead of refusing.
+    pub replace: bool,
+    /// How many connections load side by side.
+    pub workers: u32,
+    /// Whether the server's replicas get it too.
+    pub binary_log: bool,
+}
+
+/// What will be done; printed by `--dry-run`.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// The steps, in words, in order.
+    pub steps: Vec<String>,
+    /// What the operator should know.
+    pub warnings: Vec<String>,
+    /// Whether something that is there is lost.
+    pub destroys: bool,
+    /// How long the rows are, unpacked.
+    pub bytes: u64,
+    /// What a load that was cut short left.
+    abandoned: Vec<String>,
+    databases: Vec<Target>,
+    accounts: Vec<AccountText>,
+    /// Whether the server has to be told to take rows from a client.
+    opens_local_infile: bool,
+    workers: u32,
+    binary_log: bool,
+    facts: Facts,
+}
+
+/// A database to be loaded.
+#[derive(Debug, Clone)]
+struct Target {
+    /// Its name in the dump.
+    from: String,
+    /// Where it goes.
+    to: String,
+    /// Where it is until it is complete.
+    staging: String,
+    charset: String,
+    collation: String,
+    exists: bool,
+    /// Whether the whole database that is there gives way.
+    replaces_all: bool,
+    /// Tables that are there and give way.
+    replaced: Vec<String>,
+    tables: Vec<TargetTable>,
+    objects: Vec<ObjectText>,
+}
+
+/// A table to be loaded.
+#[derive(Debug, Clone)]
+struct TargetTable {
+    table: TableIndex,
+    to: String,
+    /// Whether another table may have the names of its constraints.
+    renamed: bool,
+}
+
+/// What was done.
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Loaded {
+    /// The databases that hold it.
+    pub databases: Vec<String>,
+    /// How many tables.
+    pub tables: u64,
+    /// How many rows.
+    pub rows: u64,
+    /// What the operator should know.
+    pub warnings: Vec<String>,
+}

@@ -1,0 +1,210 @@
+//! What a load will do: decided from what was looked at, and nothing else.
+
+use super::source::Dump;
+use super::{Plan, Request, Target, TargetTable, fits};
+use crate::dump::{AccountText, DatabaseIndex, ObjectKind, ObjectText, TableIndex};
+use crate::fault::{Fault, Kind};
+use crate::server::{Facts, Loader, RESTORING};
+use crate::sys::units::Bytes;
+
+/// What is wanted of a database.
+pub(super) struct Wanted<'a> {
+    pub(super) database: &'a DatabaseIndex,
+    pub(super) tables: Vec<&'a TableIndex>,
+    pub(super) objects: Vec<&'a ObjectText>,
+}
+
+/// Looks at the dump and at the server behind `loader`, and decides; refuses what must not be done.
+pub fn plan(dump: &Dump<'_>, request: &Request, loader: &mut Loader, facts: &Facts) -> anyhow::Result<Plan> {
+    let wanted = wanted(dump, request)?;
+    let there = loader.databases()?;
+    let abilities = loader.abilities()?;
+    fits::refuse_unknown(dump, &wanted, facts, &abilities)?;
+    let abandoned: Vec<String> = there.iter().filter(|name| name.starts_with(RESTORING)).cloned().collect();
+    let staging = format!("{RESTORING}{}", dump.manifest.id.as_str().to_ascii_lowercase());
+    let mut databases = Vec::new();
+    for (n, each) in wanted.iter().enumerate() {
+        let to = database_name(each, request);
+        let exists = there.contains(&to);
+        let tables = if exists { loader.tables(&to)? } else { Vec::new() };
+        databases.push(target(each, request, to, format!("{staging}_{n}"), exists, &tables)?);
+    }
+    let accounts: Vec<AccountText> =
+        if request.databases.is_empty() { dump.index.accounts.clone() } else { Vec::new() };
+    let parts = databases.iter().flat_map(|d| &d.tables).flat_map(|table| &table.table.parts);
+    let bytes = parts.map(|part| part.bytes).sum();
+    let opens_local_infile = !abilities.local_infile;
+    let mut plan = Plan {
+        steps: Vec::new(),
+        warnings: fits::doubts(dump, facts).into_iter().collect(),
+        destroys: databases.iter().any(|target| target.replaces_all || !target.replaced.is_empty()),
+        bytes,
+        abandoned,
+        databases,
+        accounts,
+        opens_local_infile,
+        workers: request.workers,
+        binary_log: request.binary_log,
+        facts: facts.clone(),
+    };
+    plan.warnings.extend(dump.manifest.proof.failure.iter().map(|why| format!("the backup is bad: {why}")));
+    plan.warnings.extend(plan.databases.iter().flat_map(left_out));
+    plan.steps = steps(&plan, request);
+    Ok(plan)
+}
+
+fn wanted<'a>(dump: &'a Dump<'_>, request: &Request) -> anyhow::Result<Vec<Wanted<'a>>> {
+    let one_database = request.databases.len() == 1;
+    let config = |text: &str| anyhow::Error::from(Fault::new(Kind::Config, text.to_owned()));
+    if !request.tables.is_empty() && !one_database {
+        return Err(config("--table needs one --database"));
+    }
+    if request.new_name.is_some() && (!one_database || request.tables.len() > 1) {
+        return Err(config("--as gives a new name to one --database, or to one --table of it"));
+    }
+    let all = &dump.index.databases;
+    let missing = request.databases.iter().find(|name| all.iter().all(|each| each.name != **name));
+    if let Some(name) = missing {
+        let names: Vec<&str> = all.iter().map(|each| each.name.as_str()).collect();
+        let fault = Fault::new(Kind::NotFound, format!("backup {} has no database {name:?}", dump.manifest.id));
+        return Err(fault.hint(format!("it has {}", names.join(", "))).into());
+    }
+    let chosen = all.iter().filter(|each| request.databases.is_empty() || request.databases.contains(&each.name));
+    chosen.map(|database| of_database(database, request)).collect()
+}
+
+fn of_database<'a>(database: &'a DatabaseIndex, request: &Request) -> anyhow::Result<Wanted<'a>> {
+    if request.tables.is_empty() {
+        let (tables, objects) = (database.tables.iter().collect(), database.objects.iter().collect());
+        return Ok(Wanted { database, tables, objects });
+    }
+    if let Some(name) = request.tables.iter().find(|name| database.tables.iter().all(|each| each.name != **name)) {
+        let fault = Fault::new(Kind::NotFound, format!("the backup has no table {}.{name}", database.name));
+        return Err(fault.hint("`mysnap show ID` lists them").into());
+    }
+    let has = |name: &String| request.tables.contains(name);
+    let tables = database.tables.iter().filter(|table| has(&table.name)).collect();
+    // A table under a new name leaves its triggers to the one that has them.
+    let triggers = database.objects.iter().filter(|object| {
+        object.kind == ObjectKind::Trigger && request.new_name.is_none() && object.table.as_ref().is_some_and(has)
+    });
+    Ok(Wanted { database, tables, objects: triggers.collect() })
+}
+
+fn database_name(wanted: &Wanted<'_>, request: &Request) -> String {
+    let new = request.new_name.as_ref().filter(|_| request.tables.is_empty());
+    new.unwrap_or(&wanted.database.name).clone()
+}
+
+fn target(
+    wanted: &Wanted<'_>,
+    request: &Request,
+    to: String,
+    staging: String,
+    exists: bool,
+    there: &[String],
+) -> anyhow::Result<Target> {
+    let renamed = request.new_name.as_ref().filter(|_| !request.tables.is_empty());
+    let tables: Vec<TargetTable> = wanted
+        .tables
+        .iter()
+        .map(|table| TargetTable {
+            table: (*table).clone(),
+            to: renamed.unwrap_or(&table.name).clone(),
+            renamed: renamed.is_some(),
+        })
+        .collect();
+    let whole = request.tables.is_empty();
+    let in_the_way: Vec<String> = if whole {
+        there.to_vec()
+    } else {
+        tables.iter().map(|table| table.to.clone()).filter(|name| there.contains(name)).collect()
+    };
+    let replaces_all = whole && exists;
+    if !request.replace && (!in_the_way.is_empty() || replaces_all) {
+        let what = if whole {
+            format!("there is a database {to:?}, with {} tables", there.len())
+        } else {
+            format!("there is a table {to}.{}", in_the_way.join(", "))
+        };
+        let hint = "--as NAME loads it beside what is there; --replace removes that when everything is loaded";
+        return Err(Fault::new(Kind::Refused, what).hint(hint).into());
+    }
+    let objects: Vec<ObjectText> = wanted.objects.iter().map(|object| (*object).clone()).collect();
+    let has_sequences = objects.iter().any(|object| object.kind == ObjectKind::Sequence);
+    if has_sequences && replaces_all {
+        // Its tables name them by their database, which is not free before the old one is gone.
+        let message = format!("database {to:?} has sequences, and can't take the place of one that is there");
+        let fault = Fault::new(Kind::Refused, message);
+        return Err(fault.hint("load it beside with --as NAME, or DROP DATABASE first").into());
+    }
+    Ok(Target {
+        from: wanted.database.name.clone(),
+        to,
+        staging,
+        charset: wanted.database.charset.clone(),
+        collation: wanted.database.collation.clone(),
+        exists,
+        replaces_all,
+        replaced: if whole { Vec::new() } else { in_the_way },
+        tables,
+        objects,
+    })
+}
+
+fn left_out(target: &Target) -> Vec<String> {
+    let broken = target.objects.iter().filter(|object| object.broken);
+    let broken =
+        broken.map(|view| format!("view {}.{} did not work when it was dumped: left out", target.from, view.name));
+    let named: Vec<&str> = target
+        .objects
+        .iter()
+        .filter(|object| !matches!(object.kind, ObjectKind::Sequence) && target.from != target.to)
+        .map(|object| object.name.as_str())
+        .collect();
+    let named = (!named.is_empty()).then(|| {
+        format!("where {} name database {} in their text, they still mean that one", named.join(", "), target.from)
+    });
+    broken.chain(named).collect()
+}
+
+fn steps(plan: &Plan, request: &Request) -> Vec<String> {
+    let mut steps = Vec::new();
+    for name in &plan.abandoned {
+        steps.push(format!("remove database {name}, left by a restore that was cut short"));
+    }
+    if plan.opens_local_infile {
+        steps.push("SET GLOBAL local_infile = ON for as long as rows are loaded".to_owned());
+    }
+    for target in &plan.databases {
+        let rows: u64 = target.tables.iter().map(|table| table.table.rows).sum();
+        let bytes = target.tables.iter().flat_map(|t| &t.table.parts).map(|part| part.bytes).sum();
+        let what = match target.tables.as_slice() {
+            [one] if !request.tables.is_empty() => format!("table {}", one.table.name),
+            tables => format!("{} tables", tables.len()),
+        };
+        steps.push(format!(
+            "load {what} of {} ({rows} rows, {}) aside, by {} connections",
+            target.from,
+            Bytes(bytes),
+            plan.workers
+        ));
+        if target.replaces_all {
+            steps.push(format!("DROP DATABASE {}", target.to));
+        }
+        steps.extend(target.replaced.iter().map(|name| format!("DROP TABLE {}.{name}", target.to)));
+        let names: Vec<&str> = target.tables.iter().map(|table| table.to.as_str()).collect();
+        let place =
+            if request.tables.is_empty() { target.to.clone() } else { format!("{}.{}", target.to, names.join(", ")) };
+        let others = target.objects.iter().filter(|object| !object.broken).count();
+        let others = if others > 0 { format!("; make {others} views, programs and the like") } else { String::new() };
+        steps.push(format!("move it to {place}{others}"));
+    }
+    if !plan.accounts.is_empty() {
+        steps.push(format!("make {} accounts and roles; those that are there stay as they are", plan.accounts.len()));
+    }
+    if !plan.binary_log {
+        steps.push("write nothing of it to the binary log: replicas don't get it".to_owned());
+    }
+    steps
+}

@@ -1,0 +1,273 @@
+//! All SQL of dumping and loading.
+
+use super::Table;
+use super::reader::Range;
+use super::sql::{literal, quoted};
+use super::version::{Flavour, Version};
+
+/// Names go over as UTF-8, and everything comes back as it is stored: no byte is converted.
+pub const READ: &str = "SET SESSION character_set_client = utf8mb4, character_set_connection = utf8mb4, \
+     character_set_results = binary, time_zone = '+00:00', sql_mode = '', sql_quote_show_create = 1";
+/// Text is converted.
+pub const AS_TEXT: &str = "SET SESSION character_set_results = utf8mb4";
+/// A single view of all tables with transactions, for as long as this session keeps it.
+pub const CONSISTENT_VIEW: [&str; 2] = [
+    "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ",
+    "START TRANSACTION /*!40100 WITH CONSISTENT SNAPSHOT */",
+];
+/// Waits for nothing, and takes what is there as it is: what a dump holds was accepted once.
+pub const LOAD: &str = "SET SESSION character_set_client = utf8mb4, character_set_connection = utf8mb4, \
+     character_set_results = utf8mb4, time_zone = '+00:00', foreign_key_checks = 0, unique_checks = 0, \
+     sql_mode = 'NO_AUTO_VALUE_ON_ZERO,ALLOW_INVALID_DATES', max_error_count = 65535, lc_messages = 'en_US'";
+/// Nothing of this session is told to replicas.
+pub const WITHOUT_BINARY_LOG: &str = "SET SESSION sql_log_bin = 0";
+/// Rows of the past are loaded with the times that they have (MariaDB 10.11).
+pub const WITH_HISTORY: &str = "SET SESSION system_versioning_insert_history = 1";
+/// A server keeps the sizes of tables for a day otherwise (MySQL 8.0.3).
+pub const FRESH_SIZES: &str = "SET SESSION information_schema_stats_expiry = 0";
+/// The key that a server makes up itself is one like any other (MySQL 8.0.30).
+pub const SHOW_MADE_UP_KEYS: &str = "SET SESSION show_gipk_in_create_table_and_information_schema = ON";
+/// Hashes of passwords may be no text (MySQL 8.0.17).
+pub const HASHES_AS_HEX: &str = "SET SESSION print_identified_with_as_hex = ON";
+/// Two restores into one server would take each other's half for their own.
+pub const CLAIM: &str = "SELECT GET_LOCK('mysnap restore', 0)";
+pub const WARNINGS: &str = "SHOW WARNINGS";
+pub const LOCAL_INFILE: &str = "SELECT @@GLOBAL.local_infile";
+pub const COLLATIONS: &str = "SELECT COLLATION_NAME FROM information_schema.COLLATION_CHARACTER_SET_APPLICABILITY";
+pub const CHARACTER_SETS: &str = "SELECT CHARACTER_SET_NAME FROM information_schema.CHARACTER_SETS";
+pub const ENGINES: &str = "SELECT ENGINE FROM information_schema.ENGINES WHERE SUPPORT IN ('YES', 'DEFAULT')";
+pub const DATABASES: &str = "SELECT SCHEMA_NAME AS name, DEFAULT_CHARACTER_SET_NAME AS charset, \
+     DEFAULT_COLLATION_NAME AS collation FROM information_schema.SCHEMATA ORDER BY 1";
+pub const ACCOUNTS: &str = "SELECT User AS user, Host AS host FROM mysql.user ORDER BY 1, 2";
+/// MariaDB keeps roles among the accounts, without a host.
+pub const ROLES: &str = "SELECT User AS user, is_role AS is_role FROM mysql.user WHERE is_role = 'Y' ORDER BY 1";
+/// Privileges that hold everywhere, of this account and of others where it may see them.
+pub const GLOBAL_PRIVILEGES: &str =
+    "SELECT PRIVILEGE_TYPE AS privilege, GRANTEE AS grantee FROM information_schema.USER_PRIVILEGES";
+
+/// A sequence is read with its definition.
+pub const SIZES: &str = "SELECT TABLE_SCHEMA AS schema_name, TABLE_NAME AS name, ENGINE AS engine, \
+     DATA_LENGTH AS bytes FROM information_schema.TABLES WHERE TABLE_TYPE IN ('BASE TABLE', 'SYSTEM VERSIONED') \
+     ORDER BY 1, 2";
+
+pub fn set_local_infile(on: bool) -> String {
+    format!("SET GLOBAL local_infile = {}", if on { "ON" } else { "OFF" })
+}
+
+pub fn use_database(name: &str) -> String {
+    format!("USE {}", quoted(name))
+}
+
+pub fn tables(schema: &str) -> String {
+    format!(
+        "SELECT TABLE_NAME AS name, TABLE_TYPE AS kind, ENGINE AS engine, DATA_LENGTH AS bytes \
+         FROM information_schema.TABLES WHERE TABLE_SCHEMA = {} ORDER BY 1",
+        literal(schema)
+    )
+}
+
+pub fn columns(schema: &str) -> String {
+    format!(
+        "SELECT TABLE_NAME AS table_name, COLUMN_NAME AS name, DATA_TYPE AS type, EXTRA AS extra, \
+         GENERATION_EXPRESSION AS expression \
+         FROM information_schema.COLUMNS WHERE TABLE_SCHEMA = {} ORDER BY TABLE_NAME, ORDINAL_POSITION",
+        literal(schema)
+    )
+}
+
+/// The first column of each primary key.
+pub fn primary_keys(schema: &str) -> String {
+    format!(
+        "SELECT TABLE_NAME AS table_name, COLUMN_NAME AS name FROM information_schema.STATISTICS \
+         WHERE TABLE_SCHEMA = {} AND INDEX_NAME = 'PRIMARY' AND SEQ_IN_INDEX = 1",
+        literal(schema)
+    )
+}
+
+pub fn routines(schema: &str) -> String {
+    format!(
+        "SELECT ROUTINE_NAME AS name, ROUTINE_TYPE AS kind FROM information_schema.ROUTINES \
+         WHERE ROUTINE_SCHEMA = {} ORDER BY 2, 1",
+        literal(schema)
+    )
+}
+
+/// In the order in which they fire.
+pub fn triggers(schema: &str) -> String {
+    format!(
+        "SELECT TRIGGER_NAME AS name, EVENT_OBJECT_TABLE AS table_name FROM information_schema.TRIGGERS \
+         WHERE TRIGGER_SCHEMA = {} ORDER BY EVENT_OBJECT_TABLE, ACTION_TIMING, EVENT_MANIPULATION, ACTION_ORDER",
+        literal(schema)
+    )
+}
+
+pub fn events(schema: &str) -> String {
+    format!(
+        "SELECT EVENT_NAME AS name FROM information_schema.EVENTS WHERE EVENT_SCHEMA = {} ORDER BY 1",
+        literal(schema)
+    )
+}
+
+/// `what`: TABLE, VIEW, SEQUENCE, PROCEDURE, …
+pub fn show_create(what: &str, schema: &str, name: &str) -> String {
+    format!("SHOW CREATE {what} {}.{}", quoted(schema), quoted(name))
+}
+
+pub fn show_create_user(account: &str) -> String {
+    format!("SHOW CREATE USER {account}")
+}
+
+pub fn show_grants(account: &str) -> String {
+    format!("SHOW GRANTS FOR {account}")
+}
+
+/// Where a sequence goes on: what it has handed out in advance counts as used.
+pub fn sequence_value(schema: &str, name: &str) -> String {
+    format!("SELECT next_not_cached_value AS value FROM {}.{}", quoted(schema), quoted(name))
+}
+
+/// Has a sequence go on at `value`.
+pub fn set_sequence(schema: &str, name: &str, value: &str) -> String {
+    format!("SELECT SETVAL({}.{}, {value}, 0)", quoted(schema), quoted(name))
+}
+
+pub fn bounds(schema: &str, table: &str, key: &str) -> String {
+    let key = quoted(key);
+    format!("SELECT MIN({key}) AS low, MAX({key}) AS high FROM {}.{}", quoted(schema), quoted(table))
+}
+
+/// Rows whose key is within the range; `columns` are expressions.
+pub fn rows(schema: &str, table: &str, columns: &[String], history: bool, range: Option<&Range>) -> String {
+    let mut statement =
+        format!("SELECT /*!40001 SQL_NO_CACHE */ {} FROM {}.{}", columns.join(", "), quoted(schema), quoted(table));
+    if history {
+        statement.push_str(" FOR SYSTEM_TIME ALL");
+    }
+    if let Some(Range { key, low, high }) = range {
+        let key = quoted(key);
+        let low = low.map(|low| format!("{key} >= {low}"));
+        let high = high.map(|high| format!("{key} < {high}"));
+        let conditions: Vec<String> = low.into_iter().chain(high).collect();
+        if !conditions.is_empty() {
+            statement.push_str(" WHERE ");
+            statement.push_str(&conditions.join(" AND "));
+        }
+    }
+    statement
+}
+
+/// The columns as a row of a dump has them: bytes as they are stored. A FLOAT is shown with six digits
+/// and a row could not come back as it was; as a DOUBLE it has all of them.
+pub fn column(name: &str, data_type: &str) -> String {
+    let name = quoted(name);
+    if data_type.eq_ignore_ascii_case("float") { format!("{name} * 1e0") } else { name }
+}
+
+/// A column that takes a value of a row.
+#[derive(Debug, Clone, Copy)]
+pub struct Taken<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// Whether its value is made of text: JSON of MySQL, addresses and UUIDs of MariaDB. Binary text would
+    /// be refused, or taken for what is stored.
+    pub is_text: bool,
+    /// Whether it is an ENUM: the empty value that stands for a wrong one is taken with a warning.
+    pub is_enum: bool,
+}
+
+/// Takes the rows of one part, in the form that `dump::encode` writes.
+pub fn load(schema: &str, table: &str, columns: &[Taken<'_>]) -> String {
+    let (mut names, mut sets) = (Vec::new(), Vec::new());
+    for (n, column) in columns.iter().enumerate() {
+        if column.is_text {
+            names.push(format!("@v{n}"));
+            sets.push(format!("{} = CONVERT(@v{n} USING utf8mb4)", quoted(column.name)));
+        } else {
+            names.push(quoted(column.name));
+        }
+    }
+    let set = if sets.is_empty() { String::new() } else { format!(" SET {}", sets.join(", ")) };
+    format!(
+        "LOAD DATA LOCAL INFILE 'mysnap' INTO TABLE {}.{} CHARACTER SET binary FIELDS TERMINATED BY '\\t' \
+         ESCAPED BY '\\\\' LINES TERMINATED BY '\\n' ({}){set}",
+        quoted(schema),
+        quoted(table),
+        names.join(", ")
+    )
+}
+
+pub fn create_database(name: &str, charset: &str, collation: &str) -> String {
+    format!("CREATE DATABASE {} DEFAULT CHARACTER SET {charset} DEFAULT COLLATE {collation}", quoted(name))
+}
+
+pub fn drop_database(name: &str) -> String {
+    format!("DROP DATABASE IF EXISTS {}", quoted(name))
+}
+
+pub fn drop_table(schema: &str, name: &str) -> String {
+    format!("DROP TABLE {}.{}", quoted(schema), quoted(name))
+}
+
+/// All at once: `(from, to)`.
+pub fn rename_tables(moves: &[(Table, Table)]) -> String {
+    let name = |table: &Table| format!("{}.{}", quoted(&table.schema), quoted(&table.name));
+    let one = |(from, to): &(Table, Table)| format!("{} TO {}", name(from), name(to));
+    format!("RENAME TABLE {}", moves.iter().map(one).collect::<Vec<_>>().join(", "))
+}
+
+/// Has a session understand a stored program as the one did that made it.
+pub fn as_stored(
+    mode: Option<&str>,
+    client: Option<&str>,
+    collation: Option<&str>,
+    zone: Option<&str>,
+) -> Option<String> {
+    let settings = [
+        ("sql_mode", mode),
+        ("character_set_client", client),
+        ("collation_connection", collation),
+        ("time_zone", zone),
+    ];
+    let set: Vec<String> =
+        settings.into_iter().filter_map(|(name, value)| Some(format!("{name} = {}", literal(value?)))).collect();
+    (!set.is_empty()).then(|| format!("SET SESSION {}", set.join(", ")))
+}
+
+/// What a session needs besides [`READ`].
+pub fn read_settings(flavour: Flavour, version: Version) -> Vec<&'static str> {
+    let mysql = !flavour.is_mariadb();
+    let known = [
+        (mysql && version >= Version(8, 0, 3), FRESH_SIZES),
+        (mysql && version >= Version(8, 0, 17), HASHES_AS_HEX),
+        (mysql && version >= Version(8, 0, 30), SHOW_MADE_UP_KEYS),
+    ];
+    known.into_iter().filter(|(has, _)| *has).map(|(_, statement)| statement).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_are_asked_for_by_ranges_that_leave_none_out() {
+        let of = |low, high| {
+            rows("shop", "or`ders", &[column("a", "int")], false, Some(&Range { key: "id".into(), low, high }))
+        };
+        let begin = "SELECT /*!40001 SQL_NO_CACHE */ `a` FROM `shop`.`or``ders`";
+        assert_eq!(of(None, Some(-3)), format!("{begin} WHERE `id` < -3"));
+        assert_eq!(of(Some(-3), Some(9)), format!("{begin} WHERE `id` >= -3 AND `id` < 9"));
+        assert_eq!(of(Some(9), None), format!("{begin} WHERE `id` >= 9"));
+        assert_eq!(of(None, None), begin);
+        let history = rows("s", "t", &[column("f", "FLOAT")], true, None);
+        assert!(history.ends_with("`f` * 1e0 FROM `s`.`t` FOR SYSTEM_TIME ALL"), "{history}");
+    }
+
+    #[test]
+    fn what_is_made_of_text_is_converted_and_everything_else_taken_as_it_is() {
+        let columns =
+            [Taken { name: "id", is_text: false, is_enum: false }, Taken { name: "j", is_text: true, is_enum: false }];
+        let statement = load("shop", "docs", &columns);
+        assert!(statement.ends_with(r"LINES TERMINATED BY '\n' (`id`, @v1) SET `j` = CONVERT(@v1 USING utf8mb4)"));
+        assert!(statement.contains(r"FIELDS TERMINATED BY '\t' ESCAPED BY '\\' "), "{statement}");
+    }
+}

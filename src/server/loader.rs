@@ -1,0 +1,243 @@
+//! Feeding a server: statements of a dump, and rows by LOAD DATA.
+
+use std::io::{Read, Write};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use mysql::LocalInfileHandler;
+
+use super::dump_sql::{self as sql, Taken};
+use super::facts::Facts;
+use super::session::{Connection, explained};
+use super::version::{Flavour, Version};
+use super::{Address, Table};
+use crate::fault::{Fault, Kind};
+
+/// How the names of databases begin that hold what is not complete yet.
+pub const RESTORING: &str = "mysnap_restoring_";
+/// A statement may take a whole table.
+const ANSWER: Duration = Duration::from_secs(24 * 3600);
+/// The largest statement, and the largest row.
+const LARGEST: usize = 1 << 30;
+/// What the server's socket is fed in.
+const PIECE: usize = 256 << 10;
+/// ER_CANNOT_USER: there is an account of that name.
+const ACCOUNT_EXISTS: u16 = 1396;
+/// Access denied: to a database, a table, a column, for want of a privilege, to a stored program.
+const MAY_NOT: [u16; 5] = [1044, 1142, 1143, 1227, 1370];
+/// WARN_DATA_TRUNCATED.
+const TRUNCATED: &str = "1265";
+
+/// A connection that feeds a server.
+pub struct Loader {
+    connection: Connection,
+    flavour: Flavour,
+    version: Version,
+}
+
+/// What a server can take.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Abilities {
+    /// Character sets.
+    pub charsets: Vec<String>,
+    /// Collations.
+    pub collations: Vec<String>,
+    /// Storage engines.
+    pub engines: Vec<String>,
+    /// Whether it takes rows from its clients.
+    pub local_infile: bool,
+}
+
+/// Where the rows of a part go.
+#[derive(Debug, Clone, Copy)]
+pub struct Into<'a> {
+    /// The database.
+    pub schema: &'a str,
+    /// The table.
+    pub table: &'a str,
+    /// The columns of a row.
+    pub columns: &'a [Taken<'a>],
+    /// Whether former rows are among them.
+    pub history: bool,
+}
+
+impl Loader {
+    /// Connects once to the server of `facts`; with `binary_log` its replicas get everything too.
+    pub fn open(address: &Address, facts: &Facts, binary_log: bool) -> anyhow::Result<Self> {
+        let connection = Connection::open_for(address, ANSWER, LARGEST).map_err(|e| explained(e, address))?;
+        let mut loader = Self { connection, flavour: facts.flavour, version: facts.version };
+        loader.run(sql::LOAD)?;
+        if !binary_log {
+            loader.run(sql::WITHOUT_BINARY_LOG)?;
+        }
+        Ok(loader)
+    }
+
+    /// Its number, for [`Loader::end`] of another one.
+    pub fn id(&self) -> u32 {
+        self.connection.id()
+    }
+
+    /// Ends the connection of that number, whatever it is doing.
+    pub fn end(&mut self, id: u32) -> anyhow::Result<()> {
+        self.run(&super::sql::kill_connection(id))
+    }
+
+    /// Whether nobody else restores into this server; nobody else can while this connection lives.
+    pub fn claim(&mut self) -> anyhow::Result<bool> {
+        Ok(self.connection.value(sql::CLAIM)?.as_deref() == Some("1"))
+    }
+
+    /// The names of all databases.
+    pub fn databases(&mut self) -> anyhow::Result<Vec<String>> {
+        self.connection.list(sql::DATABASES)
+    }
+
+    /// The names of everything in a database that has rows, views too.
+    pub fn tables(&mut self, schema: &str) -> anyhow::Result<Vec<String>> {
+        self.connection.list(&sql::tables(schema))
+    }
+
+    /// What the server can take.
+    pub fn abilities(&mut self) -> anyhow::Result<Abilities> {
+        Ok(Abilities {
+            charsets: self.connection.list(sql::CHARACTER_SETS)?,
+            collations: self.connection.list(sql::COLLATIONS)?,
+            engines: self.connection.list(sql::ENGINES)?,
+            local_infile: self.connection.value(sql::LOCAL_INFILE)?.as_deref() == Some("1"),
+        })
+    }
+
+    /// Lets the server take rows from its clients, or not.
+    pub fn allow_local_infile(&mut self, on: bool) -> anyhow::Result<()> {
+        let hint = "SET GLOBAL local_infile = ON, as an account that may";
+        self.run(&sql::set_local_infile(on)).map_err(|error| {
+            Fault::new(Kind::Config, "the server takes no rows from clients").hint(hint).caused_by(error).into()
+        })
+    }
+
+    /// Makes a database.
+    pub fn create_database(&mut self, name: &str, charset: &str, collation: &str) -> anyhow::Result<()> {
+        self.run(&sql::create_database(name, charset, collation))
+    }
+
+    /// Removes a database, if it is there.
+    pub fn drop_database(&mut self, name: &str) -> anyhow::Result<()> {
+        self.run(&sql::drop_database(name))
+    }
+
+    /// Removes a table.
+    pub fn drop_table(&mut self, schema: &str, name: &str) -> anyhow::Result<()> {
+        self.run(&sql::drop_table(schema, name))
+    }
+
+    /// Statements that follow work in this database.
+    pub fn enter(&mut self, schema: &str) -> anyhow::Result<()> {
+        self.run(&sql::use_database(schema))
+    }
+
+    /// Runs a statement of a dump.
+    pub fn make(&mut self, statement: &str) -> anyhow::Result<()> {
+        self.run(statement)
+    }
+
+    /// The same in the session settings that it was made with, see [`sql::as_stored`].
+    pub fn make_as_stored(&mut self, settings: Option<&str>, statement: &str) -> anyhow::Result<()> {
+        let Some(settings) = settings else { return self.run(statement) };
+        self.run(settings)?;
+        let made = self.run(statement);
+        self.run(sql::LOAD).and(made)
+    }
+
+    /// Makes an account; false where there is one of that name already.
+    pub fn make_account(&mut self, statement: &str) -> anyhow::Result<bool> {
+        match self.connection.run(statement) {
+            Ok(()) => Ok(true),
+            Err(mysql::Error::MySqlError(error)) if error.code == ACCOUNT_EXISTS => Ok(false),
+            // The statement may hold a hash: it is not told.
+            Err(error) => Err(anyhow::Error::from(error).context("the server refused to make the account")),
+        }
+    }
+
+    /// Has a sequence go on at `value`.
+    pub fn set_sequence(&mut self, schema: &str, name: &str, value: &str) -> anyhow::Result<()> {
+        self.run(&sql::set_sequence(schema, name, value))
+    }
+
+    /// Moves tables, all at once: `(from, to)`.
+    pub fn move_tables(&mut self, moves: &[(Table, Table)]) -> anyhow::Result<()> {
+        if moves.is_empty() { Ok(()) } else { self.run(&sql::rename_tables(moves)) }
+    }
+
+    /// Takes `rows` rows from `text`. Fewer, or a value that the server had to change, is an error: a
+    /// server that is fed by a client warns only, and goes on.
+    pub fn load(&mut self, into: Into<'_>, rows: u64, text: impl Read + Send + 'static) -> anyhow::Result<()> {
+        if into.history && self.flavour.is_mariadb() && self.version >= Version(10, 11, 0) {
+            self.run(sql::WITH_HISTORY)?;
+        }
+        let statement = sql::load(into.schema, into.table, into.columns);
+        let failure = Arc::new(Mutex::new(None));
+        let (text, failed) = (Mutex::new(text), Arc::clone(&failure));
+        let feed = LocalInfileHandler::new(move |_, server| {
+            let mut text = text.lock().unwrap_or_else(PoisonError::into_inner);
+            feed(&mut *text, server).inspect_err(|error| {
+                *failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.to_string());
+            })
+        });
+        let loaded = self.connection.feed(&statement, feed);
+        if let Some(why) = failure.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            anyhow::bail!("the rows could not be read: {why}");
+        }
+        let taken = loaded.map_err(|error| refused(error, &statement))?;
+        anyhow::ensure!(
+            taken.rows == rows,
+            "the server took {} of {rows} rows of {}.{}",
+            taken.rows,
+            into.schema,
+            into.table
+        );
+        if taken.warnings > 0 {
+            self.refuse_changed(into)?;
+        }
+        Ok(())
+    }
+
+    fn refuse_changed(&mut self, into: Into<'_>) -> anyhow::Result<()> {
+        let empty: Vec<String> =
+            into.columns.iter().filter(|c| c.is_enum).map(|c| format!(" for column '{}' at row ", c.name)).collect();
+        let rows = self.connection.rows(sql::WARNINGS)?;
+        let told = rows.iter().filter_map(|row| Some((row.get(&["code"])?, row.get(&["message"])?)));
+        let told = told.filter(|(code, text)| *code != TRUNCATED || !empty.iter().any(|words| text.contains(words)));
+        let told: Vec<&str> = told.map(|(_, text)| text).take(3).collect();
+        if told.is_empty() {
+            return Ok(());
+        }
+        anyhow::bail!("the server changed rows of {}.{}: {}", into.schema, into.table, told.join("; "))
+    }
+
+    fn run(&mut self, statement: &str) -> anyhow::Result<()> {
+        self.connection.run(statement).map_err(|error| refused(error, statement))
+    }
+}
+
+fn refused(error: mysql::Error, statement: &str) -> anyhow::Error {
+    const SHOWN: usize = 300;
+    let short: String = statement.chars().take(SHOWN).collect();
+    let more = if short.len() < statement.len() { " …" } else { "" };
+    let message = format!("the server refused `{short}{more}`");
+    let may_not = matches!(&error, mysql::Error::MySqlError(error) if MAY_NOT.contains(&error.code));
+    if may_not {
+        let hint = "--into FILE names an option file of an account that may: [client] and socket=… alone is root by its socket";
+        return Fault::new(Kind::Config, message).hint(hint).caused_by(error).into();
+    }
+    anyhow::Error::from(error).context(message)
+}
+
+fn feed(text: &mut impl Read, server: &mut impl Write) -> std::io::Result<()> {
+    let mut piece = vec![0; PIECE];
+    loop {
+        let count = text.read(&mut piece)?;
+        let Some(bytes @ [_, ..]) = piece.get(..count) else { return Ok(()) };
+        server.write_all(bytes)?;
+    }
+}

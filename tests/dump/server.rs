@@ -1,0 +1,113 @@
+//! A server of this host's packages, with data of its own.
+
+use std::path::PathBuf;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use mysnap::server::{Access, Address, Session};
+use mysnap::sys::cancel::Cancel;
+use mysnap::sys::cmd::{Call, Finished, Running};
+use mysnap::sys::{durable, retry};
+
+/// A MariaDB that ends with the test.
+pub struct Server {
+    home: tempfile::TempDir,
+    process: Mutex<Option<Running<'static>>>,
+}
+
+impl Server {
+    /// An empty one.
+    pub fn start() -> Self {
+        let home = tempfile::tempdir().unwrap();
+        let at = |name: &str| home.path().join(name).display().to_string();
+        let user = nix::unistd::User::from_uid(nix::unistd::geteuid()).unwrap().unwrap().name;
+        let common = [format!("--datadir={}", at("data")), format!("--user={user}")];
+        Call::new("mariadb-install-db")
+            .args(["--no-defaults", "--auth-root-authentication-method=normal", "--skip-test-db"])
+            .args(&common)
+            .run()
+            .unwrap();
+        let process = Call::new("mariadbd")
+            .args(["--no-defaults", "--skip-networking", "--log-bin=b", "--innodb-flush-log-at-trx-commit=0"])
+            .args(["--character-set-server=utf8mb4", "--max-allowed-packet=64M"])
+            .args(&common)
+            .args([format!("--socket={}", at("socket")), format!("--log-error={}", at("log"))])
+            .deadline(Duration::from_secs(600))
+            .start()
+            .unwrap();
+        // An option file of this host must not matter.
+        durable::write(&home.path().join("nothing.cnf"), b"").unwrap();
+        let server = Self { home, process: Mutex::new(Some(process)) };
+        let answers = || if server.ran("SELECT 1").status.success() { Ok(()) } else { Err(()) };
+        retry::until(Duration::from_secs(60), answers).unwrap();
+        server
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.home.path().join("socket")
+    }
+
+    fn access(&self) -> Access {
+        let option_file = Some(self.home.path().join("nothing.cnf"));
+        Access { option_file, socket: Some(self.socket()), user: Some("root".to_owned()), ..Access::default() }
+    }
+
+    /// How to reach it.
+    pub fn address(&self) -> Address {
+        self.access().resolve().unwrap()
+    }
+
+    /// A session of root.
+    pub fn session(&self) -> Session {
+        self.access().connect(&Cancel::new()).unwrap()
+    }
+
+    fn ran(&self, statements: &str) -> Finished {
+        Call::new("mariadb")
+            .args(["--no-defaults", "-uroot", "-N", "-B", "--default-character-set=utf8mb4"])
+            .arg(format!("--socket={}", self.socket().display()))
+            .stdin(statements.as_bytes())
+            .finish()
+            .unwrap()
+    }
+
+    /// What statements answer.
+    pub fn sql(&self, statements: &str) -> String {
+        let ran = self.ran(statements);
+        assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
+        String::from_utf8(ran.stdout).unwrap()
+    }
+
+    /// A statement that must fail, with these words.
+    pub fn sql_fails(&self, statement: &str, words: &str) {
+        let ran = self.ran(statement);
+        let said = String::from_utf8_lossy(&ran.stderr).into_owned();
+        assert!(!ran.status.success() && said.contains(words), "{said}");
+    }
+
+    /// A database as the server's own tool writes it.
+    pub fn tool_dump(&self, database: &str) -> String {
+        let ran = Call::new("mariadb-dump")
+            .args(["--no-defaults", "-uroot", "--hex-blob", "--routines", "--triggers", "--events"])
+            .args(["--dump-history", "--skip-dump-date", "--compact", "--default-character-set=utf8mb4"])
+            .args([format!("--socket={}", self.socket().display()), database.to_owned()])
+            .finish()
+            .unwrap();
+        assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
+        String::from_utf8_lossy(&ran.stdout).into_owned()
+    }
+
+    /// As the kernel does where memory runs short.
+    pub fn kill(&self) {
+        if let Some(process) = self.process.lock().unwrap().take() {
+            process.killer()();
+            process.wait().unwrap();
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}

@@ -1,0 +1,102 @@
+SET NAMES utf8mb4;
+SET sql_mode = '';
+CREATE DATABASE ugly CHARACTER SET utf8mb4 COLLATE utf8mb4_unicode_ci;
+CREATE DATABASE second CHARACTER SET latin1;
+CREATE TABLE second.small (a INT PRIMARY KEY);
+INSERT INTO second.small VALUES (1), (2), (3);
+CREATE TABLE second.other (a INT);
+USE ugly;
+
+CREATE TABLE customers (id INT AUTO_INCREMENT PRIMARY KEY, name VARCHAR(40) UNIQUE) ENGINE=InnoDB;
+INSERT INTO customers (name) VALUES ('é中😀'), ('a\tb\nc\\d\0e\r'), (''), (NULL), (NULL), ('\\N'), ('NULL');
+CREATE TABLE orders (id INT AUTO_INCREMENT PRIMARY KEY, customer INT, amount DECIMAL(20,6),
+  twice DECIMAL(20,6) AS (amount * 2) VIRTUAL, thrice DECIMAL(20,6) AS (amount * 3) STORED, secret INT INVISIBLE DEFAULT 7,
+  CONSTRAINT to_customer FOREIGN KEY (customer) REFERENCES customers (id),
+  CONSTRAINT positive CHECK (amount > -1000)) ENGINE=InnoDB COMMENT='COLLATE nonsense ENGINE=none `';
+INSERT INTO orders (customer, amount, secret) SELECT 1 + seq % 7, seq / 7, seq FROM seq_1_to_5000;
+
+CREATE TABLE types (
+  b BIT(9), t TINYINT, u BIGINT UNSIGNED, f FLOAT, fd FLOAT(7,3), d DOUBLE, dd DOUBLE(12,4), n DECIMAL(65,30),
+  da DATE, dt DATETIME(6), ts TIMESTAMP(6) NULL, ti TIME(6), y YEAR,
+  bi BINARY(5), vb VARBINARY(300), bl LONGBLOB, tx LONGTEXT, e ENUM('x', '', 'it''s'), s SET('a', 'b c'), j JSON,
+  g GEOMETRY, i6 INET6, uu UUID) ENGINE=InnoDB;
+INSERT INTO types VALUES
+  (b'101010101', -128, 18446744073709551615, 0.1, 1234.567, 1/3, 99999999.9999, 0.123456789012345678901234567891,
+   '0000-00-00', '9999-12-31 23:59:59.999999', '2038-01-19 03:14:07.999999', '-838:59:59.999999', 2155,
+   x'00090a5c0d', x'00ff275c0a09', REPEAT(x'00ff5c', 100000), REPEAT('ä\n\t\\', 50000), 'it''s', 'a,b c', '{"a": [1, "\\u00e9"]}',
+   ST_GeomFromText('POLYGON((0 0,9 0,9 9,0 0))', 4326), '2001:db8::ff', '123e4567-e89b-12d3-a456-426655440000'),
+  (b'0', 127, 0, 3.402823e38, -0.001, -1.7976931348623157e308, 0, -1,
+   '2020-02-30', '0000-00-00 00:00:00', '1970-01-01 00:00:01', '00:00:00.000001', 0,
+   '', '', '', '', 'not a value', '', '[]', ST_GeomFromText('POINT(1 2)'), '::', '00000000-0000-0000-0000-000000000000'),
+  (NULL, NULL, NULL, 1.17549e-38, NULL, 2.2250738585072014e-308, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, '', NULL, NULL, NULL, NULL, NULL);
+CREATE TABLE charsets (l VARCHAR(20) CHARACTER SET latin1, u2 VARCHAR(20) CHARACTER SET ucs2, u16 VARCHAR(20) CHARACTER SET utf16,
+  u32 VARCHAR(20) CHARACTER SET utf32, gb VARCHAR(20) CHARACTER SET gbk, sj VARCHAR(20) CHARACTER SET sjis, bg VARCHAR(20) CHARACTER SET big5);
+INSERT INTO charsets VALUES ('ÿé\\', 'é中\\\n', '😀', '😀\t', '中文\\', '表ソ\\', '功許\\'), ('', '', '', '', '', '', '');
+
+CREATE TABLE `we``ird "'%.é中` (`c``ol "é` VARCHAR(10), `.` INT) ENGINE=InnoDB;
+INSERT INTO `we``ird "'%.é中` VALUES ('x', 1);
+CREATE TABLE `Orders-2` (a INT);
+CREATE TABLE empty (a INT PRIMARY KEY);
+CREATE TABLE nulls (a INT);
+INSERT INTO nulls VALUES (NULL), (NULL);
+CREATE TABLE one_text (a VARCHAR(9));
+INSERT INTO one_text VALUES (''), ('a'), (''), (NULL);
+CREATE TABLE parts (a INT, b INT) PARTITION BY HASH (a) PARTITIONS 3;
+INSERT INTO parts VALUES (1, 1), (2, 2), (NULL, 3);
+CREATE TABLE zero (id INT AUTO_INCREMENT PRIMARY KEY) ENGINE=InnoDB;
+SET sql_mode = 'NO_AUTO_VALUE_ON_ZERO';
+INSERT INTO zero VALUES (0), (-5), (2147483647);
+SET sql_mode = '';
+CREATE TABLE isam (a INT, b TEXT, FULLTEXT (b)) ENGINE=MyISAM;
+INSERT INTO isam VALUES (1, 'one two');
+CREATE TABLE aria (a INT) ENGINE=Aria;
+INSERT INTO aria VALUES (1);
+CREATE TABLE memory (a INT) ENGINE=MEMORY;
+INSERT INTO memory VALUES (1);
+CREATE TABLE csv (a INT NOT NULL) ENGINE=CSV;
+INSERT INTO csv VALUES (1);
+CREATE TABLE `compressed` (a TEXT COMPRESSED) ROW_FORMAT=COMPRESSED;
+INSERT INTO `compressed` VALUES (REPEAT('a', 1000));
+
+CREATE SEQUENCE tickets START WITH 100 INCREMENT BY 10;
+SELECT NEXTVAL(tickets), NEXTVAL(tickets);
+CREATE TABLE by_ticket (id BIGINT DEFAULT NEXTVAL(tickets) PRIMARY KEY, a INT);
+INSERT INTO by_ticket (a) VALUES (1), (2);
+CREATE TABLE versioned (id INT PRIMARY KEY, x INT) WITH SYSTEM VERSIONING;
+INSERT INTO versioned VALUES (1, 1), (2, 2);
+UPDATE versioned SET x = 3 WHERE id = 1;
+DELETE FROM versioned WHERE id = 2;
+CREATE TABLE versioned_by_name (id INT PRIMARY KEY, x INT, since TIMESTAMP(6) GENERATED ALWAYS AS ROW START,
+  until TIMESTAMP(6) GENERATED ALWAYS AS ROW END, PERIOD FOR SYSTEM_TIME (since, until)) WITH SYSTEM VERSIONING;
+INSERT INTO versioned_by_name (id, x) VALUES (1, 1);
+UPDATE versioned_by_name SET x = 2;
+
+CREATE VIEW z_first AS SELECT id, name FROM customers;
+CREATE VIEW a_second AS SELECT z.id, o.amount FROM z_first z JOIN orders o ON o.customer = z.id;
+CREATE TABLE gone_soon (a INT);
+CREATE VIEW broken AS SELECT a FROM gone_soon;
+DROP TABLE gone_soon;
+CREATE TABLE log (a TEXT);
+DELIMITER //
+CREATE FUNCTION f_b(a INT) RETURNS INT DETERMINISTIC RETURN f_a(a) + 1//
+CREATE FUNCTION f_a(a INT) RETURNS INT DETERMINISTIC RETURN a//
+CREATE PROCEDURE strange() COMMENT 'é' BEGIN SELECT '$$', "//é中😀", ';;' ; END//
+CREATE TRIGGER orders_in BEFORE INSERT ON orders FOR EACH ROW SET NEW.amount = IFNULL(NEW.amount, 1)//
+CREATE TRIGGER orders_after AFTER INSERT ON orders FOR EACH ROW INSERT INTO log VALUES ('é')//
+CREATE DEFINER='nobody'@'nowhere' TRIGGER orders_second BEFORE INSERT ON orders FOR EACH ROW FOLLOWS orders_in SET NEW.secret = 1//
+CREATE EVENT later ON SCHEDULE EVERY 1 DAY STARTS '2030-01-01 00:00:00' DISABLE DO DELETE FROM log//
+SET sql_mode = 'ORACLE'//
+CREATE PACKAGE pkg AS FUNCTION x RETURN INT; END//
+CREATE PACKAGE BODY pkg AS FUNCTION x RETURN INT AS BEGIN RETURN 1; END; END//
+SET sql_mode = ''//
+DELIMITER ;
+SET NAMES latin1;
+CREATE PROCEDURE in_latin1() SELECT 'a';
+SET NAMES utf8mb4;
+
+CREATE ROLE reader;
+GRANT SELECT ON ugly.* TO reader;
+CREATE USER 'app'@'%' IDENTIFIED BY 'secret';
+GRANT INSERT ON ugly.orders TO 'app'@'%';
+GRANT reader TO 'app'@'%';
+SET DEFAULT ROLE reader FOR 'app'@'%';

@@ -1,0 +1,189 @@
+//! Dumps: from a second server on the snapshot, or from the live one, and back into a server.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use mysnap::sys::durable;
+use nix::sys::signal::Signal;
+
+use crate::drill::live_server;
+use crate::host::{self, mysnap, mysnap_ok, on_node2, run, try_run};
+use crate::live::{LOCAL, Live, Undo, expect, fails, forget_stored, local, stored};
+use crate::sweep::{STALL, noise};
+use crate::witness::{Row, Testimony, Witness};
+
+const SCRATCH: &str = "/srv/drill";
+
+/// An option file of somebody who may restore: root by the server's socket.
+fn root() -> String {
+    let path = "/root/restore.cnf";
+    durable::write(Path::new(path), b"[client]\nsocket=/run/mysqld/mysqld.sock\n").unwrap();
+    path.to_owned()
+}
+
+fn sql(statement: &str) -> String {
+    run(&[host::client(), "-N", "-e", statement])
+}
+
+fn manifest(config: &str) -> serde_json::Value {
+    serde_json::from_str(&mysnap_ok(&["--config", config, "show", "latest", "--json"])).unwrap()
+}
+
+/// Rows of the ledger that was restored into `database`.
+fn rows_in(database: &str) -> BTreeSet<Row> {
+    let text = sql(&format!("SELECT writer, n FROM {database}.ledger"));
+    let number = |field: Option<&str>| field.and_then(|f| f.parse().ok()).unwrap();
+    text.lines().map(|l| l.split_whitespace()).map(|mut f| (number(f.next()), number(f.next()))).collect()
+}
+
+/// What a dump with `config` made under load, restored beside the live data, is exactly the rows up to its
+/// position.
+fn is_exact_under_load(config: &str, phase: &str) -> serde_json::Value {
+    let witness = Witness::start(4);
+    let mut live = Live::start(config, &["backup", "local"]);
+    live.wait_for(phase);
+    witness.ease();
+    let result = live.finish();
+    let testimony: Testimony = witness.stop();
+    assert_eq!(result.status, 0, "{}{}", result.stdout, result.stderr);
+    assert_eq!(testimony.failed, 0, "a writer met an error");
+    assert!(testimony.longest_gap < STALL + noise(), "writers waited {:?}", testimony.longest_gap);
+    host::assert_nothing_left();
+    let manifest = manifest(config);
+    let file = manifest["position"]["binlog"]["file"].as_str().unwrap();
+    let promised = testimony.rows_up_to(file, manifest["position"]["binlog"]["offset"].as_u64().unwrap());
+    assert!(!promised.is_empty());
+    let _gone = Undo::with(&format!("{} -e 'DROP DATABASE IF EXISTS witness_then'", host::client()));
+    let into = root();
+    mysnap_ok(&[
+        "--config",
+        config,
+        "restore",
+        "latest",
+        "--database",
+        "witness",
+        "--as",
+        "witness_then",
+        "--into",
+        &into,
+    ]);
+    assert_eq!(rows_in("witness_then"), promised);
+    manifest
+}
+
+#[test]
+fn a_dump_of_the_snapshot_is_exact_and_its_databases_come_back_as_they_were() {
+    on_node2("rm -rf /srv/backup && mkdir -p -m 0700 /srv/backup");
+    let to = format!("[job.local]\nto = \"root@{}:/srv/backup\"\nretries = 1\n", host::node2());
+    let config = host::configure("dump", &(to + "method = \"dump\"\n"));
+    host::assert_writable();
+    let before = live_server();
+    let manifest = is_exact_under_load(&config, "dump");
+    assert_eq!(live_server().0, before.0, "the live server was restarted");
+    let position = manifest["proof"]["shown"]["position"].as_str().unwrap();
+    assert!(position.contains("is where its binary log ended"), "{position}");
+    mysnap_ok(&["--config", &config, "verify", "latest"]);
+    let listed = mysnap_ok(&["--config", &config, "show", "latest"]);
+    assert!(listed.contains("database     shop") && listed.contains("database     witness"), "{listed}");
+
+    // The demo data does not change: each table, and what the server says of how it is made.
+    let _gone = Undo::with(&format!("{} -e 'DROP DATABASE IF EXISTS shop_then'", host::client()));
+    let ran = mysnap_ok(&[
+        "--config",
+        &config,
+        "restore",
+        "latest",
+        "--database",
+        "shop",
+        "--as",
+        "shop_then",
+        "--into",
+        &root(),
+    ]);
+    println!("{ran}");
+    let tables = "SELECT TABLE_NAME FROM information_schema.TABLES WHERE TABLE_SCHEMA = 'shop' \
+                  AND TABLE_TYPE IN ('BASE TABLE', 'SYSTEM VERSIONED') ORDER BY 1";
+    let tables = sql(tables);
+    assert!(tables.lines().count() > 5, "{tables}");
+    for table in tables.lines() {
+        let sums = sql(&format!("CHECKSUM TABLE shop.`{table}`, shop_then.`{table}`"));
+        let values: BTreeSet<&str> = sums.lines().filter_map(|line| line.split('\t').nth(1)).collect();
+        assert_eq!(values.len(), 1, "{table}: {sums}");
+        let made = |database: &str| sql(&format!("SHOW CREATE TABLE {database}.`{table}`"));
+        assert_eq!(made("shop_then"), made("shop"));
+    }
+    let refused = mysnap(&["--config", &config, "restore", "latest", "--database", "shop", "--into", &root()]);
+    expect(&refused, 3, &["there is a database \"shop\"", "--as NAME"]);
+    // The account that backs up may not restore, and is told what to do.
+    let may_not = mysnap(&["--config", &config, "restore", "latest", "--database", "shop", "--as", "other"]);
+    expect(&may_not, 2, &["--into FILE names an option file"]);
+    assert!(!sql("SHOW DATABASES").contains("mysnap_restoring"));
+}
+
+#[test]
+fn a_drill_loads_a_dump_into_a_server_of_its_own() {
+    forget_stored();
+    let _gone = Undo::with(&format!("rm -rf /var/lib/mysnap/drills {SCRATCH}"));
+    run(&["install", "-d", "-m", "0755", SCRATCH]);
+    let config = local(
+        "dumpdrill",
+        "method = \"dump\"\nqueries = [\"SELECT COUNT(*) > 0 FROM shop.orders\"]\nprove = \"queries\"\n",
+    );
+    mysnap_ok(&["--config", &config, "backup", "local"]);
+    assert_eq!(manifest(&config)["proof"]["shown"]["queries"], 1);
+    let before = live_server();
+    let drill = ["--config", &config, "drill", "local", "--scratch", SCRATCH, "--json"];
+    let report: serde_json::Value = serde_json::from_str(&mysnap_ok(&drill)).unwrap();
+    println!("{report:#}");
+    assert!(report["found"]["tables"].as_u64().unwrap() > 20, "{report}");
+    assert_eq!(report["found"]["queries"], 1);
+    assert_eq!(live_server(), before, "the live server was touched");
+    assert_eq!(run(&["ls", "-A", SCRATCH]), "");
+    host::assert_nothing_left();
+}
+
+#[test]
+fn the_live_server_is_dumped_through_one_view_and_refuses_tables_that_keep_none() {
+    forget_stored();
+    let volumes = host::volumes();
+    let live =
+        |more: &str, server: &str| local("live", &format!("method = \"dump\"\nsource = \"live\"\n{more}{server}"));
+    let server = format!("[job.local.server]\noption_file = \"{}\"\n", root());
+    // What it can't see would be missing, and nothing would say so.
+    fails(&live("", ""), 2, &["the account lacks SELECT on *.*", "the account lacks TRIGGER"]);
+    let all = live("", &server);
+    // The demo data has tables without transactions.
+    fails(&all, 3, &["these tables change while they are read", "shop.in_myisam", "leave them out with exclude"]);
+    let config = live("include = [\"witness\"]\n", &server);
+    let plan = mysnap_ok(&["--config", &config, "backup", "local", "--dry-run"]);
+    assert!(plan.contains("let 2 connections begin a transaction"), "{plan}");
+    is_exact_under_load(&config, "dump");
+    assert_eq!(host::volumes(), volumes);
+}
+
+#[test]
+fn a_dump_that_is_ended_leaves_nothing_and_no_backup() {
+    forget_stored();
+    for source in ["snapshot", "live"] {
+        let more = format!(
+            "method = \"dump\"\nsource = \"{source}\"\nexclude = [\"*.in_*\"]\nworkers = 1\n\
+             [job.local.server]\noption_file = \"{}\"\n",
+            root()
+        );
+        let config = local("dumpend", &more);
+        for (signal, status) in [(Signal::SIGTERM, 143), (Signal::SIGKILL, 137)] {
+            let mut live = Live::backup(&config);
+            live.wait_for("dump");
+            live.signal(signal);
+            let result = live.finish();
+            assert_eq!(result.status, status, "{source}: {}{}", result.stdout, result.stderr);
+            if signal == Signal::SIGKILL {
+                mysnap_ok(&["recover"]);
+            }
+            host::assert_nothing_left();
+            assert_eq!(stored(), Vec::<String>::new());
+            assert!(!try_run(&["pgrep", "-f", "socket=/run/mysnap/"]).status.success(), "a second server is left");
+        }
+    }
+    assert_eq!(run(&["find", LOCAL, "-name", "manifest.json"]), "");
+}
