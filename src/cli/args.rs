@@ -14,11 +14,13 @@ const DUMPS: &str = "Dumps";
 
 /// The way through, for whoever does not do this every day.
 const STEPS: &str = "\
+At once:   mysnap backup --to /DIR    a dump of this host's server, nothing configured
 Before:    mysnap check JOB           would a backup work?
 Each day:  mysnap backup JOB --quiet  from cron or a timer
 Each week: mysnap drill JOB --quiet   does the newest backup start?
 At 3 a.m.: mysnap list                what is there
            mysnap restore latest --to /var/lib/mysql --replace --dry-run
+           mysnap restore latest --database shop --as shop_then
            mysnap recover             after a crash; always safe
 
 The exit status says what happened; README.md has the table.";
@@ -51,7 +53,7 @@ pub enum EventFormat {
 /// Everything that mysnap does.
 #[derive(Debug, Subcommand)]
 pub enum Verb {
-    /// Take a snapshot under a short read lock and copy it to the job's destination
+    /// Take a snapshot under a short read lock and copy or dump it to the job's destination
     Backup(BackupArgs),
     /// Look whether a backup would work now; changes nothing
     Check(CheckArgs),
@@ -95,7 +97,11 @@ impl Verb {
 #[derive(Debug, Args)]
 pub struct BackupArgs {
     /// The job, a `[job.NAME]` of the configuration
-    pub job: String,
+    #[arg(required_unless_present = "to")]
+    pub job: Option<String>,
+    /// Without a job and a configuration: dump the live server to `/DIR` or `USER@HOST:/DIR`
+    #[arg(long, value_name = "DESTINATION", conflicts_with = "job")]
+    pub to: Option<String>,
     /// Check and print the steps; touch nothing
     #[arg(long)]
     pub dry_run: bool,
@@ -262,7 +268,7 @@ pub struct DumpArgs {
     /// A new name for it, beside what is there
     #[arg(long = "as", value_name = "NAME", requires = "databases", help_heading = DUMPS)]
     pub new_name: Option<String>,
-    /// The server that gets it: a socket, an option file, or HOST[:PORT]; else that of the job
+    /// The server that gets it: a socket, an option file, HOST or HOST:PORT; else that of the job
     #[arg(long, value_name = "SERVER", conflicts_with = "to", help_heading = DUMPS)]
     pub into: Option<String>,
     /// How many connections load side by side

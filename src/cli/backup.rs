@@ -4,7 +4,7 @@ use super::Context;
 use super::args::{BackupArgs, CheckArgs};
 use crate::backup::{self, Outcome};
 use crate::check::{self, Findings, Level, Request};
-use crate::config::{Job, SnapshotSize};
+use crate::config::{Config, Job, LIVE, SnapshotSize};
 use crate::fault::{Failure, Fault, Kind, Leftover};
 use crate::recover;
 use crate::snapshot::{Limits, PoolRoom, StoreSize};
@@ -12,7 +12,10 @@ use crate::store::Method;
 use crate::sys::units::{Bytes, human_duration};
 
 pub(super) fn backup(context: &Context<'_>, arguments: &BackupArgs) -> anyhow::Result<()> {
-    let mut request = request(context.config()?.job(&arguments.job)?);
+    let mut request = match (&arguments.job, &arguments.to) {
+        (Some(job), _) => request(context.config()?.job(job)?),
+        (None, to) => request(Config::of_a_live_dump(to.as_deref().unwrap_or_default())?.job(LIVE)?),
+    };
     request.keep_snapshot |= arguments.keep_snapshot;
     request.new_server = arguments.new_server;
     if arguments.dry_run {
@@ -94,12 +97,13 @@ fn summary(outcome: &Outcome, request: &Request) -> String {
     let manifest = &outcome.manifest;
     let held = std::time::Duration::from_millis(manifest.hold.waited_ms + manifest.hold.held_ms);
     let took = std::time::Duration::try_from(manifest.end.duration_since(manifest.begin)).unwrap_or_default();
+    let from = if request.job.as_str() == LIVE { format!("--from {} ", request.to) } else { String::new() };
     let place = match manifest.method {
         Method::Copy => "--to DIR",
         Method::Dump => "--database NAME --as NEWNAME",
     };
     format!(
-        "backup {} is good: {} in {} to {}; writers waited {}\nbring it back with: mysnap restore {} {place}",
+        "backup {} is good: {} in {} to {}; writers waited {}\nbring it back with: mysnap restore {} {from}{place}",
         manifest.id,
         Bytes(manifest.files.totals.bytes),
         human_duration(took),

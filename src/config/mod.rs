@@ -26,6 +26,9 @@ use crate::sys::units::{Bytes, Percent};
 /// Where the configuration is unless `--config` says otherwise.
 pub const DEFAULT_PATH: &str = "/etc/mysnap/mysnap.toml";
 
+/// The job of a dump that was asked for without a configuration.
+pub const LIVE: &str = "live";
+
 /// A configuration that was read and is right in every job.
 #[derive(Debug)]
 pub struct Config {
@@ -120,6 +123,13 @@ impl Config {
     /// Reads and checks the file at `path`; refuses one that others can write.
     pub fn load(path: &Path) -> anyhow::Result<Self> {
         Self::parse(path, &file::read(path)?)
+    }
+
+    /// One with the job [`LIVE`] alone, which dumps the live server to `to`.
+    pub fn of_a_live_dump(to: &str) -> anyhow::Result<Self> {
+        let to = toml::Value::from(to);
+        let text = format!("[job.{LIVE}]\nto = {to}\nmethod = \"dump\"\nsource = \"live\"\n");
+        Self::parse(Path::new("--to"), &text)
     }
 
     pub(crate) fn parse(path: &Path, text: &str) -> anyhow::Result<Self> {

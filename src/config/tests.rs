@@ -34,6 +34,22 @@ fn two_lines_suffice_and_the_defaults_are_those_that_cant_hurt() {
 }
 
 #[test]
+fn what_a_dump_cant_have_is_refused() {
+    let job = |more: &str| format!("{SHORTEST}{more}");
+    let dump = "method = \"dump\"\n";
+    let config = parse(&job(&format!("{dump}source = \"live\"\ninclude = [\"a.b*\"]\nworkers = 4"))).unwrap();
+    let job_read = config.job("nightly").unwrap();
+    assert_eq!((job_read.source, job_read.dump.workers), (DumpSource::Live, 4));
+    assert!(job_read.dump.selection.has("a", "bc"));
+    assert!(refused(&job("source = \"live\"")).contains("method = \"dump\""));
+    assert!(refused(&job(&format!("{dump}source = \"live\"\nprove = \"start\""))).contains("prove"));
+    assert!(refused(&job(&format!("{dump}prepared = true"))).contains("prepared"));
+    assert!(refused(&job("include = [\"a.\"]")).contains("is not a pattern"));
+    let live = Config::of_a_live_dump("/srv/\"x").unwrap();
+    assert_eq!(live.job(LIVE).unwrap().to.to_string(), "/srv/\"x");
+}
+
+#[test]
 fn a_job_overrides_the_defaults_and_its_server_the_shared_one() {
     let config = parse(
         r#"
@@ -81,7 +97,7 @@ fn an_error_names_file_line_key_value_and_what_is_allowed() {
         ("retries = \"3\"", "allowed: a whole number"),
         ("nice = -5", "allowed: a whole number from 0 to 19"),
         ("lock = \"table\"", "lock = \"table\": allowed: \"auto\", \"global\", \"stages\""),
-        ("method = \"dump\"", "not available in this release; allowed: \"copy\""),
+        ("method = \"repository\"", "not available in this release; allowed: \"copy\", \"dump\""),
         ("snapshot_size = \"0%\"", "allowed: \"auto\", a share such as \"20%\""),
         ("kill_long_selects = true", "allowed: false, or after how long"),
         ("keep_snapshot = \"yes\"", "allowed: true, false"),

@@ -15,7 +15,7 @@ use super::{
     Destination, Digest, Found, Listed, Readable, Room, Slot, State, Store, StoredPath, missing_destination,
     tool_version,
 };
-use crate::fault::{Fault, Kind};
+use crate::fault::{Failure, Fault, Kind};
 use crate::id::JobName;
 use crate::sys::cancel::Cancel;
 use crate::sys::durable;
@@ -169,7 +169,7 @@ impl Store for LocalStore {
         for (name, bytes) in files {
             durable::write(&path.join(name), bytes)?;
         }
-        durable::rename(&path, &finished)
+        durable::rename(&path, &finished).map_err(|error| withdrawn(&finished, &path, error))
     }
 
     fn remove(&self, slot: &Slot) -> anyhow::Result<()> {
@@ -191,6 +191,15 @@ impl Store for LocalStore {
     fn rsync_shell(&self) -> Option<String> {
         None
     }
+}
+
+/// What could not be made durable is not there: a backup that nobody reported is none.
+fn withdrawn(finished: &Path, unfinished: &Path, error: anyhow::Error) -> anyhow::Error {
+    if finished.symlink_metadata().is_err() {
+        return error;
+    }
+    let back = durable::rename(finished, unfinished);
+    Failure::join(error, back.err().into_iter().collect())
 }
 
 fn remove_tree(path: &Path) -> anyhow::Result<()> {

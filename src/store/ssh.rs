@@ -56,7 +56,8 @@ while [ $# -gt 0 ]; do
   dd of="$from/$1" bs=64k iflag=fullblock,count_bytes count="$2" conv=fsync status=none || exit 1
   shift 2
 done
-sync -- "$from" && mv -T -- "$from" "$to" && sync -- "$job""#;
+sync -- "$from" && mv -T -- "$from" "$to" || exit 1
+sync -- "$job" || { mv -T -- "$to" "$from"; exit 1; }"#;
 /// The same for new files, whose directories are made on the way.
 const PUT: &str = r#"
 cd -- "$1" || exit 1; shift

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use mysnap::sys::durable;
+use mysql::prelude::Queryable as _;
 use nix::sys::signal::Signal;
 
 use crate::drill::live_server;
@@ -27,6 +28,71 @@ fn sql(statement: &str) -> String {
 
 fn manifest(config: &str) -> serde_json::Value {
     serde_json::from_str(&mysnap_ok(&["--config", config, "show", "latest", "--json"])).unwrap()
+}
+
+/// Databases with ugly names, types and engines; they stay as they are.
+fn load_demo_data() {
+    static ONCE: std::sync::Once = std::sync::Once::new();
+    ONCE.call_once(|| drop(run(&["/usr/lib/mysnap/provision/demo-data.sh"])));
+}
+
+/// What a table holds, whatever the order of its rows. CHECKSUM TABLE is not the same for equal rows with
+/// stored generated columns (MDEV-22943).
+fn sum_of(database: &str, table: &str) -> String {
+    let columns = sql(&format!(
+        "SELECT CONCAT('COALESCE(HEX(`', REPLACE(COLUMN_NAME, '`', '``'), '`), \"NULL\")') \
+         FROM information_schema.COLUMNS WHERE TABLE_SCHEMA = '{database}' AND TABLE_NAME = {}",
+        literal(table)
+    ));
+    let columns: Vec<&str> = columns.lines().collect();
+    sql(&format!(
+        "SELECT COUNT(*), SUM(CRC32(CONCAT_WS(',', {}))) FROM `{database}`.`{}`",
+        columns.join(", "),
+        table.replace('`', "``")
+    ))
+}
+
+fn literal(text: &str) -> String {
+    format!("'{}'", text.replace('\\', r"\\").replace('\'', "''"))
+}
+
+/// Restored beside the live ones, all tables of `database` are the same.
+fn comes_back(config: &str, database: &str) {
+    let _gone = Undo::with(&format!("{} -e 'DROP DATABASE IF EXISTS then_there'", host::client()));
+    mysnap_ok(&[
+        "--config",
+        config,
+        "restore",
+        "latest",
+        "--database",
+        database,
+        "--as",
+        "then_there",
+        "--into",
+        &root(),
+    ]);
+    let mut root = host::root();
+    let tables: Vec<String> = root
+        .exec(
+            "SELECT TABLE_NAME FROM information_schema.TABLES WHERE TABLE_SCHEMA = ? \
+             AND TABLE_TYPE IN ('BASE TABLE', 'SYSTEM VERSIONED')",
+            (database,),
+        )
+        .unwrap();
+    assert!(tables.len() > 5, "{tables:?}");
+    for table in tables {
+        assert_eq!(sum_of("then_there", &table), sum_of(database, &table), "{table}");
+        let mut made = |database: &str| -> String {
+            let name = table.replace('`', "``");
+            let row: mysql::Row =
+                root.query_first(format!("SHOW CREATE TABLE `{database}`.`{name}`")).unwrap().unwrap();
+            let text: String = row.get(1).unwrap();
+            // A server that is started again counts on from what was used, not from what it had reserved.
+            let words = text.split(' ').filter(|word| !word.starts_with("AUTO_INCREMENT="));
+            words.collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(made("then_there"), made(database));
+    }
 }
 
 /// Rows of the ledger that was restored into `database`.
@@ -76,6 +142,7 @@ fn a_dump_of_the_snapshot_is_exact_and_its_databases_come_back_as_they_were() {
     on_node2("rm -rf /srv/backup && mkdir -p -m 0700 /srv/backup");
     let to = format!("[job.local]\nto = \"root@{}:/srv/backup\"\nretries = 1\n", host::node2());
     let config = host::configure("dump", &(to + "method = \"dump\"\n"));
+    load_demo_data();
     host::assert_writable();
     let before = live_server();
     let manifest = is_exact_under_load(&config, "dump");
@@ -86,32 +153,8 @@ fn a_dump_of_the_snapshot_is_exact_and_its_databases_come_back_as_they_were() {
     let listed = mysnap_ok(&["--config", &config, "show", "latest"]);
     assert!(listed.contains("database     shop") && listed.contains("database     witness"), "{listed}");
 
-    // The demo data does not change: each table, and what the server says of how it is made.
-    let _gone = Undo::with(&format!("{} -e 'DROP DATABASE IF EXISTS shop_then'", host::client()));
-    let ran = mysnap_ok(&[
-        "--config",
-        &config,
-        "restore",
-        "latest",
-        "--database",
-        "shop",
-        "--as",
-        "shop_then",
-        "--into",
-        &root(),
-    ]);
-    println!("{ran}");
-    let tables = "SELECT TABLE_NAME FROM information_schema.TABLES WHERE TABLE_SCHEMA = 'shop' \
-                  AND TABLE_TYPE IN ('BASE TABLE', 'SYSTEM VERSIONED') ORDER BY 1";
-    let tables = sql(tables);
-    assert!(tables.lines().count() > 5, "{tables}");
-    for table in tables.lines() {
-        let sums = sql(&format!("CHECKSUM TABLE shop.`{table}`, shop_then.`{table}`"));
-        let values: BTreeSet<&str> = sums.lines().filter_map(|line| line.split('\t').nth(1)).collect();
-        assert_eq!(values.len(), 1, "{table}: {sums}");
-        let made = |database: &str| sql(&format!("SHOW CREATE TABLE {database}.`{table}`"));
-        assert_eq!(made("shop_then"), made("shop"));
-    }
+    comes_back(&config, "shop");
+    comes_back(&config, "odd-naïve db");
     let refused = mysnap(&["--config", &config, "restore", "latest", "--database", "shop", "--into", &root()]);
     expect(&refused, 3, &["there is a database \"shop\"", "--as NAME"]);
     // The account that backs up may not restore, and is told what to do.
@@ -125,6 +168,7 @@ fn a_drill_loads_a_dump_into_a_server_of_its_own() {
     forget_stored();
     let _gone = Undo::with(&format!("rm -rf /var/lib/mysnap/drills {SCRATCH}"));
     run(&["install", "-d", "-m", "0755", SCRATCH]);
+    load_demo_data();
     let config = local(
         "dumpdrill",
         "method = \"dump\"\nqueries = [\"SELECT COUNT(*) > 0 FROM shop.orders\"]\nprove = \"queries\"\n",
@@ -145,6 +189,7 @@ fn a_drill_loads_a_dump_into_a_server_of_its_own() {
 #[test]
 fn the_live_server_is_dumped_through_one_view_and_refuses_tables_that_keep_none() {
     forget_stored();
+    load_demo_data();
     let volumes = host::volumes();
     let live =
         |more: &str, server: &str| local("live", &format!("method = \"dump\"\nsource = \"live\"\n{more}{server}"));
