@@ -7,6 +7,7 @@ pub mod config;
 pub mod drill;
 pub mod dump;
 pub mod exit;
+pub mod extract;
 pub mod fault;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzz;

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// Each part with the parts below it that it may use.
-const LAYERS: [(&str, &[&str]); 25] = [
+const LAYERS: [(&str, &[&str]); 26] = [
     ("fault", &[]),
     ("sys", &["fault"]),
     ("id", &["sys"]),
@@ -25,6 +25,7 @@ const LAYERS: [(&str, &[&str]); 25] = [
     ("load", &["dump", "fault", "server", "store", "sys"]),
     ("proof", &["fault", "instance", "run", "server", "store", "sys"]),
     ("drill", &["fault", "id", "instance", "load", "proof", "recover", "restore", "run", "server", "store", "sys"]),
+    ("extract", &["dump", "fault", "instance", "proof", "recover", "restore", "run", "server", "store", "sys"]),
     ("status", &["drill", "fault", "id", "lvm", "recover", "run", "store", "sys"]),
     (
         "backup",
@@ -38,8 +39,8 @@ const LAYERS: [(&str, &[&str]); 25] = [
     (
         "cli",
         &[
-            "backup", "check", "config", "drill", "dump", "exit", "fault", "id", "load", "lvm", "recover", "restore",
-            "rollback", "run", "server", "snapshot", "status", "store", "sys", "verify",
+            "backup", "check", "config", "drill", "dump", "exit", "extract", "fault", "id", "load", "lvm", "recover",
+            "restore", "rollback", "run", "server", "snapshot", "status", "store", "sys", "verify",
         ],
     ),
     ("fuzz", &["check", "config", "instance", "lvm", "restore", "run", "server", "store", "sys"]),

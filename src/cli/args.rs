@@ -88,6 +88,7 @@ impl Verb {
         match self {
             Self::Backup(_) | Self::Drill(_) => true,
             Self::Verify(verify) => verify.level.is_some(),
+            Self::Restore(restore) => !restore.dump.databases.is_empty(),
             _ => false,
         }
     }
@@ -259,7 +260,7 @@ pub struct RestoreArgs {
 /// What of a dump is restored, and where it goes.
 #[derive(Debug, Args)]
 pub struct DumpArgs {
-    /// A dump: this database alone. Can be given several times; without it, everything
+    /// This database alone, of a dump or out of files. Can be given several times
     #[arg(long = "database", value_name = "NAME", conflicts_with = "to", help_heading = DUMPS)]
     pub databases: Vec<String>,
     /// This table of the database alone. Can be given several times
@@ -271,6 +272,9 @@ pub struct DumpArgs {
     /// The server that gets it: a socket, an option file, HOST or HOST:PORT; else that of the job
     #[arg(long, value_name = "SERVER", conflicts_with = "to", help_heading = DUMPS)]
     pub into: Option<String>,
+    /// Out of a backup of files: where a second server on them may write, not on the live server's volume
+    #[arg(long, value_name = "DIR", default_value = "/var/tmp", conflicts_with = "to", help_heading = DUMPS)]
+    pub scratch: PathBuf,
     /// How many connections load side by side
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=64), help_heading = DUMPS)]
     pub workers: u32,

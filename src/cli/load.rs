@@ -6,11 +6,13 @@ use std::path::Path;
 use super::Context;
 use super::args::RestoreArgs;
 use super::source::Opened;
+use crate::dump::{Compression, Options, Pattern, Selection};
+use crate::extract;
 use crate::fault::{Fault, Kind};
 use crate::load::{self, Dump, Loaded, Plan, Request};
 use crate::run::events::{Event, Observer};
-use crate::server::Access;
-use crate::store::Backup;
+use crate::server::{Access, Address, Session};
+use crate::store::{Backup, Store};
 use crate::sys::units::Bytes;
 
 pub(super) fn load(
@@ -19,18 +21,80 @@ pub(super) fn load(
     backup: &Backup,
     arguments: &RestoreArgs,
 ) -> anyhow::Result<()> {
+    into(context, &target(context, opened, arguments)?, &*opened.store, backup, arguments)
+}
+
+/// Out of a backup of files.
+pub(super) fn extract(
+    context: &Context<'_>,
+    opened: &Opened,
+    backup: &Backup,
+    arguments: &RestoreArgs,
+) -> anyhow::Result<()> {
+    let target = target(context, opened, arguments)?;
+    let loading = request(arguments);
+    load::refuse_taken(&loading, &mut target.session.loader(loading.binary_log)?)?;
+    let wanted = extract::Request {
+        backup: backup.clone(),
+        scratch: arguments.dump.scratch.clone(),
+        dump: Options { selection: selection(&loading), workers: loading.workers, compression: Compression::Zstd },
+        transfer: opened.transfer,
+    };
+    let steps = extract::describe(&wanted, &*opened.store);
+    let steps = steps.iter().enumerate().map(|(n, step)| format!("  {}. {step}", n + 1));
+    let steps: Vec<String> = std::iter::once("first:".to_owned()).chain(steps).collect();
+    if arguments.dry_run {
+        context.output.answer(&steps.join("\n"));
+        return Ok(());
+    }
+    context.output.result(&steps.join("\n"));
+    extract::extract(&wanted, &*opened.store, context.output, context.cancel, |store, backup| {
+        into(context, &target, store, backup, arguments)
+    })
+}
+
+fn selection(request: &Request) -> Selection {
+    let tables = |database: &String| -> Vec<Pattern> {
+        if request.tables.is_empty() {
+            return vec![Pattern::exact(database, None)];
+        }
+        request.tables.iter().map(|table| Pattern::exact(database, Some(table))).collect()
+    };
+    Selection { include: request.databases.iter().flat_map(tables).collect(), exclude: Vec::new() }
+}
+
+/// The server that gets it.
+struct Target {
+    address: Address,
+    session: Session,
+}
+
+fn target(context: &Context<'_>, opened: &Opened, arguments: &RestoreArgs) -> anyhow::Result<Target> {
     let access = arguments.dump.into.as_deref().map_or_else(|| Ok(opened.server.clone()), access)?;
-    let address = access.resolve()?;
-    let session = access.connect(context.cancel)?;
-    let dump = Dump::open(&*opened.store, backup)?;
-    let request = Request {
+    Ok(Target { address: access.resolve()?, session: access.connect(context.cancel)? })
+}
+
+fn request(arguments: &RestoreArgs) -> Request {
+    Request {
         databases: arguments.dump.databases.clone(),
         tables: arguments.dump.tables.clone(),
         new_name: arguments.dump.new_name.clone(),
         replace: arguments.replace,
         workers: arguments.dump.workers,
         binary_log: !arguments.dump.no_binary_log,
-    };
+    }
+}
+
+fn into(
+    context: &Context<'_>,
+    target: &Target,
+    store: &dyn Store,
+    backup: &Backup,
+    arguments: &RestoreArgs,
+) -> anyhow::Result<()> {
+    let Target { address, session } = target;
+    let request = request(arguments);
+    let dump = Dump::open(store, backup)?;
     let plan = load::plan(&dump, &request, &mut session.loader(request.binary_log)?, session.facts())?;
     let shown = shown(&plan, &address.endpoint.to_string());
     if arguments.dry_run {
@@ -48,7 +112,7 @@ pub(super) fn load(
     let output: &dyn Observer = context.output;
     let loaded = output.phase(
         "load",
-        || load::execute(&plan, &dump, &address, &progress, context.cancel),
+        || load::execute(&plan, &dump, address, &progress, context.cancel),
         |l| format!("{} rows of {} tables, {}, all taken", l.rows, l.tables, total),
     )?;
     for warning in &loaded.warnings {

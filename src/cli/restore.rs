@@ -18,9 +18,13 @@ pub(super) fn restore(context: &Context<'_>, arguments: &RestoreArgs) -> anyhow:
         refuse_directory(arguments)?;
         return load::load(context, &opened, &backup, arguments);
     }
+    if !arguments.dump.databases.is_empty() {
+        return load::extract(context, &opened, &backup, arguments);
+    }
     let Some(to) = &arguments.to else {
         let fault = Fault::new(Kind::Config, format!("backup {} is files: where do they go?", backup.manifest.id));
-        return Err(fault.hint("--to DIR, for example --to /var/lib/mysql").into());
+        let hint = "all of them: --to DIR; one database into a running server: --database NAME --as NEWNAME";
+        return Err(fault.hint(hint).into());
     };
     let request = Request {
         to: to.clone(),

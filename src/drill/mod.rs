@@ -4,7 +4,6 @@
 
 mod dumped;
 pub mod record;
-mod scratch;
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -54,12 +53,12 @@ pub struct Found {
 pub fn drill(request: &Request, store: &dyn Store, observer: &dyn Observer, cancel: &Cancel) -> anyhow::Result<Report> {
     let manifest = &request.backup.manifest;
     recover::recover(observer)?;
-    scratch::refuse_unfit(&request.scratch, manifest)?;
+    recover::refuse_unfit(&request.scratch, manifest)?;
     let mut run = Run::begin("drill", Some(manifest.job.as_str()), &request.scratch)?;
     let home = request.scratch.join(recover::scratch_name(run.id()));
     run.intend(Intent::Scratch { path: home.clone() })?;
     let began = Instant::now();
-    let worked = scratch::make(&home).and_then(|()| work(request, store, &home, observer, cancel));
+    let worked = recover::make_scratch(&home).and_then(|()| work(request, store, &home, observer, cancel));
     let took = began.elapsed();
     let cleaned = recover::remove_scratch(&home, run.id()).and_then(|()| run.forget());
     cancel.check()?;
@@ -118,18 +117,7 @@ fn restored(
     observer: &dyn Observer,
     cancel: &Cancel,
 ) -> anyhow::Result<Vec<Part>> {
-    let manifest = &request.backup.manifest;
-    let parts: Vec<Part> =
-        manifest.roots.iter().map(|root| Part { root: root.clone(), here: home.join(root.name.as_str()) }).collect();
-    let (data, others): (Vec<&Part>, Vec<&Part>) = parts.iter().partition(|part| part.root.is_datadir());
-    let to = data.first().map(|part| part.here.clone()).unwrap_or_default();
-    let roots = others.iter().map(|part| (part.root.name.clone(), part.here.clone())).collect();
-    let transfer = request.transfer;
-    let wanted =
-        restore::Request { to, roots, replace: false, clone: false, any_version: false, start: false, transfer };
-    let plan = restore::plan(store, &request.backup, &wanted)?;
-    let total = Bytes(manifest.files.totals.bytes);
+    let total = Bytes(request.backup.manifest.files.totals.bytes);
     let progress = |done| observer.event(Event::Progress { done: Bytes(done), total });
-    restore::execute(&plan, store, &progress, cancel)?;
-    Ok(parts)
+    restore::beside(store, &request.backup, home, request.transfer, &progress, cancel)
 }

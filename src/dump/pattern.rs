@@ -9,6 +9,8 @@ pub struct Pattern {
     database: String,
     /// None where the whole database is meant.
     table: Option<String>,
+    /// Whether the names are meant as they stand.
+    exact: bool,
 }
 
 /// What is included, and what of that is not.
@@ -23,13 +25,13 @@ pub struct Selection {
 impl Selection {
     /// Whether something of a database may be meant.
     pub fn has_database(&self, name: &str) -> bool {
-        let included = self.include.is_empty() || self.include.iter().any(|p| matches(&p.database, name));
-        included && !self.exclude.iter().any(|p| p.table.is_none() && matches(&p.database, name))
+        let included = self.include.is_empty() || self.include.iter().any(|p| p.is(&p.database, name));
+        included && !self.exclude.iter().any(|p| p.table.is_none() && p.is(&p.database, name))
     }
 
     /// Whether everything that belongs to a database is meant, stored programs too.
     pub fn has_all_of(&self, database: &str) -> bool {
-        self.include.is_empty() || self.include.iter().any(|p| p.table.is_none() && matches(&p.database, database))
+        self.include.is_empty() || self.include.iter().any(|p| p.table.is_none() && p.is(&p.database, database))
     }
 
     /// Whether a table or view is meant.
@@ -45,8 +47,17 @@ impl Selection {
 }
 
 impl Pattern {
+    /// This database, or this table of it, whatever characters their names have.
+    pub fn exact(database: &str, table: Option<&str>) -> Self {
+        Self { database: database.to_owned(), table: table.map(str::to_owned), exact: true }
+    }
+
     fn matches(&self, database: &str, table: &str) -> bool {
-        matches(&self.database, database) && self.table.as_deref().is_none_or(|pattern| matches(pattern, table))
+        self.is(&self.database, database) && self.table.as_deref().is_none_or(|pattern| self.is(pattern, table))
+    }
+
+    fn is(&self, pattern: &str, name: &str) -> bool {
+        if self.exact { pattern == name } else { matches(pattern, name) }
     }
 }
 
@@ -58,7 +69,7 @@ impl FromStr for Pattern {
         if database.is_empty() || table.is_some_and(str::is_empty) {
             return Err(format!("{text:?} is not a pattern; allowed: \"database\", \"database.table\", with * and ?"));
         }
-        Ok(Self { database: database.to_owned(), table: table.map(str::to_owned) })
+        Ok(Self { database: database.to_owned(), table: table.map(str::to_owned), exact: false })
     }
 }
 

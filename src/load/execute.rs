@@ -7,7 +7,7 @@ use super::source::Dump;
 use super::{Loaded, Plan, Target, TargetTable, rows};
 use crate::dump::{AccountText, ObjectKind, ObjectText};
 use crate::fault::{Failure, Fault, Kind};
-use crate::server::{Address, Loader, Table, statements};
+use crate::server::{Address, Loader, MadeAccount, Table, statements};
 use crate::sys::cancel::Cancel;
 
 /// Loads, moves into place, makes what belongs to it. Until the move nothing of the server's own is
@@ -190,8 +190,13 @@ fn make_accounts(accounts: &[AccountText], dump: &Dump<'_>, loader: &mut Loader)
         for account in waiting {
             let Some(create) = account.statements.first() else { continue };
             match loader.make_account(&dump.statement(create)?) {
-                Ok(true) => made.push(account),
-                Ok(false) => notes.push(format!("account {} is there, and stays as it is", account.name)),
+                Ok(MadeAccount::Made) => made.push(account),
+                Ok(MadeAccount::IsThere) => {
+                    notes.push(format!("account {} is there, and stays as it is", account.name));
+                }
+                Ok(MadeAccount::NeedsPlugin(why)) => {
+                    notes.push(format!("account {} was left out: {why}", account.name));
+                }
                 // A default role may come later.
                 Err(error) => {
                     why.get_or_insert_with(|| error.context(format!("account {}", account.name)));
@@ -206,8 +211,8 @@ fn make_accounts(accounts: &[AccountText], dump: &Dump<'_>, loader: &mut Loader)
     }
     for account in made {
         for grant in account.statements.iter().skip(1) {
-            let statement = dump.statement(grant)?;
-            loader.make_account(&statement).with_context(|| format!("what account {} is given", account.name))?;
+            let granted = loader.grant(&dump.statement(grant)?);
+            granted.with_context(|| format!("what account {} is given", account.name))?;
         }
     }
     Ok(notes)

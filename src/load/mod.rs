@@ -16,7 +16,7 @@ mod source;
 use crate::dump::{AccountText, ObjectText, TableIndex};
 use crate::server::Facts;
 pub use execute::execute;
-pub use plan::plan;
+pub use plan::{plan, refuse_taken};
 pub use source::Dump;
 
 /// What was asked for.

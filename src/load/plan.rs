@@ -53,7 +53,7 @@ pub fn plan(dump: &Dump<'_>, request: &Request, loader: &mut Loader, facts: &Fac
     Ok(plan)
 }
 
-fn wanted<'a>(dump: &'a Dump<'_>, request: &Request) -> anyhow::Result<Vec<Wanted<'a>>> {
+fn refuse_ambiguous(request: &Request) -> anyhow::Result<()> {
     let one_database = request.databases.len() == 1;
     let config = |text: &str| anyhow::Error::from(Fault::new(Kind::Config, text.to_owned()));
     if !request.tables.is_empty() && !one_database {
@@ -62,6 +62,11 @@ fn wanted<'a>(dump: &'a Dump<'_>, request: &Request) -> anyhow::Result<Vec<Wante
     if request.new_name.is_some() && (!one_database || request.tables.len() > 1) {
         return Err(config("--as gives a new name to one --database, or to one --table of it"));
     }
+    Ok(())
+}
+
+fn wanted<'a>(dump: &'a Dump<'_>, request: &Request) -> anyhow::Result<Vec<Wanted<'a>>> {
+    refuse_ambiguous(request)?;
     let all = &dump.index.databases;
     let missing = request.databases.iter().find(|name| all.iter().all(|each| each.name != **name));
     if let Some(name) = missing {
@@ -115,21 +120,9 @@ fn target(
         })
         .collect();
     let whole = request.tables.is_empty();
-    let in_the_way: Vec<String> = if whole {
-        there.to_vec()
-    } else {
-        tables.iter().map(|table| table.to.clone()).filter(|name| there.contains(name)).collect()
-    };
+    let names: Vec<String> = tables.iter().map(|table| table.to.clone()).collect();
+    let in_the_way = in_the_way(request, &to, exists, there, &names)?;
     let replaces_all = whole && exists;
-    if !request.replace && (!in_the_way.is_empty() || replaces_all) {
-        let what = if whole {
-            format!("there is a database {to:?}, with {} tables", there.len())
-        } else {
-            format!("there is a table {to}.{}", in_the_way.join(", "))
-        };
-        let hint = "--as NAME loads it beside what is there; --replace removes that when everything is loaded";
-        return Err(Fault::new(Kind::Refused, what).hint(hint).into());
-    }
     let objects: Vec<ObjectText> = wanted.objects.iter().map(|object| (*object).clone()).collect();
     let has_sequences = objects.iter().any(|object| object.kind == ObjectKind::Sequence);
     if has_sequences && replaces_all {
@@ -150,6 +143,44 @@ fn target(
         tables,
         objects,
     })
+}
+
+/// Refuses what can be refused before the dump is there.
+pub fn refuse_taken(request: &Request, loader: &mut Loader) -> anyhow::Result<()> {
+    refuse_ambiguous(request)?;
+    let all = loader.databases()?;
+    for database in &request.databases {
+        let new = request.new_name.as_ref();
+        let to = new.filter(|_| request.tables.is_empty()).unwrap_or(database);
+        let names: Vec<String> = request.tables.iter().map(|table| new.unwrap_or(table).clone()).collect();
+        let exists = all.contains(to);
+        let there = if exists { loader.tables(to)? } else { Vec::new() };
+        in_the_way(request, to, exists, &there, &names)?;
+    }
+    Ok(())
+}
+
+/// What is there and gives way; an error where nobody said that it may.
+fn in_the_way(
+    request: &Request,
+    to: &str,
+    exists: bool,
+    there: &[String],
+    names: &[String],
+) -> anyhow::Result<Vec<String>> {
+    let whole = request.tables.is_empty();
+    let taken: Vec<String> =
+        if whole { there.to_vec() } else { names.iter().filter(|name| there.contains(name)).cloned().collect() };
+    if request.replace || taken.is_empty() && !(whole && exists) {
+        return Ok(taken);
+    }
+    let what = if whole {
+        format!("there is a database {to:?}, with {} tables", there.len())
+    } else {
+        format!("there is a table {to}.{}", taken.join(", "))
+    };
+    let hint = "--as NAME loads it beside what is there; --replace removes that when everything is loaded";
+    Err(Fault::new(Kind::Refused, what).hint(hint).into())
 }
 
 fn left_out(target: &Target) -> Vec<String> {

@@ -5,6 +5,7 @@
 //! that an interrupted LVM command left suspended is brought back first: every write to it waits.
 //! Safe at any time, and again: what a live run has is not touched.
 
+mod place;
 mod programs;
 mod scratch;
 
@@ -21,6 +22,7 @@ use crate::snapshot;
 use crate::sys::cmd::Call;
 use crate::sys::lockfile::LockFile;
 
+pub use place::{make_scratch, refuse_unfit};
 pub use scratch::{remove_scratch, scratch_name};
 
 /// One thing to do.

@@ -16,8 +16,9 @@ mod prepare;
 mod service;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use crate::instance::Part;
 use crate::server::Position;
 use crate::store::{Backup, FileEntry, RootName, Store, Transfer};
 use crate::sys::cancel::Cancel;
@@ -75,6 +76,25 @@ pub struct Restored {
     pub position: Position,
     /// What to do next, in order.
     pub next: Vec<String>,
+}
+
+/// Brings all roots back into directories of `home`, each by its name, for a second server.
+pub fn beside(
+    store: &dyn Store,
+    backup: &Backup,
+    home: &Path,
+    transfer: Transfer,
+    progress: &(dyn Fn(u64) + Sync),
+    cancel: &Cancel,
+) -> anyhow::Result<Vec<Part>> {
+    let roots = backup.manifest.roots.iter();
+    let parts: Vec<Part> = roots.map(|root| Part { root: root.clone(), here: home.join(root.name.as_str()) }).collect();
+    let (data, others): (Vec<&Part>, Vec<&Part>) = parts.iter().partition(|part| part.root.is_datadir());
+    let to = data.first().map(|part| part.here.clone()).unwrap_or_default();
+    let roots = others.iter().map(|part| (part.root.name.clone(), part.here.clone())).collect();
+    let request = Request { to, roots, replace: false, clone: false, any_version: false, start: false, transfer };
+    execute(&plan(store, backup, &request)?, store, progress, cancel)?;
+    Ok(parts)
 }
 
 /// Starts the service on what was restored and waits until it answers, and answers from there.

@@ -25,6 +25,8 @@ const PIECE: usize = 256 << 10;
 const ACCOUNT_EXISTS: u16 = 1396;
 /// Access denied: to a database, a table, a column, for want of a privilege, to a stored program.
 const MAY_NOT: [u16; 5] = [1044, 1142, 1143, 1227, 1370];
+/// ER_PLUGIN_IS_NOT_LOADED: it would check the account's logins.
+const NO_SUCH_PLUGIN: u16 = 1524;
 /// WARN_DATA_TRUNCATED.
 const TRUNCATED: &str = "1265";
 
@@ -46,6 +48,17 @@ pub struct Abilities {
     pub engines: Vec<String>,
     /// Whether it takes rows from its clients.
     pub local_infile: bool,
+}
+
+/// What came of making an account.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum MadeAccount {
+    /// It is there now.
+    Made,
+    /// There is one of that name already.
+    IsThere,
+    /// The server could not check its logins; in its words.
+    NeedsPlugin(String),
 }
 
 /// Where the rows of a part go.
@@ -149,14 +162,22 @@ impl Loader {
         self.run(sql::LOAD).and(made)
     }
 
-    /// Makes an account; false where there is one of that name already.
-    pub fn make_account(&mut self, statement: &str) -> anyhow::Result<bool> {
+    /// Makes an account, or says why there is none to be made.
+    pub fn make_account(&mut self, statement: &str) -> anyhow::Result<MadeAccount> {
         match self.connection.run(statement) {
-            Ok(()) => Ok(true),
-            Err(mysql::Error::MySqlError(error)) if error.code == ACCOUNT_EXISTS => Ok(false),
+            Ok(()) => Ok(MadeAccount::Made),
+            Err(mysql::Error::MySqlError(error)) if error.code == ACCOUNT_EXISTS => Ok(MadeAccount::IsThere),
+            Err(mysql::Error::MySqlError(error)) if error.code == NO_SUCH_PLUGIN => {
+                Ok(MadeAccount::NeedsPlugin(error.message))
+            }
             // The statement may hold a hash: it is not told.
-            Err(error) => Err(anyhow::Error::from(error).context("the server refused to make the account")),
+            Err(error) => Err(anyhow::Error::from(error).context("the server refused it")),
         }
+    }
+
+    /// Gives an account something.
+    pub fn grant(&mut self, statement: &str) -> anyhow::Result<()> {
+        self.connection.run(statement).map_err(|error| anyhow::Error::from(error).context("the server refused it"))
     }
 
     /// Has a sequence go on at `value`.

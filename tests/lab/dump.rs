@@ -58,19 +58,14 @@ fn literal(text: &str) -> String {
 
 /// Restored beside the live ones, all tables of `database` are the same.
 fn comes_back(config: &str, database: &str) {
+    comes_back_with(&["--config", config, "restore", "latest"], database);
+}
+
+fn comes_back_with(restore: &[&str], database: &str) {
     let _gone = Undo::with(&format!("{} -e 'DROP DATABASE IF EXISTS then_there'", host::client()));
-    mysnap_ok(&[
-        "--config",
-        config,
-        "restore",
-        "latest",
-        "--database",
-        database,
-        "--as",
-        "then_there",
-        "--into",
-        &root(),
-    ]);
+    let into = root();
+    let more = ["--database", database, "--as", "then_there", "--into", &into];
+    mysnap_ok(&restore.iter().copied().chain(more).collect::<Vec<_>>());
     let mut root = host::root();
     let tables: Vec<String> = root
         .exec(
@@ -231,4 +226,37 @@ fn a_dump_that_is_ended_leaves_nothing_and_no_backup() {
         }
     }
     assert_eq!(run(&["find", LOCAL, "-name", "manifest.json"]), "");
+}
+
+#[test]
+fn one_database_and_one_table_come_out_of_stored_files_which_stay_as_they_are() {
+    forget_stored();
+    load_demo_data();
+    let _gone = Undo::with(&format!("rm -rf {SCRATCH}; {} -e 'DROP TABLE IF EXISTS shop.orders_then'", host::client()));
+    run(&["install", "-d", "-m", "0755", SCRATCH]);
+    let config = local("outof", "");
+    mysnap_ok(&["--config", &config, "backup", "local"]);
+    let out_of = |more: &[&str]| {
+        let root = root();
+        let common = ["--config", &config, "restore", "latest", "--scratch", SCRATCH, "--into", &root];
+        mysnap(&common.into_iter().chain(more.iter().copied()).collect::<Vec<_>>())
+    };
+    let taken = out_of(&["--database", "shop", "--table", "orders"]);
+    expect(&taken, 3, &["there is a table shop.orders"]);
+    let before = live_server();
+    let one = out_of(&["--database", "shop", "--table", "orders", "--as", "orders_then"]);
+    expect(&one, 0, &["nothing of them copied", "restored shop"]);
+    assert_eq!(sum_of("shop", "orders_then"), sum_of("shop", "orders"));
+    assert_eq!(live_server().0, before.0);
+    comes_back_with(&["--config", &config, "restore", "latest", "--scratch", SCRATCH], "shop");
+    assert_eq!(run(&["ls", "-A", SCRATCH]), "");
+    host::assert_nothing_left();
+    mysnap_ok(&["verify", "latest", "--from", LOCAL]);
+    // A damaged file is named, and nothing is made of it.
+    let file = run(&["sh", "-c", &format!("ls {LOCAL}/local/*/datadir/shop/orders.ibd")]);
+    let at = file.trim();
+    run(&["dd", "if=/dev/zero", &format!("of={at}"), "bs=1", "count=1", "seek=40000", "conv=notrunc"]);
+    let damaged = out_of(&["--database", "shop", "--table", "orders", "--as", "again"]);
+    expect(&damaged, 8, &["datadir/shop/orders.ibd is missing or does not match its digest"]);
+    forget_stored();
 }

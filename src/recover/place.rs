@@ -1,4 +1,4 @@
-//! The place where a drill works.
+//! The place where a run works on files that it throws away.
 
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
@@ -9,8 +9,8 @@ use crate::fault::{Fault, Kind};
 use crate::store::{Manifest, Root};
 use crate::sys::durable;
 
-/// Refuses what the server could not reach, and what would take room from the live server.
-pub(super) fn refuse_unfit(scratch: &Path, manifest: &Manifest) -> anyhow::Result<()> {
+/// Refuses what the second server could not reach, and what would take room from the live server.
+pub fn refuse_unfit(scratch: &Path, manifest: &Manifest) -> anyhow::Result<()> {
     let unfit = |why: String| Fault::new(Kind::Refused, why).hint("name another directory with --scratch");
     let shown = scratch.display();
     if !scratch.is_absolute() {
@@ -28,13 +28,13 @@ pub(super) fn refuse_unfit(scratch: &Path, manifest: &Manifest) -> anyhow::Resul
     let live =
         manifest.roots.iter().filter(|root| Root::is_datadir(root)).find_map(|root| root.live_path.metadata().ok());
     if live.is_some_and(|live| live.dev() == found.dev()) {
-        return Err(unfit(format!("{shown} lies on the live server's file system, which a drill must not fill")).into());
+        return Err(unfit(format!("{shown} lies on the live server's file system, which must not be filled")).into());
     }
     Ok(())
 }
 
 /// The server passes through to its files; nobody else sees what is there.
-pub(super) fn make(home: &Path) -> anyhow::Result<()> {
+pub fn make_scratch(home: &Path) -> anyhow::Result<()> {
     durable::create_private_directory(home)?;
     let passable = std::fs::Permissions::from_mode(0o711);
     std::fs::set_permissions(home, passable).with_context(|| format!("cannot set the mode of {}", home.display()))
