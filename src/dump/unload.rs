@@ -168,7 +168,7 @@ fn worker(reader: &mut Reader, work: &Work<'_>) -> Result<(), (std::time::Instan
 
 fn read(reader: &mut Reader, unit: &Unit<'_>, work: &Work<'_>) -> anyhow::Result<()> {
     let compression = work.options.compression;
-    let mut packer = Packer::new(compression)?;
+    let mut packer = Packer::new(compression);
     let mut rows: u64 = 0;
     let TableContents { table, columns, history, .. } = unit.table;
     reader.each_row(table, columns, *history, unit.range.as_ref(), &mut |values| {
@@ -177,10 +177,10 @@ fn read(reader: &mut Reader, unit: &Unit<'_>, work: &Work<'_>) -> anyhow::Result
         if rows % LOOK == 0 {
             work.cancel.check()?;
         }
-        if packer.bytes < PART {
+        if packer.bytes() < PART {
             return Ok(());
         }
-        store(std::mem::replace(&mut packer, Packer::new(compression)?), unit, work)
+        store(std::mem::replace(&mut packer, Packer::new(compression)), unit, work)
     })?;
     if packer.rows > 0 { store(packer, unit, work) } else { Ok(()) }
 }
@@ -192,7 +192,7 @@ fn store(packer: Packer, unit: &Unit<'_>, work: &Work<'_>) -> anyhow::Result<()>
     let number = 1 + numbers.fetch_add(1, Ordering::Relaxed);
     let ending = work.options.compression.ending();
     let file = format!("{}/{}.{number:06}.tsv{ending}", unit.directory, unit.table.file);
-    let (rows, bytes) = (packer.rows, packer.bytes);
+    let (rows, bytes) = (packer.rows, packer.bytes());
     work.shelf.put(file.clone(), packer.finish()?)?;
     parts.lock().unwrap_or_else(PoisonError::into_inner).push(Part { file, rows, bytes });
     (work.progress)(work.done.fetch_add(bytes, Ordering::Relaxed) + bytes);

@@ -34,6 +34,9 @@ pub const CLAIM: &str = "SELECT GET_LOCK('mysnap restore', 0)";
 pub const WARNINGS: &str = "SHOW WARNINGS";
 pub const LOCAL_INFILE: &str = "SELECT @@GLOBAL.local_infile";
 pub const COLLATIONS: &str = "SELECT COLLATION_NAME FROM information_schema.COLLATION_CHARACTER_SET_APPLICABILITY";
+/// The same where a collation has a short name besides, for several character sets (MariaDB 10.10).
+pub const FULL_COLLATIONS: &str =
+    "SELECT FULL_COLLATION_NAME FROM information_schema.COLLATION_CHARACTER_SET_APPLICABILITY";
 pub const CHARACTER_SETS: &str = "SELECT CHARACTER_SET_NAME FROM information_schema.CHARACTER_SETS";
 pub const ENGINES: &str = "SELECT ENGINE FROM information_schema.ENGINES WHERE SUPPORT IN ('YES', 'DEFAULT')";
 pub const DATABASES: &str = "SELECT SCHEMA_NAME AS name, DEFAULT_CHARACTER_SET_NAME AS charset, \

@@ -113,9 +113,10 @@ impl Loader {
 
     /// What the server can take.
     pub fn abilities(&mut self) -> anyhow::Result<Abilities> {
+        let full_names = self.flavour.is_mariadb() && self.version >= Version(10, 10, 1);
         Ok(Abilities {
             charsets: self.connection.list(sql::CHARACTER_SETS)?,
-            collations: self.connection.list(sql::COLLATIONS)?,
+            collations: self.connection.list(if full_names { sql::FULL_COLLATIONS } else { sql::COLLATIONS })?,
             engines: self.connection.list(sql::ENGINES)?,
             local_infile: self.connection.value(sql::LOCAL_INFILE)?.as_deref() == Some("1"),
         })

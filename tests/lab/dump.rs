@@ -23,7 +23,7 @@ fn root() -> String {
 }
 
 fn sql(statement: &str) -> String {
-    run(&[host::client(), "-N", "-e", statement])
+    run(&[host::client(), "--default-character-set=utf8mb4", "-N", "-e", statement])
 }
 
 fn manifest(config: &str) -> serde_json::Value {
