@@ -55,7 +55,7 @@ fn view(
         held.position()
     })?;
     let hold = Hold { position: outcome.value, waited: outcome.waited, held: outcome.held, tries: 1, at: clock::now() };
-    Ok((Readers { own_account: "", all, guard }, hold))
+    Ok((Readers { own_account: None, all, guard }, hold))
 }
 
 impl LiveGround {

@@ -78,7 +78,7 @@ pub(super) fn dump(
     let dump = |instance: &mut Instance| {
         let reader = || instance.reader(subject.facts);
         let all = (0..to.options.workers).map(|_| reader()).collect::<anyhow::Result<_>>()?;
-        let readers = Readers { own_account: instance::ACCOUNT, all, guard: reader()? };
+        let readers = Readers { own_account: Some(instance::ACCOUNT), all, guard: reader()? };
         let work = || dump::dump(readers, to.options, subject.taken, to.staging, observer, cancel);
         observer.phase("dump", work, ship::dumped_text)
     };

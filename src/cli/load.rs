@@ -11,7 +11,7 @@ use crate::extract;
 use crate::fault::{Fault, Kind};
 use crate::load::{self, Dump, Loaded, Plan, Request};
 use crate::run::events::{Event, Observer};
-use crate::server::{Access, Address, Session};
+use crate::server::{Access, Address, BinlogPosition, Position, Session};
 use crate::store::{Backup, Store};
 use crate::sys::units::Bytes;
 
@@ -118,7 +118,7 @@ fn into(
     for warning in &loaded.warnings {
         output.warn(warning.clone());
     }
-    context.output.result(&told(&loaded));
+    context.output.result(&told(&loaded, &dump.manifest.position));
     context.output.result_event(&loaded)
 }
 
@@ -156,8 +156,11 @@ fn shown(plan: &Plan, server: &str) -> String {
     begin.chain(steps).chain(warnings).collect::<Vec<_>>().join("\n")
 }
 
-fn told(loaded: &Loaded) -> String {
-    format!("restored {}: {} rows of {} tables", loaded.databases.join(", "), loaded.rows, loaded.tables)
+fn told(loaded: &Loaded, position: &Position) -> String {
+    let done = format!("restored {}: {} rows of {} tables", loaded.databases.join(", "), loaded.rows, loaded.tables);
+    let Some(BinlogPosition { file, offset }) = &position.binlog else { return done };
+    let gtids = position.gtid_set.as_ref().map(|set| format!(", GTID set {set}")).unwrap_or_default();
+    format!("{done}\nthey are as of {file}:{offset}{gtids} of the server that was dumped")
 }
 
 #[cfg(test)]

@@ -143,7 +143,7 @@ fn objects_of(database: &DatabaseContents, kind: ObjectKind, taken: Timestamp) -
         }
         let text = sheet.add(&definition.text);
         if let Some(value) = value {
-            sheet.add(statements::set_sequence(&database.database.name, name, value).as_bytes());
+            sheet.add(statements::restart_sequence(&database.database.name, name, value).as_bytes());
         }
         objects.push(ObjectText {
             kind,

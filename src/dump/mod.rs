@@ -72,7 +72,7 @@ pub struct Options {
 /// The connections of a dump.
 pub struct Readers {
     /// An account that is no part of the data: ours in a second server.
-    pub own_account: &'static str,
+    pub own_account: Option<&'static str>,
     /// Each sees the same data. There is one at least.
     pub all: Vec<Reader>,
     /// Ends the others, where the run ends.

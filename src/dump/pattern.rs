@@ -69,6 +69,8 @@ impl FromStr for Pattern {
         if database.is_empty() || table.is_some_and(str::is_empty) {
             return Err(format!("{text:?} is not a pattern; allowed: \"database\", \"database.table\", with * and ?"));
         }
+        // All tables of a database are the database.
+        let table = table.filter(|table| *table != "*");
         Ok(Self { database: database.to_owned(), table: table.map(str::to_owned), exact: false })
     }
 }

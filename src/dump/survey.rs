@@ -67,12 +67,13 @@ impl Contents {
 /// Asks for everything but the rows.
 pub(super) fn look(readers: &mut Readers, options: &Options, cancel: &Cancel) -> anyhow::Result<Contents> {
     let Some(reader) = readers.all.first_mut() else { anyhow::bail!("a dump needs a connection") };
+    let is_second = readers.own_account.is_some();
     let mut warnings = Vec::new();
     let (mut databases, mut names) = (Vec::new(), Names::default());
     for database in reader.databases()? {
         if options.selection.has_database(&database.name) {
             let directory = names.of(&database.name);
-            databases.push(contents(reader, database, directory, options, &mut warnings, cancel)?);
+            databases.push(contents(reader, (database, directory), options, is_second, &mut warnings, cancel)?);
         }
     }
     let accounts = if options.selection.is_everything() { reader.accounts(readers.own_account)? } else { Vec::new() };
@@ -81,9 +82,9 @@ pub(super) fn look(readers: &mut Readers, options: &Options, cancel: &Cancel) ->
 
 fn contents(
     reader: &mut Reader,
-    database: Database,
-    directory: String,
+    (database, directory): (Database, String),
     options: &Options,
+    is_second: bool,
     warnings: &mut Vec<String>,
     cancel: &Cancel,
 ) -> anyhow::Result<DatabaseContents> {
@@ -95,7 +96,7 @@ fn contents(
         cancel.check()?;
         match relation.kind {
             RelationKind::Table | RelationKind::Versioned => {
-                tables.push(table(reader, &schema, relation, &mut names, warnings)?);
+                tables.push(table(reader, &schema, relation, &mut names, is_second, warnings)?);
             }
             RelationKind::Sequence => objects.push(sequence(reader, &schema, relation)?),
             RelationKind::View => {
@@ -123,6 +124,7 @@ fn table(
     schema: &str,
     relation: Relation,
     names: &mut Names,
+    is_second: bool,
     warnings: &mut Vec<String>,
 ) -> anyhow::Result<TableContents> {
     let table = Table { schema: schema.to_owned(), name: relation.name.clone() };
@@ -130,7 +132,15 @@ fn table(
     if let Some((_, why)) = elsewhere {
         warnings.push(format!("{table} is dumped without rows ({}): {why}", relation.engine));
     }
-    let history = relation.kind == RelationKind::Versioned;
+    // Before 10.11 no server took rows of the past, and none takes transaction numbers.
+    let has_times = relation.columns.iter().all(|column| !column.period || column.data_type == "timestamp");
+    let history = relation.kind == RelationKind::Versioned && has_times && reader.gives_history();
+    if relation.kind == RelationKind::Versioned && !history {
+        warnings.push(format!("{table} is dumped as it is now, without its former rows"));
+    }
+    if is_second && relation.engine.eq_ignore_ascii_case("MEMORY") {
+        warnings.push(format!("{table} is dumped without rows (MEMORY): they are in no snapshot"));
+    }
     let key = relation
         .key
         .clone()

@@ -171,7 +171,7 @@ fn read(reader: &mut Reader, unit: &Unit<'_>, work: &Work<'_>) -> anyhow::Result
     let mut packer = Packer::new(compression);
     let mut rows: u64 = 0;
     let TableContents { table, columns, history, .. } = unit.table;
-    reader.each_row(table, columns, *history, unit.range.as_ref(), &mut |values| {
+    let mut take = |values: &[mysql::Value]| {
         packer.row(values)?;
         rows += 1;
         if rows % LOOK == 0 {
@@ -181,6 +181,10 @@ fn read(reader: &mut Reader, unit: &Unit<'_>, work: &Work<'_>) -> anyhow::Result
             return Ok(());
         }
         store(std::mem::replace(&mut packer, Packer::new(compression)), unit, work)
+    };
+    reader.each_row(table, columns, *history, unit.range.as_ref(), &mut |values| {
+        // The rest of the table would be read before the failure is told: whoever watches ends that.
+        take(values).inspect_err(|_| work.stop.store(true, Ordering::Relaxed))
     })?;
     if packer.rows > 0 { store(packer, unit, work) } else { Ok(()) }
 }

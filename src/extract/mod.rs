@@ -105,7 +105,7 @@ fn dumped(
     let dump = |instance: &mut Instance| {
         let reader = || instance.reader(subject.facts);
         let all = (0..request.dump.workers).map(|_| reader()).collect::<anyhow::Result<_>>()?;
-        let readers = Readers { own_account: instance::ACCOUNT, all, guard: reader()? };
+        let readers = Readers { own_account: Some(instance::ACCOUNT), all, guard: reader()? };
         let dump = || dump::dump(readers, &request.dump, taken, &staging, observer, cancel);
         observer.phase("dump", dump, |d| format!("{} rows of {} tables", d.rows, d.tables))
     };

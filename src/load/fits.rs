@@ -79,7 +79,7 @@ pub(super) fn doubts(dump: &Dump<'_>, facts: &Facts) -> Option<String> {
     let older = !other && facts.version < from.version;
     (other || older).then(|| {
         format!(
-            "the dump is of {} {}, the server is {} {}: a statement that it does not know ends the restore, and nothing is changed",
+            "the dump is of {} {}, the server is {} {}: a table that it does not know ends the restore, and nothing is changed; a view or program that it does not know is told when the tables are in place",
             from.flavour, from.version, facts.flavour, facts.version
         )
     })

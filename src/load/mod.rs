@@ -8,6 +8,8 @@
 
 mod execute;
 mod fits;
+mod objects;
+mod place;
 mod plan;
 mod rewrite;
 mod rows;
@@ -18,6 +20,9 @@ use crate::server::Facts;
 pub use execute::execute;
 pub use plan::{plan, refuse_taken};
 pub use source::Dump;
+
+/// A table of this name says that a database that is loaded aside is complete.
+const COMPLETE: &str = "mysnap_is_complete";
 
 /// What was asked for.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

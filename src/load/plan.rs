@@ -1,10 +1,10 @@
 //! What a load will do: decided from what was looked at, and nothing else.
 
 use super::source::Dump;
-use super::{Plan, Request, Target, TargetTable, fits};
+use super::{COMPLETE, Plan, Request, Target, TargetTable, fits};
 use crate::dump::{AccountText, DatabaseIndex, ObjectKind, ObjectText, TableIndex};
 use crate::fault::{Fault, Kind};
-use crate::server::{Facts, Loader, RESTORING};
+use crate::server::{Facts, Loader, RESTORING, Version, quoted};
 use crate::sys::units::Bytes;
 
 /// What is wanted of a database.
@@ -20,13 +20,20 @@ pub fn plan(dump: &Dump<'_>, request: &Request, loader: &mut Loader, facts: &Fac
     let there = loader.databases()?;
     let abilities = loader.abilities()?;
     fits::refuse_unknown(dump, &wanted, facts, &abilities)?;
-    let abandoned: Vec<String> = there.iter().filter(|name| name.starts_with(RESTORING)).cloned().collect();
+    let (mut abandoned, mut kept) = (Vec::new(), Vec::new());
+    for name in there.iter().filter(|name| name.starts_with(RESTORING)) {
+        let is_complete = loader.tables(name)?.iter().any(|table| table == COMPLETE);
+        if is_complete { &mut kept } else { &mut abandoned }.push(name.clone());
+    }
     let staging = format!("{RESTORING}{}", dump.manifest.id.as_str().to_ascii_lowercase());
     let mut databases = Vec::new();
     for (n, each) in wanted.iter().enumerate() {
         let to = database_name(each, request);
         let exists = there.contains(&to);
         let tables = if exists { loader.tables(&to)? } else { Vec::new() };
+        if exists && !request.tables.is_empty() {
+            refuse_views(each, request, &loader.views(&to)?)?;
+        }
         databases.push(target(each, request, to, format!("{staging}_{n}"), exists, &tables)?);
     }
     let accounts: Vec<AccountText> =
@@ -37,7 +44,8 @@ pub fn plan(dump: &Dump<'_>, request: &Request, loader: &mut Loader, facts: &Fac
     let mut plan = Plan {
         steps: Vec::new(),
         warnings: fits::doubts(dump, facts).into_iter().collect(),
-        destroys: databases.iter().any(|target| target.replaces_all || !target.replaced.is_empty()),
+        destroys: !abandoned.is_empty()
+            || databases.iter().any(|target| target.replaces_all || !target.replaced.is_empty()),
         bytes,
         abandoned,
         databases,
@@ -48,6 +56,13 @@ pub fn plan(dump: &Dump<'_>, request: &Request, loader: &mut Loader, facts: &Fac
         facts: facts.clone(),
     };
     plan.warnings.extend(dump.manifest.proof.failure.iter().map(|why| format!("the backup is bad: {why}")));
+    plan.warnings.extend(kept.iter().map(|name| {
+        format!("database {name} has the tables of a restore that did not come to its end: move them, or DROP DATABASE")
+    }));
+    for target in &plan.databases {
+        refuse_history(target, facts)?;
+    }
+    plan.databases.iter_mut().try_for_each(|target| leave_out_bound_triggers(target, dump, &mut plan.warnings))?;
     plan.warnings.extend(plan.databases.iter().flat_map(left_out));
     plan.steps = steps(&plan, request);
     Ok(plan)
@@ -183,10 +198,57 @@ fn in_the_way(
     Err(Fault::new(Kind::Refused, what).hint(hint).into())
 }
 
+/// A view can't give way to a table.
+fn refuse_views(wanted: &Wanted<'_>, request: &Request, views: &[String]) -> anyhow::Result<()> {
+    let names = wanted.tables.iter().map(|table| request.new_name.as_ref().unwrap_or(&table.name));
+    let Some(name) = names.into_iter().find(|name| views.contains(name)) else { return Ok(()) };
+    let fault = Fault::new(Kind::Refused, format!("{name} is a view in the server"));
+    Err(fault.hint("--as NAME loads the table beside it").into())
+}
+
+/// Rows of the past would become rows of now.
+fn refuse_history(target: &Target, facts: &Facts) -> anyhow::Result<()> {
+    let takes_history = facts.flavour.is_mariadb() && facts.version >= Version(10, 11, 0);
+    let versioned = target.tables.iter().find(|table| table.table.history).filter(|_| !takes_history);
+    let Some(table) = versioned else { return Ok(()) };
+    let what =
+        format!("{} {} takes no former rows of {}.{}", facts.flavour, facts.version, target.from, table.table.name);
+    Err(Fault::new(Kind::Refused, what).hint("load into MariaDB 10.11 or later").into())
+}
+
+/// A trigger says of which table it is; with the database in front that is not the new one.
+fn leave_out_bound_triggers(target: &mut Target, dump: &Dump<'_>, warnings: &mut Vec<String>) -> anyhow::Result<()> {
+    if target.from == target.to {
+        return Ok(());
+    }
+    let (from, objects) = (target.from.clone(), std::mem::take(&mut target.objects));
+    for object in objects {
+        if object.kind == ObjectKind::Trigger && names_database(&dump.statement(&object.text)?, &from) {
+            warnings.push(format!("trigger {} names its table with database {from}: left out", object.name));
+        } else {
+            target.objects.push(object);
+        }
+    }
+    Ok(())
+}
+
+/// In its head, before its body.
+fn names_database(trigger: &str, database: &str) -> bool {
+    let upper = trigger.to_ascii_uppercase();
+    let head = trigger.get(..upper.find("FOR EACH ROW").unwrap_or(trigger.len())).unwrap_or(trigger);
+    [database.to_owned(), quoted(database)]
+        .iter()
+        .any(|name| head.contains(&format!("{name}.")) || head.contains(&format!("{name} .")))
+}
+
 fn left_out(target: &Target) -> Vec<String> {
     let broken = target.objects.iter().filter(|object| object.broken);
     let broken =
         broken.map(|view| format!("view {}.{} did not work when it was dumped: left out", target.from, view.name));
+    let unbound = target.tables.iter().filter(|table| table.renamed);
+    let unbound = unbound.map(|table| format!("{} is a copy: it gets no foreign keys and no triggers", table.to));
+    let events = target.objects.iter().filter(|o| o.kind == ObjectKind::Event && target.from != target.to);
+    let events = events.map(|event| format!("event {} is disabled", event.name));
     let named: Vec<&str> = target
         .objects
         .iter()
@@ -196,7 +258,7 @@ fn left_out(target: &Target) -> Vec<String> {
     let named = (!named.is_empty()).then(|| {
         format!("where {} name database {} in their text, they still mean that one", named.join(", "), target.from)
     });
-    broken.chain(named).collect()
+    broken.chain(unbound).chain(events).chain(named).collect()
 }
 
 fn steps(plan: &Plan, request: &Request) -> Vec<String> {

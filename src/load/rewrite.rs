@@ -19,42 +19,64 @@ pub(super) struct Move<'a> {
     pub(super) renamed: bool,
 }
 
+/// A table as it is made aside, and what is added when it is in its place.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Made {
+    /// Makes the table, without foreign keys: a table that is not in its place yet must not bind others.
+    pub(super) statement: String,
+    /// Its foreign keys, to be added.
+    pub(super) foreign_keys: Vec<String>,
+}
+
 impl Move<'_> {
     /// The statement for the new name and place. What it refers to without a database is in the one where
     /// the table goes, not where it is made.
-    pub(super) fn of(&self, statement: &str) -> Option<String> {
+    pub(super) fn of(&self, statement: &str) -> Option<Made> {
         let (begin, rest) = after_name(statement)?;
-        let mut text = format!("{begin}{}.{}", quoted(self.staging), quoted(self.name));
-        for line in rest.split_inclusive('\n') {
-            text.push_str(&self.line(line));
+        let (mut lines, mut foreign_keys): (Vec<String>, Vec<String>) = (Vec::new(), Vec::new());
+        let mut in_body = true;
+        for line in rest.split('\n') {
+            // The body ends where a line closes it.
+            if in_body && line.starts_with(')') {
+                in_body = false;
+                if let Some(last) = lines.last_mut() {
+                    last.truncate(last.trim_end_matches(',').len());
+                }
+            }
+            match self.constraint(line).filter(|_| in_body) {
+                Some(Constraint::ForeignKey(text)) => foreign_keys.push(text),
+                Some(Constraint::Other(text)) => lines.push(text),
+                None => lines.push(self.default(line)),
+            }
         }
-        Some(text)
+        let name = format!("{}.{}", quoted(self.staging), quoted(self.name));
+        Some(Made { statement: format!("{begin}{name}{}", lines.join("\n")), foreign_keys })
     }
 
-    fn line(&self, line: &str) -> String {
-        let trimmed = line.trim_start();
-        let line = match trimmed.strip_prefix("CONSTRAINT ").and_then(skip_name) {
-            Some(rest) => {
-                let rest = rest.trim_start();
-                let named = trimmed.get(..trimmed.len() - rest.len()).unwrap_or_default();
-                let name = if self.renamed { "" } else { named };
-                format!("  {name}{}", self.references(rest))
-            }
-            None => line.to_owned(),
-        };
+    /// The default of a column may be the next value of a sequence.
+    fn default(&self, line: &str) -> String {
         if self.from == self.to {
-            return line;
+            return line.to_owned();
         }
-        // The default of a column may be the next value of a sequence.
         line.replace(&format!("nextval({}.", quoted(self.from)), &format!("nextval({}.", quoted(self.to)))
+    }
+
+    fn constraint(&self, line: &str) -> Option<Constraint> {
+        let trimmed = line.trim_start();
+        let rest = trimmed.strip_prefix("CONSTRAINT ").and_then(skip_name)?.trim_start();
+        let named = trimmed.get(..trimmed.len() - rest.len()).unwrap_or_default();
+        if rest.starts_with("FOREIGN KEY") {
+            let text = format!("{named}{}", self.references(rest));
+            return Some(Constraint::ForeignKey(text.trim_end_matches(',').to_owned()));
+        }
+        let name = if self.renamed { "" } else { named };
+        Some(Constraint::Other(format!("  {name}{}", self.default(rest))))
     }
 
     /// The parent of a foreign key.
     fn references(&self, constraint: &str) -> String {
         const REFERENCES: &str = " REFERENCES ";
-        let Some(at) = constraint.find(REFERENCES).filter(|_| constraint.starts_with("FOREIGN KEY")) else {
-            return constraint.to_owned();
-        };
+        let Some(at) = constraint.find(REFERENCES) else { return constraint.to_owned() };
         let (before, parent) = constraint.split_at(at + REFERENCES.len());
         match skip_name(parent) {
             // With its database in front it stays, unless that is the one that moves.
@@ -67,6 +89,11 @@ impl Move<'_> {
             None => constraint.to_owned(),
         }
     }
+}
+
+enum Constraint {
+    ForeignKey(String),
+    Other(String),
 }
 
 /// `CREATE TABLE `, and what follows the name.
@@ -143,27 +170,39 @@ mod tests {
         CONSTRAINT `fk3` FOREIGN KEY (`c`) REFERENCES `shop`.`t` (`id`),\n  \
         CONSTRAINT `ck` CHECK (`c` <> ' REFERENCES `')\n) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4";
 
-    fn moved(to: &str, name: &str, renamed: bool) -> String {
+    fn moved(to: &str, name: &str, renamed: bool) -> Made {
         Move { from: "shop", staging: "stage", to, name, renamed }.of(TABLE).unwrap()
     }
 
     #[test]
-    fn a_table_is_made_aside_and_refers_to_where_it_will_be() {
-        let text = moved("shop", "or`ders", false);
-        assert!(text.starts_with("CREATE TABLE `stage`.`or``ders` (\n"), "{text}");
-        assert!(text.contains("CONSTRAINT `fk``1` FOREIGN KEY (`c`) REFERENCES `shop`.`customers` (`id`) ON DELETE"));
-        assert!(text.contains("REFERENCES `other`.`t`") && text.contains("nextval(`shop`.`s`)"));
-        assert!(text.contains("COMMENT 'COLLATE x REFERENCES `a`'"));
-        assert!(text.ends_with(") ENGINE=InnoDB DEFAULT CHARSET=utf8mb4"));
+    fn a_table_is_made_aside_without_what_binds_others() {
+        let Made { statement, foreign_keys } = moved("shop", "or`ders", false);
+        assert!(statement.starts_with("CREATE TABLE `stage`.`or``ders` (\n"), "{statement}");
+        assert!(!statement.contains("FOREIGN KEY") && statement.contains("nextval(`shop`.`s`)"), "{statement}");
+        assert!(statement.contains("COMMENT 'COLLATE x REFERENCES `a`'"));
+        assert!(
+            statement
+                .ends_with("  CONSTRAINT `ck` CHECK (`c` <> ' REFERENCES `')\n) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4")
+        );
+        let first = "CONSTRAINT `fk``1` FOREIGN KEY (`c`) REFERENCES `shop`.`customers` (`id`) ON DELETE CASCADE";
+        assert_eq!(foreign_keys.first().map(String::as_str), Some(first));
+        assert!(foreign_keys[1].contains("REFERENCES `other`.`t`"));
+    }
+
+    #[test]
+    fn a_body_that_ends_with_foreign_keys_ends_without_a_comma() {
+        let table = "CREATE TABLE `t` (\n  `a` int,\n  KEY `a` (`a`),\n  CONSTRAINT `f` FOREIGN KEY (`a`) REFERENCES `p` (`a`)\n) ENGINE=InnoDB";
+        let made = Move { from: "a", staging: "s", to: "a", name: "t", renamed: false }.of(table).unwrap();
+        assert!(made.statement.ends_with("  KEY `a` (`a`)\n) ENGINE=InnoDB"), "{}", made.statement);
+        assert_eq!(made.foreign_keys, ["CONSTRAINT `f` FOREIGN KEY (`a`) REFERENCES `a`.`p` (`a`)"]);
     }
 
     #[test]
     fn under_another_name_its_constraints_get_new_names() {
-        let text = moved("shop2", "copy", true);
-        assert!(text.starts_with("CREATE TABLE `stage`.`copy` ("));
-        assert!(text.contains("\n  FOREIGN KEY (`c`) REFERENCES `shop2`.`customers`"), "{text}");
-        assert!(text.contains("REFERENCES `shop2`.`t`") && text.contains("nextval(`shop2`.`s`)"));
-        assert!(text.contains("\n  CHECK (`c` <> ' REFERENCES `')"));
+        let Made { statement, foreign_keys } = moved("shop2", "copy", true);
+        assert!(statement.starts_with("CREATE TABLE `stage`.`copy` ("));
+        assert!(statement.contains("nextval(`shop2`.`s`)") && foreign_keys[2].contains("REFERENCES `shop2`.`t`"));
+        assert!(statement.contains("\n  CHECK (`c` <> ' REFERENCES `')"), "{statement}");
         assert!(Move { from: "a", staging: "b", to: "c", name: "d", renamed: false }.of("DROP TABLE `x`").is_none());
     }
 

@@ -7,18 +7,23 @@ use super::version::{Flavour, Version};
 
 /// Names go over as UTF-8, and everything comes back as it is stored: no byte is converted.
 pub const READ: &str = "SET SESSION character_set_client = utf8mb4, character_set_connection = utf8mb4, \
-     character_set_results = binary, time_zone = '+00:00', sql_mode = '', sql_quote_show_create = 1";
+     character_set_results = binary, time_zone = '+00:00', sql_mode = '', sql_quote_show_create = 1, \
+     wait_timeout = 604800, net_read_timeout = 3600, net_write_timeout = 3600";
 /// Text is converted.
 pub const AS_TEXT: &str = "SET SESSION character_set_results = utf8mb4";
 /// A single view of all tables with transactions, for as long as this session keeps it.
-pub const CONSISTENT_VIEW: [&str; 2] = [
+pub const CONSISTENT_VIEW: [&str; 3] = [
     "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ",
     "START TRANSACTION /*!40100 WITH CONSISTENT SNAPSHOT */",
+    "SAVEPOINT mysnap",
 ];
+/// Lets go of the tables that were read, whose ALTER TABLE waits; the view stays.
+pub const LET_GO: &str = "ROLLBACK TO SAVEPOINT mysnap";
 /// Waits for nothing, and takes what is there as it is: what a dump holds was accepted once.
 pub const LOAD: &str = "SET SESSION character_set_client = utf8mb4, character_set_connection = utf8mb4, \
      character_set_results = utf8mb4, time_zone = '+00:00', foreign_key_checks = 0, unique_checks = 0, \
-     sql_mode = 'NO_AUTO_VALUE_ON_ZERO,ALLOW_INVALID_DATES', max_error_count = 65535, lc_messages = 'en_US'";
+     sql_mode = 'NO_AUTO_VALUE_ON_ZERO,ALLOW_INVALID_DATES', max_error_count = 65535, lc_messages = 'en_US', \
+     wait_timeout = 604800, net_read_timeout = 3600, net_write_timeout = 3600, lock_wait_timeout = 60";
 /// Nothing of this session is told to replicas.
 pub const WITHOUT_BINARY_LOG: &str = "SET SESSION sql_log_bin = 0";
 /// Rows of the past are loaded with the times that they have (MariaDB 10.11).
@@ -44,6 +49,8 @@ pub const DATABASES: &str = "SELECT SCHEMA_NAME AS name, DEFAULT_CHARACTER_SET_N
 pub const ACCOUNTS: &str = "SELECT User AS user, Host AS host FROM mysql.user ORDER BY 1, 2";
 /// MariaDB keeps roles among the accounts, without a host.
 pub const ROLES: &str = "SELECT User AS user, is_role AS is_role FROM mysql.user WHERE is_role = 'Y' ORDER BY 1";
+/// What the account was given, and what was taken from it again.
+pub const OWN_GRANTS: &str = "SHOW GRANTS";
 /// Privileges that hold everywhere, of this account and of others where it may see them.
 pub const GLOBAL_PRIVILEGES: &str =
     "SELECT PRIVILEGE_TYPE AS privilege, GRANTEE AS grantee FROM information_schema.USER_PRIVILEGES";
@@ -69,10 +76,13 @@ pub fn tables(schema: &str) -> String {
     )
 }
 
-pub fn columns(schema: &str) -> String {
+/// A server that tells no expressions (MySQL before 5.7, MariaDB before 10.2) has no periods either.
+pub fn columns(schema: &str, flavour: Flavour, version: Version) -> String {
+    let tells = version >= if flavour.is_mariadb() { Version(10, 2, 5) } else { Version(5, 7, 6) };
+    let expression = if tells { "GENERATION_EXPRESSION" } else { "''" };
     format!(
         "SELECT TABLE_NAME AS table_name, COLUMN_NAME AS name, DATA_TYPE AS type, EXTRA AS extra, \
-         GENERATION_EXPRESSION AS expression \
+         {expression} AS expression \
          FROM information_schema.COLUMNS WHERE TABLE_SCHEMA = {} ORDER BY TABLE_NAME, ORDINAL_POSITION",
         literal(schema)
     )
@@ -130,6 +140,11 @@ pub fn sequence_value(schema: &str, name: &str) -> String {
 }
 
 /// Has a sequence go on at `value`.
+pub fn restart_sequence(schema: &str, name: &str, value: &str) -> String {
+    format!("ALTER SEQUENCE {}.{} RESTART WITH {value}", quoted(schema), quoted(name))
+}
+
+/// The same behind its end.
 pub fn set_sequence(schema: &str, name: &str, value: &str) -> String {
     format!("SELECT SETVAL({}.{}, {value}, 0)", quoted(schema), quoted(name))
 }
@@ -205,6 +220,50 @@ pub fn create_database(name: &str, charset: &str, collation: &str) -> String {
 
 pub fn drop_database(name: &str) -> String {
     format!("DROP DATABASE IF EXISTS {}", quoted(name))
+}
+
+pub fn add_to_table(schema: &str, name: &str, constraints: &[String]) -> String {
+    let added: Vec<String> = constraints.iter().map(|constraint| format!("ADD {constraint}")).collect();
+    format!("ALTER TABLE {}.{} {}", quoted(schema), quoted(name), added.join(", "))
+}
+
+pub fn mark(schema: &str, name: &str) -> String {
+    format!("CREATE TABLE IF NOT EXISTS {}.{} (a INT PRIMARY KEY)", quoted(schema), quoted(name))
+}
+
+pub fn views(schema: &str) -> String {
+    format!("SELECT TABLE_NAME AS name FROM information_schema.VIEWS WHERE TABLE_SCHEMA = {}", literal(schema))
+}
+
+pub fn disable_event(name: &str) -> String {
+    format!("ALTER EVENT {} DISABLE", quoted(name))
+}
+
+/// Of the SQL modes in which a program was made those that a server knows: others it refuses, and with
+/// them the program.
+pub fn known_modes(modes: &str, flavour: Flavour, version: Version) -> String {
+    const ONLY_BEFORE_MYSQL_8: [&str; 11] = [
+        "NO_AUTO_CREATE_USER",
+        "POSTGRESQL",
+        "ORACLE",
+        "MSSQL",
+        "DB2",
+        "MAXDB",
+        "NO_KEY_OPTIONS",
+        "NO_TABLE_OPTIONS",
+        "NO_FIELD_OPTIONS",
+        "MYSQL323",
+        "MYSQL40",
+    ];
+    const ONLY_MARIADB: [&str; 3] = ["EMPTY_STRING_IS_NULL", "SIMULTANEOUS_ASSIGNMENT", "TIME_ROUND_FRACTIONAL"];
+    const ONLY_MYSQL: [&str; 1] = ["TIME_TRUNCATE_FRACTIONAL"];
+    let is_known = |mode: &&str| {
+        if flavour.is_mariadb() {
+            return !ONLY_MYSQL.contains(mode);
+        }
+        !ONLY_MARIADB.contains(mode) && (version < Version(8, 0, 11) || !ONLY_BEFORE_MYSQL_8.contains(mode))
+    };
+    modes.split(',').filter(is_known).collect::<Vec<_>>().join(",")
 }
 
 pub fn drop_table(schema: &str, name: &str) -> String {

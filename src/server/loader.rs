@@ -25,8 +25,14 @@ const PIECE: usize = 256 << 10;
 const ACCOUNT_EXISTS: u16 = 1396;
 /// Access denied: to a database, a table, a column, for want of a privilege, to a stored program.
 const MAY_NOT: [u16; 5] = [1044, 1142, 1143, 1227, 1370];
+/// ER_ACCESS_DENIED_NO_PASSWORD_ERROR: to grant what its owner may be taken for.
+const MAY_NOT_PROXY: u16 = 1698;
+/// ER_SEQUENCE_RUN_OUT: it would go on behind its end.
+const HAS_RUN_OUT: u16 = 4084;
 /// ER_PLUGIN_IS_NOT_LOADED: it would check the account's logins.
 const NO_SUCH_PLUGIN: u16 = 1524;
+/// ER_GENERATED_COLUMN…: the time for which a row was valid is not taken.
+const PERIOD_IGNORED: &str = "1906";
 /// WARN_DATA_TRUNCATED.
 const TRUNCATED: &str = "1265";
 
@@ -171,19 +177,54 @@ impl Loader {
             Err(mysql::Error::MySqlError(error)) if error.code == NO_SUCH_PLUGIN => {
                 Ok(MadeAccount::NeedsPlugin(error.message))
             }
-            // The statement may hold a hash: it is not told.
-            Err(error) => Err(anyhow::Error::from(error).context("the server refused it")),
+            Err(error) => Err(without_text(&error)),
         }
     }
 
-    /// Gives an account something.
-    pub fn grant(&mut self, statement: &str) -> anyhow::Result<()> {
-        self.connection.run(statement).map_err(|error| anyhow::Error::from(error).context("the server refused it"))
+    /// Gives an account something; why not, where ours may not give it.
+    pub fn grant(&mut self, statement: &str) -> anyhow::Result<Option<String>> {
+        match self.connection.run(statement) {
+            Ok(()) => Ok(None),
+            Err(mysql::Error::MySqlError(error)) if MAY_NOT.contains(&error.code) || error.code == MAY_NOT_PROXY => {
+                Ok(Some(error.message))
+            }
+            Err(error) => Err(without_text(&error)),
+        }
     }
 
     /// Has a sequence go on at `value`.
     pub fn set_sequence(&mut self, schema: &str, name: &str, value: &str) -> anyhow::Result<()> {
-        self.run(&sql::set_sequence(schema, name, value))
+        match self.connection.run(&sql::restart_sequence(schema, name, value)) {
+            Err(mysql::Error::MySqlError(error)) if error.code == HAS_RUN_OUT => {
+                self.run(&sql::set_sequence(schema, name, value))
+            }
+            done => done.map_err(|error| refused(error, "ALTER SEQUENCE")),
+        }
+    }
+
+    /// Adds constraints to a table, all at once.
+    pub fn add_to_table(&mut self, table: &Table, constraints: &[String]) -> anyhow::Result<()> {
+        self.run(&sql::add_to_table(&table.schema, &table.name, constraints))
+    }
+
+    /// Makes an empty table of that name, where there is none.
+    pub fn mark(&mut self, schema: &str, name: &str) -> anyhow::Result<()> {
+        self.run(&sql::mark(schema, name))
+    }
+
+    /// The names of its views.
+    pub fn views(&mut self, schema: &str) -> anyhow::Result<Vec<String>> {
+        self.connection.list(&sql::views(schema))
+    }
+
+    /// Has an event wait until somebody enables it.
+    pub fn disable_event(&mut self, name: &str) -> anyhow::Result<()> {
+        self.run(&sql::disable_event(name))
+    }
+
+    /// What stands in the way of settings in which a program was made: those that this server has not.
+    pub fn known_modes(&self, modes: &str) -> String {
+        sql::known_modes(modes, self.flavour, self.version)
     }
 
     /// Moves tables, all at once: `(from, to)`.
@@ -241,22 +282,31 @@ impl Loader {
     }
 }
 
+/// A statement that makes an account may hold a hash, and the server quotes what it does not understand.
+fn without_text(error: &mysql::Error) -> anyhow::Error {
+    match error {
+        mysql::Error::MySqlError(error) => anyhow::anyhow!("the server refused it (error {})", error.code),
+        _ => anyhow::anyhow!("the connection was lost"),
+    }
+}
+
+/// Of a statement only what it is about is told: further on may stand a password (CONNECTION of a table).
 fn refused(error: mysql::Error, statement: &str) -> anyhow::Error {
-    const SHOWN: usize = 300;
-    let short: String = statement.chars().take(SHOWN).collect();
-    let more = if short.len() < statement.len() { " …" } else { "" };
-    let message = format!("the server refused `{short}{more}`");
-    let may_not = matches!(&error, mysql::Error::MySqlError(error) if MAY_NOT.contains(&error.code));
-    if may_not {
+    const TOLD: usize = 120;
+    let head: String = statement.chars().take_while(|c| *c != '(' && *c != '\n').take(TOLD).collect();
+    let message = format!("the server refused `{} …`", head.trim_end());
+    let mysql::Error::MySqlError(told) = &error else { return anyhow::Error::from(error).context(message) };
+    if MAY_NOT.contains(&told.code) {
         let hint = "--into FILE names an option file of an account that may: [client] and socket=… alone is root by its socket";
         return Fault::new(Kind::Config, message).hint(hint).caused_by(error).into();
     }
-    anyhow::Error::from(error).context(message)
+    let said = told.message.split(" near '").next().unwrap_or_default();
+    anyhow::anyhow!("{message}: {said} (error {})", told.code)
 }
 
 /// What is said of a row was changed in it; the rest is advice. A row that is left out is not counted.
 fn is_change(code: &str, text: &str, enums: &[&str]) -> bool {
-    let of_a_row = text.contains(" row ") || text.starts_with("Row ");
+    let of_a_row = text.contains(" row ") || text.starts_with("Row ") || code == PERIOD_IGNORED;
     let is_empty_enum =
         code == TRUNCATED && enums.iter().any(|name| text.contains(&format!(" column '{name}' at row ")));
     of_a_row && !is_empty_enum

@@ -7,6 +7,7 @@ use mysql::Value;
 
 use super::dump_sql as sql;
 use super::facts::Facts;
+use super::loader::RESTORING;
 use super::session::{Connection, Raw, explained};
 use super::sql::{kill_connection, literal};
 use super::version::{Flavour, Version};
@@ -32,6 +33,8 @@ pub struct Reader {
     connection: Connection,
     flavour: Flavour,
     version: Version,
+    keeps_view: bool,
+    warned: bool,
 }
 
 /// A database.
@@ -151,7 +154,8 @@ impl Reader {
     /// Connects once to the server of `facts`.
     pub fn open(address: &Address, facts: &Facts) -> anyhow::Result<Self> {
         let connection = Connection::open_for(address, ANSWER, LARGEST_ROW).map_err(|e| explained(e, address))?;
-        let mut reader = Self { connection, flavour: facts.flavour, version: facts.version };
+        let mut reader =
+            Self { connection, flavour: facts.flavour, version: facts.version, keeps_view: false, warned: false };
         reader.run(sql::READ)?;
         for statement in sql::read_settings(reader.flavour, reader.version) {
             reader.run(statement)?;
@@ -161,7 +165,19 @@ impl Reader {
 
     /// From now on this connection sees the tables as they are now.
     pub fn keep_view(&mut self) -> anyhow::Result<()> {
-        sql::CONSISTENT_VIEW.iter().try_for_each(|statement| self.run(statement))
+        sql::CONSISTENT_VIEW.iter().try_for_each(|statement| self.run(statement))?;
+        self.keeps_view = true;
+        Ok(())
+    }
+
+    /// Whether rows of the past can come back.
+    pub fn gives_history(&self) -> bool {
+        self.flavour.is_mariadb() && self.version >= Version(10, 11, 0)
+    }
+
+    /// Somebody may want to change a table that was looked at.
+    fn let_go(&mut self) -> anyhow::Result<()> {
+        if self.keeps_view { self.run(sql::LET_GO) } else { Ok(()) }
     }
 
     /// Its number, for [`Reader::end`] of another one.
@@ -182,7 +198,12 @@ impl Reader {
             Ok(Database { name: row.text("name")?, charset: row.text("charset")?, collation: row.text("collation")? })
         });
         let all: Vec<Database> = all.collect::<anyhow::Result<_>>()?;
-        Ok(all.into_iter().filter(|each| !own(&each.name) && !each.name.starts_with(NOT_A_DATABASE)).collect())
+        Ok(all
+            .into_iter()
+            .filter(|each| {
+                !own(&each.name) && ![NOT_A_DATABASE, RESTORING].iter().any(|begin| each.name.starts_with(begin))
+            })
+            .collect())
     }
 
     /// Its tables, views and sequences.
@@ -208,7 +229,7 @@ impl Reader {
         // Both lists are in the order of names, but of which collation is the server's business.
         let mut by_name: std::collections::HashMap<String, &mut Relation> =
             relations.iter_mut().map(|relation| (relation.name.clone(), relation)).collect();
-        for row in self.rows(&sql::columns(schema))? {
+        for row in self.rows(&sql::columns(schema, self.flavour, self.version))? {
             let Some(relation) = by_name.get_mut(&row.text("table_name")?) else { continue };
             relation.columns.push(Column::of(&row)?);
         }
@@ -224,7 +245,12 @@ impl Reader {
     pub fn table(&mut self, table: &Table, kind: RelationKind) -> anyhow::Result<Vec<u8>> {
         let what = if kind == RelationKind::Sequence { "SEQUENCE" } else { "TABLE" };
         let row = self.one(&sql::show_create(what, &table.schema, &table.name))?;
-        row.bytes("Create Table").with_context(|| format!("the server does not say how {table} is made"))
+        let text = row.bytes("Create Table").with_context(|| format!("the server does not say how {table} is made"))?;
+        anyhow::ensure!(
+            std::str::from_utf8(&text).is_ok(),
+            "the definition of {table} is no text (a binary default?), and could not be restored"
+        );
+        Ok(text)
     }
 
     /// The stored program or view; `what` is its kind.
@@ -239,12 +265,12 @@ impl Reader {
         self.run(sql::AS_TEXT)?;
         let converted = self.stored(what, schema, name)?;
         self.run(sql::READ)?;
-        Ok(Definition { client: Some("utf8mb4".to_owned()), collation: None, ..converted })
+        Ok(Definition { client: Some("utf8mb4".to_owned()), ..converted })
     }
 
     fn stored(&mut self, what: &str, schema: &str, name: &str) -> anyhow::Result<Definition> {
         let row = self.one(&sql::show_create(what, schema, name))?;
-        let broken = what == "VIEW" && self.connection.warned();
+        let broken = what == "VIEW" && self.warned;
         let of = |column: &str| row.bytes(column).map(|text| String::from_utf8_lossy(&text).into_owned());
         let text = if what == "TRIGGER" {
             row.bytes("SQL Original Statement")
@@ -288,7 +314,7 @@ impl Reader {
     }
 
     /// Every account that is not the server's own, roles first; `except` is left out.
-    pub fn accounts(&mut self, except: &str) -> anyhow::Result<Vec<Account>> {
+    pub fn accounts(&mut self, except: Option<&str>) -> anyhow::Result<Vec<Account>> {
         let (mut names, mut roles) = (Vec::new(), Vec::new());
         if self.flavour.is_mariadb() && self.version >= Version(10, 0, 5) {
             for row in self.rows(sql::ROLES)? {
@@ -297,12 +323,16 @@ impl Reader {
         }
         for row in self.rows(sql::ACCOUNTS)? {
             let (user, host) = (row.text("user")?, row.text("host")?);
-            let left_out = user == except || SYSTEM_ACCOUNTS.contains(&user.as_str());
+            let left_out = Some(user.as_str()) == except || SYSTEM_ACCOUNTS.contains(&user.as_str());
             if !(left_out || host.is_empty() && roles.contains(&user)) {
                 names.push(format!("{}@{}", literal(&user), literal(&host)));
             }
         }
-        let roles = roles.into_iter().filter(|role| role != "PUBLIC").map(|role| {
+        // What is given to PUBLIC is given to everybody, and it is there always.
+        let roles = roles.into_iter().map(|role| {
+            if role == "PUBLIC" {
+                return (role.clone(), Some(b"GRANT USAGE ON *.* TO PUBLIC".to_vec()));
+            }
             let name = super::sql::quoted(&role);
             (name.clone(), Some(format!("CREATE ROLE {name}").into_bytes()))
         });
@@ -336,7 +366,8 @@ impl Reader {
         take: &mut dyn FnMut(&[Value]) -> anyhow::Result<()>,
     ) -> anyhow::Result<()> {
         let columns: Vec<String> = columns.iter().map(|each| sql::column(&each.name, &each.data_type)).collect();
-        self.connection.each_row(&sql::rows(&table.schema, &table.name, &columns, history, range), take)
+        self.connection.each_row(&sql::rows(&table.schema, &table.name, &columns, history, range), take)?;
+        self.let_go()
     }
 
     /// Every table of everybody's databases, with its size.
@@ -370,6 +401,10 @@ impl Reader {
                 has.push(row.text("privilege")?);
             }
         }
+        let taken_away = self.first_column(sql::OWN_GRANTS)?.iter().any(|grant| grant.starts_with(b"REVOKE "));
+        if taken_away {
+            return Ok(vec!["what was revoked from it for some databases"]);
+        }
         let needed = ["SELECT", "SHOW VIEW", "TRIGGER", "EVENT"];
         Ok(needed.into_iter().filter(|needed| !has.iter().any(|has| has == needed)).collect())
     }
@@ -388,7 +423,10 @@ impl Reader {
     }
 
     fn rows(&mut self, query: &str) -> anyhow::Result<Vec<Raw>> {
-        self.connection.raw_rows(query)
+        let rows = self.connection.raw_rows(query)?;
+        self.warned = self.connection.warned();
+        self.let_go()?;
+        Ok(rows)
     }
 
     fn first_column(&mut self, query: &str) -> anyhow::Result<Vec<Vec<u8>>> {
