@@ -234,7 +234,8 @@ pub struct RestoreArgs {
     /// them after "contains". Can be given several times
     #[arg(long = "root", value_name = "NAME=PATH", requires = "to", help_heading = FILES)]
     pub roots: Vec<String>,
-    /// Where something is there already: keep it aside, and take its place. Asks first
+    /// Take the place of what is there already: files are kept aside; tables and databases are dropped, when
+    /// the new ones are complete. Asks first
     #[arg(long)]
     pub replace: bool,
     /// For a server that will run beside the original: it gets an identity of its own

@@ -41,7 +41,9 @@ fn contents(dump: &Dump<'_>) -> String {
     let table = |table: &TableIndex| format!("  {:<40} {:>12} rows  {}", table.name, table.rows, table.engine);
     let database = |database: &DatabaseIndex| {
         let head = format!("database     {}", database.name);
-        std::iter::once(head).chain(database.tables.iter().map(table)).collect::<Vec<_>>().join("\n")
+        let objects = database.objects.iter().map(|o| format!("  {:<40} {}", o.name, o.kind.name()));
+        let lines = std::iter::once(head).chain(database.tables.iter().map(table)).chain(objects);
+        lines.collect::<Vec<_>>().join("\n")
     };
     dump.index.databases.iter().map(database).collect::<Vec<_>>().join("\n")
 }

@@ -127,9 +127,9 @@ fn objects_of(database: &DatabaseContents, kind: ObjectKind, taken: Timestamp) -
     if chosen.is_empty() {
         return None;
     }
-    let title = format!("the {} of database {:?}", plural(kind), database.database.name);
+    let title = format!("the {}s of database {:?}", kind.name(), database.database.name);
     let texts: Vec<&[u8]> = chosen.iter().map(|object| object.definition.text.as_slice()).collect();
-    let mut sheet = Sheet::new(format!("{}/{}.sql", database.directory, plural(kind)), &title, taken, &texts);
+    let mut sheet = Sheet::new(format!("{}/{}s.sql", database.directory, kind.name()), &title, taken, &texts);
     let mut objects = Vec::new();
     for Object { name, table, definition, value, .. } in chosen {
         let as_stored = statements::as_stored(
@@ -170,16 +170,6 @@ fn accounts(contents: &Contents, taken: Timestamp) -> (Vec<AccountText>, Sheet) 
         statements: account.statements.iter().map(|statement| sheet.add(statement)).collect(),
     });
     (accounts.collect(), sheet)
-}
-
-fn plural(kind: ObjectKind) -> &'static str {
-    match kind {
-        ObjectKind::Sequence => "sequences",
-        ObjectKind::Routine => "routines",
-        ObjectKind::View => "views",
-        ObjectKind::Trigger => "triggers",
-        ObjectKind::Event => "events",
-    }
 }
 
 #[cfg(test)]

@@ -151,6 +151,19 @@ pub enum ObjectKind {
     Event,
 }
 
+impl ObjectKind {
+    /// What people call it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Sequence => "sequence",
+            Self::Routine => "routine",
+            Self::View => "view",
+            Self::Trigger => "trigger",
+            Self::Event => "event",
+        }
+    }
+}
+
 /// An account or a role.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AccountText {
