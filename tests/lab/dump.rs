@@ -232,7 +232,10 @@ fn a_dump_that_is_ended_leaves_nothing_and_no_backup() {
 fn one_database_and_one_table_come_out_of_stored_files_which_stay_as_they_are() {
     forget_stored();
     load_demo_data();
-    let _gone = Undo::with(&format!("rm -rf {SCRATCH}; {} -e 'DROP TABLE IF EXISTS shop.orders_then'", host::client()));
+    let _gone = Undo::with(&format!(
+        "rm -rf {SCRATCH}; {} -e 'DROP TABLE IF EXISTS shop.orders_then, shop.again'",
+        host::client()
+    ));
     run(&["install", "-d", "-m", "0755", SCRATCH]);
     let config = local("outof", "");
     mysnap_ok(&["--config", &config, "backup", "local"]);
