@@ -2,13 +2,14 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+
+use anyhow::Context as _;
 
 use super::encode::Packer;
 use super::shelf::Shelf;
 use super::survey::{Contents, TableContents};
 use super::{Options, Part, Readers};
-use crate::server::{Range, Reader};
+use crate::server::{Range, Reader, side_by_side};
 use crate::sys::cancel::Cancel;
 
 /// A file of rows ends at about this length, unpacked: what a load takes as one transaction, and
@@ -20,7 +21,6 @@ const RANGE: u64 = 48 << 20;
 const MOST_RANGES: u64 = 10_000;
 /// A signal is looked for after so many rows.
 const LOOK: u64 = 1000;
-const PAUSE: Duration = Duration::from_millis(100);
 
 /// A table, or a range of one.
 struct Unit<'a> {
@@ -67,7 +67,8 @@ pub(super) fn unload(
         progress,
         cancel,
     };
-    run(&mut readers, &work)?;
+    let Readers { all, guard, .. } = &mut readers;
+    side_by_side(all, guard, &work.stop, cancel, &|reader| work_off(reader, &work))?;
     let parts = work.parts.into_iter().map(|parts| {
         let mut parts = parts.into_inner().unwrap_or_else(PoisonError::into_inner);
         parts.sort_by(|a: &Part, b: &Part| a.file.cmp(&b.file));
@@ -112,58 +113,14 @@ fn cuts(low: i128, high: i128, wanted: u64) -> Vec<i128> {
     cuts
 }
 
-fn run(readers: &mut Readers, work: &Work<'_>) -> anyhow::Result<()> {
-    let (over, guard) = (AtomicBool::new(false), &mut readers.guard);
-    let ids: Vec<u32> = readers.all.iter().map(Reader::id).collect();
-    std::thread::scope(|scope| {
-        let workers: Vec<_> = readers.all.iter_mut().map(|reader| scope.spawn(|| worker(reader, work))).collect();
-        let watch = scope.spawn(|| watch(guard, &ids, &over, work));
-        let results: Vec<_> = workers.into_iter().map(std::thread::ScopedJoinHandle::join).collect();
-        over.store(true, Ordering::Relaxed);
-        watch.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-        work.cancel.check()?;
-        // The first that failed by itself: the others were ended because of it.
-        let mut failed = None;
-        for result in results {
-            let result = result.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-            if let Err((when, error)) = result
-                && failed.as_ref().is_none_or(|(first, _)| when < *first)
-            {
-                failed = Some((when, error));
-            }
-        }
-        failed.map_or(Ok(()), |(_, error)| Err(error))
-    })
-}
-
-/// A statement that reads a large table goes on for long, whoever listens: its connection is ended.
-fn watch(guard: &mut Reader, ids: &[u32], over: &AtomicBool, work: &Work<'_>) {
-    while !over.load(Ordering::Relaxed) {
-        if work.stop.load(Ordering::Relaxed) || work.cancel.signal().is_some() {
-            for id in ids {
-                if let Err(error) = guard.end(*id) {
-                    tracing::debug!("connection {id} could not be ended: {error:#}");
-                }
-            }
-            return;
-        }
-        std::thread::sleep(PAUSE);
-    }
-}
-
-fn worker(reader: &mut Reader, work: &Work<'_>) -> Result<(), (std::time::Instant, anyhow::Error)> {
-    loop {
-        if work.stop.load(Ordering::Relaxed) {
-            return Ok(());
-        }
+/// Takes units until there is none.
+fn work_off(reader: &mut Reader, work: &Work<'_>) -> anyhow::Result<()> {
+    while !work.stop.load(Ordering::Relaxed) {
         let next = work.queue.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let Some(unit) = next else { return Ok(()) };
-        let table = &unit.table.table;
-        read(reader, &unit, work).map_err(|error| {
-            work.stop.store(true, Ordering::Relaxed);
-            (std::time::Instant::now(), error.context(format!("cannot dump {table}")))
-        })?;
+        read(reader, &unit, work).with_context(|| format!("cannot dump {}", unit.table.table))?;
     }
+    Ok(())
 }
 
 fn read(reader: &mut Reader, unit: &Unit<'_>, work: &Work<'_>) -> anyhow::Result<()> {

@@ -3,16 +3,15 @@
 use std::io::{Cursor, Read};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
 
 use super::execute::Crew;
 use super::source::Dump;
 use super::{Plan, TargetTable};
 use crate::dump::{Column, Part};
-use crate::server::{Into, Loader};
+use crate::server::{Into, Loader, side_by_side};
 use crate::sys::cancel::Cancel;
-
-const PAUSE: Duration = Duration::from_millis(100);
 
 /// A table with parts to load.
 struct Table<'a> {
@@ -49,45 +48,17 @@ pub(super) fn load(
     });
     let tables = Mutex::new(tables.collect());
     let work = Work { dump, tables, done: AtomicU64::new(0), stop: AtomicBool::new(false), progress, cancel };
-    let Crew { workers: loaders, guard, .. } = crew;
-    let (over, ids) = (AtomicBool::new(false), loaders.iter().map(Loader::id).collect::<Vec<_>>());
-    std::thread::scope(|scope| {
-        let workers: Vec<_> = loaders.iter_mut().map(|loader| scope.spawn(|| worker(loader, &work))).collect();
-        let watch = scope.spawn(|| watch(guard, &ids, &over, &work));
-        let results: Vec<_> = workers.into_iter().map(std::thread::ScopedJoinHandle::join).collect();
-        over.store(true, Ordering::Relaxed);
-        watch.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-        cancel.check()?;
-        let results = results.into_iter().map(|r| r.unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
-        // The first that failed by itself: the others were ended because of it.
-        let first = results.filter_map(Result::err).min_by_key(|(when, _)| *when);
-        first.map_or(Ok(()), |(_, error)| Err(error))
-    })
+    let Crew { workers, guard, .. } = crew;
+    side_by_side(workers, guard, &work.stop, cancel, &|loader| work_off(loader, &work))
 }
 
-fn watch(guard: &mut Loader, ids: &[u32], over: &AtomicBool, work: &Work<'_>) {
-    while !over.load(Ordering::Relaxed) {
-        if work.stop.load(Ordering::Relaxed) || work.cancel.signal().is_some() {
-            for id in ids {
-                if let Err(error) = guard.end(*id) {
-                    tracing::debug!("connection {id} could not be ended: {error:#}");
-                }
-            }
-            return;
-        }
-        std::thread::sleep(PAUSE);
-    }
-}
-
-fn worker(loader: &mut Loader, work: &Work<'_>) -> Result<(), (Instant, anyhow::Error)> {
+/// Takes parts until there is none.
+fn work_off(loader: &mut Loader, work: &Work<'_>) -> anyhow::Result<()> {
     while !work.stop.load(Ordering::Relaxed) && work.cancel.signal().is_none() {
         let Some((number, staging, table, part)) = work.next() else { return Ok(()) };
         let loaded = load_part(loader, staging, table, part, work);
         work.finished(number);
-        loaded.map_err(|error| {
-            work.stop.store(true, Ordering::Relaxed);
-            (Instant::now(), error.context(format!("cannot load {}", part.file)))
-        })?;
+        loaded.with_context(|| format!("cannot load {}", part.file))?;
     }
     Ok(())
 }

@@ -9,6 +9,8 @@ use mysql::LocalInfileHandler;
 use super::dump_sql::{self as sql, Taken};
 use super::facts::Facts;
 use super::session::{Connection, explained};
+use super::side_by_side::Connected;
+use super::sql::kill_connection;
 use super::version::{Flavour, Version};
 use super::{Address, Table};
 use crate::fault::{Fault, Kind};
@@ -80,6 +82,16 @@ pub struct Into<'a> {
     pub history: bool,
 }
 
+impl Connected for Loader {
+    fn id(&self) -> u32 {
+        self.connection.id()
+    }
+
+    fn end(&mut self, id: u32) -> anyhow::Result<()> {
+        self.run(&kill_connection(id))
+    }
+}
+
 impl Loader {
     /// Connects once to the server of `facts`; with `binary_log` its replicas get everything too.
     pub fn open(address: &Address, facts: &Facts, binary_log: bool) -> anyhow::Result<Self> {
@@ -90,16 +102,6 @@ impl Loader {
             loader.run(sql::WITHOUT_BINARY_LOG)?;
         }
         Ok(loader)
-    }
-
-    /// Its number, for [`Loader::end`] of another one.
-    pub fn id(&self) -> u32 {
-        self.connection.id()
-    }
-
-    /// Ends the connection of that number, whatever it is doing.
-    pub fn end(&mut self, id: u32) -> anyhow::Result<()> {
-        self.run(&super::sql::kill_connection(id))
     }
 
     /// Whether nobody else restores into this server; nobody else can while this connection lives.

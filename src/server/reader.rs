@@ -9,6 +9,7 @@ use super::dump_sql as sql;
 use super::facts::Facts;
 use super::loader::RESTORING;
 use super::session::{Connection, Raw, explained};
+use super::side_by_side::Connected;
 use super::sql::{kill_connection, literal};
 use super::version::{Flavour, Version};
 use super::{Address, Table};
@@ -150,6 +151,16 @@ pub struct Account {
     pub statements: Vec<Vec<u8>>,
 }
 
+impl Connected for Reader {
+    fn id(&self) -> u32 {
+        self.connection.id()
+    }
+
+    fn end(&mut self, id: u32) -> anyhow::Result<()> {
+        self.run(&kill_connection(id))
+    }
+}
+
 impl Reader {
     /// Connects once to the server of `facts`.
     pub fn open(address: &Address, facts: &Facts) -> anyhow::Result<Self> {
@@ -178,16 +189,6 @@ impl Reader {
     /// Somebody may want to change a table that was looked at.
     fn let_go(&mut self) -> anyhow::Result<()> {
         if self.keeps_view { self.run(sql::LET_GO) } else { Ok(()) }
-    }
-
-    /// Its number, for [`Reader::end`] of another one.
-    pub fn id(&self) -> u32 {
-        self.connection.id()
-    }
-
-    /// Ends the connection of that number, whatever it is doing.
-    pub fn end(&mut self, id: u32) -> anyhow::Result<()> {
-        self.run(&kill_connection(id))
     }
 
     /// Every database that is not the server's own.
