@@ -25,7 +25,7 @@ pub fn plan(dump: &Dump<'_>, request: &Request, loader: &mut Loader, facts: &Fac
         let is_complete = loader.tables(name)?.iter().any(|table| table == COMPLETE);
         if is_complete { &mut kept } else { &mut abandoned }.push(name.clone());
     }
-    let staging = format!("{RESTORING}{}", dump.manifest.id.as_str().to_ascii_lowercase());
+    let staging = free_name(&dump.manifest.id.as_str().to_ascii_lowercase(), &kept);
     let mut databases = Vec::new();
     for (n, each) in wanted.iter().enumerate() {
         let to = database_name(each, request);
@@ -66,6 +66,15 @@ pub fn plan(dump: &Dump<'_>, request: &Request, loader: &mut Loader, facts: &Fac
     plan.warnings.extend(plan.databases.iter().flat_map(left_out));
     plan.steps = steps(&plan, request);
     Ok(plan)
+}
+
+/// How the names of databases begin that this load makes aside: none that is kept begins so.
+fn free_name(id: &str, kept: &[String]) -> String {
+    let mut name = format!("{RESTORING}{id}");
+    while kept.iter().any(|each| each.starts_with(&name)) {
+        name.push_str("_again");
+    }
+    name
 }
 
 fn refuse_ambiguous(request: &Request) -> anyhow::Result<()> {
@@ -300,4 +309,24 @@ fn steps(plan: &Plan, request: &Request) -> Vec<String> {
         steps.push("write nothing of it to the binary log: replicas don't get it".to_owned());
     }
     steps
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_kept_of_another_restore_is_not_used_again() {
+        let kept = ["mysnap_restoring_a_0".to_owned(), "mysnap_restoring_a_again_1".to_owned()];
+        assert_eq!(free_name("a", &kept), "mysnap_restoring_a_again_again");
+        assert_eq!(free_name("b", &kept), "mysnap_restoring_b");
+    }
+
+    #[test]
+    fn a_trigger_that_names_its_table_with_the_database_is_known() {
+        let trigger = |table: &str| format!("CREATE TRIGGER t BEFORE INSERT ON {table} FOR EACH ROW SET @a = 'shop.x'");
+        assert!(names_database(&trigger("shop.orders"), "shop"));
+        assert!(names_database(&trigger("`shop` .`orders`"), "shop"));
+        assert!(!names_database(&trigger("orders"), "shop"));
+    }
 }

@@ -325,6 +325,15 @@ mod tests {
     }
 
     #[test]
+    fn a_program_is_made_in_the_modes_that_its_new_server_knows() {
+        let known = |flavour, version| known_modes("STRICT_ALL_TABLES,NO_AUTO_CREATE_USER,ORACLE", flavour, version);
+        assert_eq!(known(Flavour::MySql, Version(9, 7, 0)), "STRICT_ALL_TABLES");
+        assert_eq!(known(Flavour::MySql, Version(5, 7, 44)), "STRICT_ALL_TABLES,NO_AUTO_CREATE_USER,ORACLE");
+        assert_eq!(known(Flavour::MariaDb, Version(11, 8, 0)), "STRICT_ALL_TABLES,NO_AUTO_CREATE_USER,ORACLE");
+        assert_eq!(known_modes("TIME_TRUNCATE_FRACTIONAL", Flavour::MariaDb, Version(11, 8, 0)), "");
+    }
+
+    #[test]
     fn what_is_made_of_text_is_converted_and_everything_else_taken_as_it_is() {
         let columns =
             [Taken { name: "id", is_text: false, is_enum: false }, Taken { name: "j", is_text: true, is_enum: false }];
