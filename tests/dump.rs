@@ -40,8 +40,7 @@ impl Bench {
     fn dump(&self, server: &Server, options: &Options) -> anyhow::Result<Dumped> {
         let session = server.session();
         let staging = Staging::begin(&self.store, &"dump".parse().unwrap(), &ID.parse().unwrap())?;
-        let all = (0..options.workers).map(|_| session.reader()).collect::<anyhow::Result<_>>()?;
-        let readers = Readers { own_account: None, all, guard: session.reader()? };
+        let readers = Readers::gather(options.workers, None, || session.reader())?;
         let dumped = dump::dump(readers, options, Timestamp::UNIX_EPOCH, &staging, &Silent, &self.cancel)?;
         let transfer = Transfer::default();
         let work = Work { transfer: &transfer, progress: &|_| {}, cancel: &self.cancel };

@@ -8,7 +8,7 @@ use crate::dump::{self, Readers};
 use crate::recover;
 use crate::run::Run;
 use crate::run::events::Observer;
-use crate::server::Session;
+use crate::server::{Reader, Session};
 use crate::store::Staging;
 use crate::sys::cancel::Cancel;
 use crate::sys::clock;
@@ -48,14 +48,13 @@ fn view(
     cancel: &Cancel,
 ) -> anyhow::Result<(Readers, Hold)> {
     session.wait_for_calm(ground.lock, &request.long_queries, cancel)?;
-    let mut all = (0..request.dump.workers).map(|_| session.reader()).collect::<anyhow::Result<Vec<_>>>()?;
-    let guard = session.reader()?;
+    let mut readers = Readers::gather(request.dump.workers, None, || session.reader())?;
     let outcome = session.hold(ground.lock, &request.hold, cancel, |held| {
-        all.iter_mut().try_for_each(crate::server::Reader::keep_view)?;
+        readers.all.iter_mut().try_for_each(Reader::keep_view)?;
         held.position()
     })?;
     let hold = Hold { position: outcome.value, waited: outcome.waited, held: outcome.held, tries: 1, at: clock::now() };
-    Ok((Readers { own_account: None, all, guard }, hold))
+    Ok((readers, hold))
 }
 
 impl LiveGround {

@@ -76,9 +76,8 @@ pub(super) fn dump(
     cancel: &Cancel,
 ) -> anyhow::Result<(Shown, Dumped)> {
     let dump = |instance: &mut Instance| {
-        let reader = || instance.reader(subject.facts);
-        let all = (0..to.options.workers).map(|_| reader()).collect::<anyhow::Result<_>>()?;
-        let readers = Readers { own_account: Some(instance::ACCOUNT), all, guard: reader()? };
+        let open = || instance.reader(subject.facts);
+        let readers = Readers::gather(to.options.workers, Some(instance::ACCOUNT), open)?;
         let work = || dump::dump(readers, to.options, subject.taken, to.staging, observer, cancel);
         observer.phase("dump", work, ship::dumped_text)
     };

@@ -37,15 +37,8 @@ pub(super) fn work(
     cancel.check()?;
     let loaded = loaded?;
     let restore_ms = milliseconds(began.elapsed());
-    let subject = Subject {
-        facts,
-        position: &manifest.position,
-        taken: manifest.hold.at.unwrap_or(manifest.begin),
-        parts: &[],
-        prepared: false,
-        level: request.level,
-        queries: &request.queries,
-    };
+    let stored = Subject::stored(manifest, &[]);
+    let subject = Subject { level: request.level, queries: &request.queries, ..stored };
     let position = format!("{} rows of {} tables loaded into an empty server", loaded.rows, loaded.tables);
     let mut shown = Shown { start_ms, position, ..Shown::default() };
     let asked = proof::question(subject, &mut instance, &mut shown, observer, cancel);

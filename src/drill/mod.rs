@@ -97,15 +97,8 @@ fn work(
         |_| format!("{} into {}, every digest matches", Bytes(manifest.files.totals.bytes), home.display()),
     )?;
     let restore_ms = milliseconds(began.elapsed());
-    let subject = Subject {
-        facts: &manifest.server,
-        position: &manifest.position,
-        taken: manifest.hold.at.unwrap_or(manifest.begin),
-        parts: &parts,
-        prepared: !manifest.crash_consistent,
-        level: request.level,
-        queries: &request.queries,
-    };
+    let stored = Subject::stored(manifest, &parts);
+    let subject = Subject { level: request.level, queries: &request.queries, ..stored };
     let shown = proof::examine(subject, &home.join("server"), observer, cancel)?;
     Ok(Found { restore_ms, shown })
 }

@@ -178,11 +178,6 @@ impl Index {
         Self { format: FORMAT, compression, databases: Vec::new(), accounts: Vec::new() }
     }
 
-    /// One of nothing.
-    pub fn new_empty() -> Self {
-        Self::new(Compression::None)
-    }
-
     /// The bytes to store.
     pub fn encode(&self) -> anyhow::Result<Vec<u8>> {
         Ok(serde_json::to_vec_pretty(self)?)

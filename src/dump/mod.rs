@@ -79,6 +79,18 @@ pub struct Readers {
     pub guard: Reader,
 }
 
+impl Readers {
+    /// So many that `open` makes, and one that guards them.
+    pub fn gather(
+        workers: u32,
+        own_account: Option<&'static str>,
+        open: impl Fn() -> anyhow::Result<Reader>,
+    ) -> anyhow::Result<Self> {
+        let all = (0..workers).map(|_| open()).collect::<anyhow::Result<_>>()?;
+        Ok(Self { own_account, all, guard: open()? })
+    }
+}
+
 /// What was dumped.
 #[derive(Debug)]
 pub struct Dumped {
@@ -105,7 +117,8 @@ pub fn dump(
 ) -> anyhow::Result<Dumped> {
     let began = Instant::now();
     let contents = survey::look(&mut readers, options, cancel)?;
-    let shelf = Shelf::new(staging);
+    let root = index::root()?;
+    let shelf = Shelf::new(staging, root.name.clone());
     let total = Bytes(contents.bytes());
     let progress = |done: u64| observer.event(Event::Progress { done: Bytes(done.min(total.0)), total });
     let parts = unload::unload(readers, &contents, options, &shelf, &progress, cancel)?;
@@ -118,7 +131,7 @@ pub fn dump(
     shelf.put(INDEX.to_owned(), index.encode()?)?;
     let files = shelf.finish()?;
     Ok(Dumped {
-        root: index::root()?,
+        root,
         copied: Copied { totals: Totals::of(&files), files, skipped: Vec::new(), took: began.elapsed() },
         warnings: contents.warnings,
         tables,

@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
 
-use super::index;
 use crate::store::{FileEntry, RootName, Sha256, Staging, StoredPath};
 
 /// So much, or so many, is handed on at once.
@@ -13,13 +12,14 @@ const BATCH_FILES: usize = 200;
 /// Takes files, and knows them with their digests.
 pub(super) struct Shelf<'a> {
     staging: &'a Staging<'a>,
+    root: RootName,
     waiting: Mutex<Vec<(StoredPath, Vec<u8>)>>,
     entries: Mutex<Vec<(StoredPath, u64, Sha256)>>,
 }
 
 impl<'a> Shelf<'a> {
-    pub(super) fn new(staging: &'a Staging<'a>) -> Self {
-        Self { staging, waiting: Mutex::default(), entries: Mutex::default() }
+    pub(super) fn new(staging: &'a Staging<'a>, root: RootName) -> Self {
+        Self { staging, root, waiting: Mutex::default(), entries: Mutex::default() }
     }
 
     /// Takes the file at `path` below the dump's root.
@@ -39,26 +39,20 @@ impl<'a> Shelf<'a> {
 
     /// Everything that was put here.
     pub(super) fn finish(self) -> anyhow::Result<Vec<FileEntry>> {
-        let rest = self.waiting.into_inner().unwrap_or_else(PoisonError::into_inner);
+        self.hand_on(&std::mem::take(&mut *self.waiting.lock().unwrap_or_else(PoisonError::into_inner)))?;
         let entries = self.entries.into_inner().unwrap_or_else(PoisonError::into_inner);
-        let name: RootName = index::ROOT.parse().map_err(anyhow::Error::msg)?;
-        if !rest.is_empty() {
-            self.staging.put(&name, &rest)?;
-        }
+        let root = self.root;
         let above = |path: &StoredPath| std::iter::successors(path.parent(), StoredPath::parent).collect::<Vec<_>>();
         let directories: BTreeSet<StoredPath> = entries.iter().flat_map(|(path, ..)| above(path)).collect();
-        let directories = directories.into_iter().map(|path| FileEntry::made_directory(&name, path));
+        let directories = directories.into_iter().map(|path| FileEntry::made_directory(&root, path));
         let mut files: Vec<FileEntry> = directories
-            .chain(entries.into_iter().map(|(path, size, sha256)| FileEntry::made_file(&name, path, size, sha256)))
+            .chain(entries.into_iter().map(|(path, size, sha256)| FileEntry::made_file(&root, path, size, sha256)))
             .collect();
         files.sort_by(|a, b| a.path.cmp(&b.path));
         Ok(files)
     }
 
     fn hand_on(&self, batch: &[(StoredPath, Vec<u8>)]) -> anyhow::Result<()> {
-        if batch.is_empty() {
-            return Ok(());
-        }
-        self.staging.put(&index::ROOT.parse().map_err(anyhow::Error::msg)?, batch)
+        if batch.is_empty() { Ok(()) } else { self.staging.put(&self.root, batch) }
     }
 }

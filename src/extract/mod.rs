@@ -90,23 +90,13 @@ fn dumped(
 ) -> anyhow::Result<(LocalStore, Backup)> {
     let manifest = &request.backup.manifest;
     let (parts, overlays) = parts(request, store, home, observer, cancel)?;
-    let taken = manifest.hold.at.unwrap_or(manifest.begin);
-    let subject = Subject {
-        facts: &manifest.server,
-        position: &manifest.position,
-        taken,
-        parts: &parts,
-        prepared: !manifest.crash_consistent,
-        level: ProofLevel::Start,
-        queries: &[],
-    };
+    let subject = Subject::stored(manifest, &parts);
     let target = LocalStore::new(&home.join("dump"), cancel);
     let staging = Staging::begin(&target, &manifest.job, &manifest.id)?;
     let dump = |instance: &mut Instance| {
-        let reader = || instance.reader(subject.facts);
-        let all = (0..request.dump.workers).map(|_| reader()).collect::<anyhow::Result<_>>()?;
-        let readers = Readers { own_account: Some(instance::ACCOUNT), all, guard: reader()? };
-        let dump = || dump::dump(readers, &request.dump, taken, &staging, observer, cancel);
+        let open = || instance.reader(subject.facts);
+        let readers = Readers::gather(request.dump.workers, Some(instance::ACCOUNT), open)?;
+        let dump = || dump::dump(readers, &request.dump, subject.taken, &staging, observer, cancel);
         observer.phase("dump", dump, |d| format!("{} rows of {} tables", d.rows, d.tables))
     };
     let (_, dumped) = proof::examine_and(subject, &home.join("server"), observer, cancel, dump)

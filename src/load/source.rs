@@ -11,9 +11,7 @@ use crate::store::{Backup, EntryKind, Manifest, Method, Sha256, Slot, Store};
 
 /// A dump in its destination.
 pub struct Dump<'a> {
-    store: &'a dyn Store,
-    slot: Slot,
-    digests: HashMap<Vec<u8>, Sha256>,
+    files: Files<'a>,
     /// Files of statements, which are asked for again and again.
     sheets: Mutex<HashMap<String, Arc<Vec<u8>>>>,
     /// What the backup says about itself.
@@ -35,22 +33,14 @@ impl<'a> Dump<'a> {
             _ => None,
         };
         let digests = backup.files(store)?.into_iter().filter_map(digest).collect();
-        let slot = backup.slot.clone();
-        let index = Index::new_empty();
-        let mut dump = Self { store, slot, digests, sheets: Mutex::default(), manifest, index };
-        dump.index = Index::decode(&dump.bytes(INDEX)?).context("the index of the dump is damaged")?;
-        Ok(dump)
+        let files = Files { store, slot: backup.slot.clone(), digests };
+        let index = Index::decode(&files.bytes(INDEX)?).context("the index of the dump is damaged")?;
+        Ok(Self { files, sheets: Mutex::default(), manifest, index })
     }
 
     /// The file at `path` below the dump's root.
     pub(super) fn bytes(&self, path: &str) -> anyhow::Result<Vec<u8>> {
-        let damaged = |what: &str| {
-            let fault = Fault::new(Kind::Verify, format!("backup {} is damaged: {path} {what}", self.slot.id));
-            fault.hint("restore another one; `mysnap list` shows them")
-        };
-        let digest = self.digests.get(path.as_bytes()).ok_or_else(|| damaged("is not in its list of files"))?;
-        let bytes = self.store.read(&self.slot, &format!("{ROOT}/{path}"))?.ok_or_else(|| damaged("is missing"))?;
-        if Sha256::of(&bytes) == *digest { Ok(bytes) } else { Err(damaged("does not match its digest").into()) }
+        self.files.bytes(path)
     }
 
     /// The statement at that place.
@@ -67,5 +57,24 @@ impl<'a> Dump<'a> {
         let bytes = at.checked_add(length).and_then(|end| sheet.get(at..end));
         let bytes = bytes.with_context(|| format!("{} has no statement at {at}", text.file))?;
         String::from_utf8(bytes.to_vec()).with_context(|| format!("a statement of {} is no text", text.file))
+    }
+}
+
+/// The files of a dump, with their digests.
+struct Files<'a> {
+    store: &'a dyn Store,
+    slot: Slot,
+    digests: HashMap<Vec<u8>, Sha256>,
+}
+
+impl Files<'_> {
+    fn bytes(&self, path: &str) -> anyhow::Result<Vec<u8>> {
+        let damaged = |what: &str| {
+            let fault = Fault::new(Kind::Verify, format!("backup {} is damaged: {path} {what}", self.slot.id));
+            fault.hint("restore another one; `mysnap list` shows them")
+        };
+        let digest = self.digests.get(path.as_bytes()).ok_or_else(|| damaged("is not in its list of files"))?;
+        let bytes = self.store.read(&self.slot, &format!("{ROOT}/{path}"))?.ok_or_else(|| damaged("is missing"))?;
+        if Sha256::of(&bytes) == *digest { Ok(bytes) } else { Err(damaged("does not match its digest").into()) }
     }
 }

@@ -11,7 +11,7 @@ use crate::fault::{Fault, Kind};
 use crate::instance::{Instance, Login, Part};
 use crate::run::events::Observer;
 use crate::server::{Checked, Facts, Position};
-use crate::store::{ProofLevel, Shown};
+use crate::store::{Manifest, ProofLevel, Shown};
 use crate::sys::cancel::Cancel;
 use crate::sys::units::{human_duration, milliseconds};
 
@@ -32,6 +32,21 @@ pub struct Subject<'a> {
     pub level: ProofLevel,
     /// What must be answered with "true", from [`ProofLevel::Queries`] on.
     pub queries: &'a [String],
+}
+
+impl<'a> Subject<'a> {
+    /// A stored backup, whose files are in `parts`; nothing is asked yet but that a server starts.
+    pub fn stored(manifest: &'a Manifest, parts: &'a [Part]) -> Self {
+        Self {
+            facts: &manifest.server,
+            position: &manifest.position,
+            taken: manifest.hold.at.unwrap_or(manifest.begin),
+            parts,
+            prepared: !manifest.crash_consistent,
+            level: ProofLevel::Start,
+            queries: &[],
+        }
+    }
 }
 
 /// Starts a server on the files, which it changes, and tells what it showed. `own` is its private

@@ -194,7 +194,6 @@ impl Reader {
     /// Every database that is not the server's own.
     pub fn databases(&mut self) -> anyhow::Result<Vec<Database>> {
         let all = self.rows(sql::DATABASES)?;
-        let own = |name: &str| SYSTEM_DATABASES.iter().any(|own| own.eq_ignore_ascii_case(name));
         let all = all.iter().map(|row| {
             Ok(Database { name: row.text("name")?, charset: row.text("charset")?, collation: row.text("collation")? })
         });
@@ -202,7 +201,8 @@ impl Reader {
         Ok(all
             .into_iter()
             .filter(|each| {
-                !own(&each.name) && ![NOT_A_DATABASE, RESTORING].iter().any(|begin| each.name.starts_with(begin))
+                !is_system_database(&each.name)
+                    && ![NOT_A_DATABASE, RESTORING].iter().any(|begin| each.name.starts_with(begin))
             })
             .collect())
     }
@@ -376,7 +376,7 @@ impl Reader {
         let mut sizes = Vec::new();
         for row in self.rows(sql::SIZES)? {
             let (schema, engine) = (row.text("schema_name")?, row.text("engine")?);
-            if SYSTEM_DATABASES.iter().any(|own| own.eq_ignore_ascii_case(&schema)) {
+            if is_system_database(&schema) {
                 continue;
             }
             sizes.push(TableSize {
@@ -437,6 +437,10 @@ impl Reader {
     fn one(&mut self, query: &str) -> anyhow::Result<Raw> {
         self.rows(query)?.into_iter().next().with_context(|| format!("the server has no answer to `{query}`"))
     }
+}
+
+fn is_system_database(name: &str) -> bool {
+    SYSTEM_DATABASES.iter().any(|own| own.eq_ignore_ascii_case(name))
 }
 
 impl Column {
