@@ -132,13 +132,7 @@ fn objects_of(database: &DatabaseContents, kind: ObjectKind, taken: Timestamp) -
     let mut sheet = Sheet::new(format!("{}/{}s.sql", database.directory, kind.name()), &title, taken, &texts);
     let mut objects = Vec::new();
     for Object { name, table, definition, value, .. } in chosen {
-        let as_stored = statements::as_stored(
-            definition.sql_mode.as_deref(),
-            definition.client.as_deref(),
-            definition.collation.as_deref(),
-            definition.time_zone.as_deref(),
-        );
-        if let Some(settings) = as_stored {
+        if let Some(settings) = statements::as_stored(&definition.settings) {
             sheet.add(settings.as_bytes());
         }
         let text = sheet.add(&definition.text);
@@ -150,10 +144,7 @@ fn objects_of(database: &DatabaseContents, kind: ObjectKind, taken: Timestamp) -
             name: name.clone(),
             text,
             table: table.clone(),
-            sql_mode: definition.sql_mode.clone(),
-            client: definition.client.clone(),
-            collation: definition.collation.clone(),
-            time_zone: definition.time_zone.clone(),
+            settings: definition.settings.clone(),
             value: value.clone(),
             broken: definition.broken,
         });

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::Compression;
-use crate::server::statements;
+use crate::server::{Settings, statements};
 use crate::store::Root;
 
 /// The root of a dump's files, and its directory in a backup.
@@ -115,18 +115,9 @@ pub struct ObjectText {
     /// The table of a trigger.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub table: Option<String>,
-    /// The SQL mode that it was made in.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub sql_mode: Option<String>,
-    /// The character set of its text.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub client: Option<String>,
-    /// The collation of its literals.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub collation: Option<String>,
-    /// The zone of an event's times.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub time_zone: Option<String>,
+    /// What a session is set to that makes it.
+    #[serde(flatten)]
+    pub settings: Settings,
     /// Where a sequence goes on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub value: Option<String>,

@@ -3,7 +3,7 @@
 use super::Target;
 use super::source::Dump;
 use crate::dump::{AccountText, ObjectKind, ObjectText};
-use crate::server::{Loader, MadeAccount, Table, statements};
+use crate::server::{Loader, MadeAccount, Settings, Table, statements};
 
 /// Adds foreign keys. Nothing is compared: they held when the dump was made.
 pub(super) fn bind(foreign_keys: &[(Table, Vec<String>)], loader: &mut Loader) -> anyhow::Result<()> {
@@ -38,13 +38,8 @@ pub(super) fn make_all(target: &Target, dump: &Dump<'_>, loader: &mut Loader) ->
 }
 
 fn make(object: &ObjectText, target: &Target, dump: &Dump<'_>, loader: &mut Loader) -> anyhow::Result<()> {
-    let modes = object.sql_mode.as_deref().map(|modes| loader.known_modes(modes));
-    let settings = statements::as_stored(
-        modes.as_deref(),
-        object.client.as_deref(),
-        object.collation.as_deref(),
-        object.time_zone.as_deref(),
-    );
+    let sql_mode = object.settings.sql_mode.as_deref().map(|modes| loader.known_modes(modes));
+    let settings = statements::as_stored(&Settings { sql_mode, ..object.settings.clone() });
     loader.make_as_stored(settings.as_deref(), &dump.statement(&object.text)?)?;
     // Beside the database that it was made for it would do its work there twice.
     let runs_twice = object.kind == ObjectKind::Event && target.from != target.to;

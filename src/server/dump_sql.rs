@@ -1,7 +1,7 @@
 //! All SQL of dumping and loading.
 
 use super::Table;
-use super::reader::Range;
+use super::reader::{Range, Settings};
 use super::sql::{literal, quoted};
 use super::version::{Flavour, Version};
 
@@ -278,20 +278,17 @@ pub fn rename_tables(moves: &[(Table, Table)]) -> String {
 }
 
 /// Has a session understand a stored program as the one did that made it.
-pub fn as_stored(
-    mode: Option<&str>,
-    client: Option<&str>,
-    collation: Option<&str>,
-    zone: Option<&str>,
-) -> Option<String> {
+pub fn as_stored(settings: &Settings) -> Option<String> {
     let settings = [
-        ("sql_mode", mode),
-        ("character_set_client", client),
-        ("collation_connection", collation),
-        ("time_zone", zone),
+        ("sql_mode", &settings.sql_mode),
+        ("character_set_client", &settings.client),
+        ("collation_connection", &settings.collation),
+        ("time_zone", &settings.time_zone),
     ];
-    let set: Vec<String> =
-        settings.into_iter().filter_map(|(name, value)| Some(format!("{name} = {}", literal(value?)))).collect();
+    let set: Vec<String> = settings
+        .into_iter()
+        .filter_map(|(name, value)| Some(format!("{name} = {}", literal(value.as_deref()?))))
+        .collect();
     (!set.is_empty()).then(|| format!("SET SESSION {}", set.join(", ")))
 }
 

@@ -44,7 +44,9 @@ pub use loader::{Abilities, Into, Loader, MadeAccount, RESTORING};
 pub use long_queries::{LongQuery, LongQueryPolicy};
 pub use position::{BinlogPosition, Exactness, Position, UpstreamPosition};
 pub use privileges::MissingPrivilege;
-pub use reader::{Account, Column, Database, Definition, Named, Range, Reader, Relation, RelationKind, TableSize};
+pub use reader::{
+    Account, Column, Database, Definition, Named, Range, Reader, Relation, RelationKind, Settings, TableSize,
+};
 pub use session::Session;
 pub use side_by_side::{Connected, side_by_side};
 pub use sql::{own_account, quoted};

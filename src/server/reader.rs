@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use mysql::Value;
+use serde::{Deserialize, Serialize};
 
 use super::dump_sql as sql;
 use super::facts::Facts;
@@ -116,19 +117,30 @@ pub struct Range {
     pub high: Option<i128>,
 }
 
+/// The settings of the session in which a stored program was made.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Settings {
+    /// The SQL mode that it was made in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sql_mode: Option<String>,
+    /// The character set of its text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client: Option<String>,
+    /// The collation of its literals.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub collation: Option<String>,
+    /// The zone of an event's times.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time_zone: Option<String>,
+}
+
 /// A stored program, with what its text means.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Definition {
     /// The statement that makes it, as it is stored.
     pub text: Vec<u8>,
-    /// The SQL mode that it was made in.
-    pub sql_mode: Option<String>,
-    /// The character set of its text.
-    pub client: Option<String>,
-    /// The collation of its literals.
-    pub collation: Option<String>,
-    /// The zone of an event's times.
-    pub time_zone: Option<String>,
+    /// What a session is set to that makes it.
+    pub settings: Settings,
     /// Whether the server warned: a view of what is not there any more.
     pub broken: bool,
 }
@@ -266,7 +278,8 @@ impl Reader {
         self.run(sql::AS_TEXT)?;
         let converted = self.stored(what, schema, name)?;
         self.run(sql::READ)?;
-        Ok(Definition { client: Some("utf8mb4".to_owned()), ..converted })
+        let settings = Settings { client: Some("utf8mb4".to_owned()), ..converted.settings };
+        Ok(Definition { settings, ..converted })
     }
 
     fn stored(&mut self, what: &str, schema: &str, name: &str) -> anyhow::Result<Definition> {
@@ -286,10 +299,12 @@ impl Reader {
         })?;
         Ok(Definition {
             text,
-            sql_mode: of("sql_mode"),
-            client: of("character_set_client"),
-            collation: of("collation_connection"),
-            time_zone: of("time_zone"),
+            settings: Settings {
+                sql_mode: of("sql_mode"),
+                client: of("character_set_client"),
+                collation: of("collation_connection"),
+                time_zone: of("time_zone"),
+            },
             broken,
         })
     }
