@@ -1,6 +1,6 @@
 //! The hold: position and snapshots while nothing can be committed, as short as it can be made.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
@@ -9,7 +9,9 @@ use crate::fault::{Failure, Kind, kind_of};
 use crate::run::{Intent, Run};
 use crate::server::{Held, Position, Session};
 use crate::snapshot::{self, Pending, Snapshot, Spec, WritersHeld};
+use crate::store::PhaseRecord;
 use crate::sys::cancel::Cancel;
+use crate::sys::units::milliseconds;
 use crate::sys::{clock, durable};
 
 impl WritersHeld for Held<'_> {}
@@ -27,8 +29,32 @@ pub(super) struct Hold {
     pub(super) position: Position,
     pub(super) waited: Duration,
     pub(super) held: Duration,
+    pub(super) parts: Vec<PhaseRecord>,
     pub(super) tries: u32,
     pub(super) at: Timestamp,
+}
+
+/// What the time under the lock goes to.
+pub(super) struct Parts {
+    last: Instant,
+    ended: Vec<PhaseRecord>,
+}
+
+impl Parts {
+    pub(super) fn new() -> Self {
+        Self { last: Instant::now(), ended: Vec::with_capacity(8) }
+    }
+
+    /// All since the last one was `name`.
+    pub(super) fn end(&mut self, name: &str) {
+        let now = Instant::now();
+        self.ended.push(PhaseRecord { name: name.to_owned(), ms: milliseconds(now - self.last) });
+        self.last = now;
+    }
+
+    pub(super) fn ended(self) -> Vec<PhaseRecord> {
+        self.ended
+    }
 }
 
 /// Takes the snapshots, with as many tries as the job allows where only the lock failed. Each try
@@ -41,14 +67,36 @@ pub(super) fn take(
     run: &mut Run,
     cancel: &Cancel,
 ) -> anyhow::Result<Frozen> {
+    let mut order = Order::FlushBeside;
     let (frozen, tries) = in_tries(request, cancel, || {
-        attempt(request, ground, session, run, cancel).map_err(|error| match snapshot::remove_all_of(run.id()) {
-            Ok(_) => Failed::Cleanly(error),
-            // With something left of this try there is no other one.
-            Err(left) => Failed::Leaving(Failure::join(error, vec![left])),
-        })
+        let mut once = |order| {
+            attempt(request, ground, session, run, order, cancel).map_err(|error| {
+                match snapshot::remove_all_of(run.id()) {
+                    Ok(_) => Failed::Cleanly(error),
+                    // With something left of this try there is no other one.
+                    Err(left) => Failed::Leaving(Failure::join(error, vec![left])),
+                }
+            })
+        };
+        match once(order) {
+            Err(Failed::Cleanly(error)) if snapshot::is_early(&error) => {
+                tracing::warn!("{error:#}; again at once, and the log is flushed before LVM is started");
+                order = Order::FlushFirst;
+                once(order)
+            }
+            result => result,
+        }
     })?;
     Ok(Frozen { hold: Hold { tries, ..frozen.hold }, ..frozen })
+}
+
+/// When what is committed is written out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Order {
+    /// While LVM starts: writers wait for the longer of the two.
+    FlushBeside,
+    /// Before LVM is started: certain, and writers wait for both.
+    FlushFirst,
 }
 
 /// How a try failed.
@@ -88,6 +136,7 @@ fn attempt(
     ground: &Ground,
     session: &mut Session,
     run: &mut Run,
+    order: Order,
     cancel: &Cancel,
 ) -> anyhow::Result<Frozen> {
     session.wait_for_calm(ground.lock, &request.long_queries, cancel)?;
@@ -95,14 +144,26 @@ fn attempt(
     flush(&ground.covered.origins)?;
     // Nothing in the closure logs, and nothing touches a file on the origin: it will be frozen.
     let outcome = session.hold(ground.lock, &request.hold, cancel, |held| {
+        let mut parts = Parts::new();
+        if order == Order::FlushFirst {
+            held.write_out()?;
+            parts.end("flush");
+        }
         let mut freezing = snapshot::begin(specs, held)?;
-        // The lock keeps the position where it is: it is written out and read while LVM starts.
+        parts.end("start of LVM");
+        if held.write_out()? {
+            freezing.written_out();
+            parts.end("flush");
+        }
+        // The lock keeps the position where it is, whenever it is read.
         let position = held.position()?;
-        freezing.written_out();
-        Ok((position, freezing.finish(held.deadline())?))
+        parts.end("position");
+        let pending = freezing.finish(held.deadline())?;
+        parts.end("freeze");
+        Ok((position, pending, parts.ended()))
     })?;
-    let (position, pending): (Position, Vec<Pending>) = outcome.value;
-    let hold = Hold { position, waited: outcome.waited, held: outcome.held, tries: 1, at: clock::now() };
+    let (position, pending, parts): (Position, Vec<Pending>, _) = outcome.value;
+    let hold = Hold { position, waited: outcome.waited, held: outcome.held, parts, tries: 1, at: clock::now() };
     Ok(Frozen { snapshots: snapshot::complete(pending)?, hold })
 }
 

@@ -1,6 +1,6 @@
 //! A dump of the live server: every connection gets the same view under a short lock, then it is let go.
 
-use super::freeze::{self, Failed, Hold};
+use super::freeze::{self, Failed, Hold, Parts};
 use super::manifest::{self, About, Evidence, Phases};
 use super::{Outcome, checked, forget_earlier_attempts, published, ship};
 use crate::check::{self, LiveGround, Request};
@@ -50,10 +50,15 @@ fn view(
     session.wait_for_calm(ground.lock, &request.long_queries, cancel)?;
     let mut readers = Readers::gather(request.dump.workers, None, || session.reader())?;
     let outcome = session.hold(ground.lock, &request.hold, cancel, |held| {
+        let mut parts = Parts::new();
         readers.all.iter_mut().try_for_each(Reader::keep_view)?;
-        held.position()
+        parts.end("transactions");
+        let position = held.position()?;
+        parts.end("position");
+        Ok((position, parts.ended()))
     })?;
-    let hold = Hold { position: outcome.value, waited: outcome.waited, held: outcome.held, tries: 1, at: clock::now() };
+    let (position, parts) = outcome.value;
+    let hold = Hold { position, waited: outcome.waited, held: outcome.held, parts, tries: 1, at: clock::now() };
     Ok((readers, hold))
 }
 

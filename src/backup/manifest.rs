@@ -105,6 +105,7 @@ pub(super) fn write(
             lock: about.lock,
             waited_ms: milliseconds(hold.waited),
             held_ms: milliseconds(hold.held),
+            parts: hold.parts.clone(),
             tries: hold.tries,
             at: Some(hold.at),
         },

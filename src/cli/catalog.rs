@@ -148,9 +148,11 @@ fn describe(backup: &Backup) -> String {
         let at = &upstream.binlog;
         field("upstream", format!("{}:{} at {}:{}", upstream.host, upstream.port, at.file, at.offset));
     }
+    let parts: Vec<String> = hold.parts.iter().map(|part| format!("{} {}", part.name, part.ms)).collect();
+    let parts = if parts.is_empty() { String::new() } else { format!(": {}", parts.join(", ")) };
     field(
         "writers",
-        format!("waited {} ms, held {} ms ({:?}, try {})", hold.waited_ms, hold.held_ms, hold.lock, hold.tries),
+        format!("waited {} ms, held {} ms{parts} ({:?}, try {})", hold.waited_ms, hold.held_ms, hold.lock, hold.tries),
     );
     field("size", format!("{} in {} files", Bytes(totals.bytes), totals.files));
     let state = if manifest.method == Method::Dump {

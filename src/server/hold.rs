@@ -136,12 +136,10 @@ impl std::fmt::Debug for Held<'_> {
 }
 
 impl Held<'_> {
-    /// Writes out what is committed and tells where it stands; nothing can be committed after it while this
-    /// exists. A snapshot is exact only where the volume freezes after this has returned.
+    /// Where what is committed stands, which is written out first; nothing can be committed after it while
+    /// this exists. A snapshot is exact only where the volume freezes after [`Held::write_out`].
     pub fn position(&mut self) -> anyhow::Result<Position> {
-        if !self.written_out {
-            self.write_out()?;
-        }
+        self.write_out()?;
         Position::read(self.connection, self.dialect, self.exact.clone()).context("cannot read the position")
     }
 
@@ -155,10 +153,14 @@ impl Held<'_> {
         self.deadline
     }
 
-    fn write_out(&mut self) -> anyhow::Result<()> {
+    /// Writes out what is committed; false where that was done before.
+    pub fn write_out(&mut self) -> anyhow::Result<bool> {
+        if self.written_out {
+            return Ok(false);
+        }
         self.connection.run(sql::FLUSH_ENGINE_LOGS).context("cannot flush the engine's log")?;
         self.written_out = true;
-        Ok(())
+        Ok(true)
     }
 
     /// Has the server keep us for the rest of the budget; before that, waits for what takes longer than a

@@ -269,9 +269,19 @@ impl Pending {
     }
 }
 
+/// A volume froze before everything that must be in its snapshot was written out.
+#[derive(Debug, thiserror::Error)]
+#[error("{0} froze before everything was written out")]
+pub struct FrozeEarly(LvRef);
+
 fn froze_early(spec: &Spec) -> anyhow::Error {
-    let message = format!("{} froze before everything was written out", spec.origin.name);
-    Fault::new(Kind::Lock, message).hint("the disk is slow just now; try again").into()
+    let fault = Fault::new(Kind::Lock, format!("the snapshot of {} lacks what was committed last", spec.origin.name));
+    fault.hint("the disk is slow just now; try again").caused_by(FrozeEarly(spec.origin.name.clone())).into()
+}
+
+/// Whether `error` is that a volume froze too early.
+pub fn is_early(error: &anyhow::Error) -> bool {
+    error.chain().any(<dyn std::error::Error + 'static>::is::<FrozeEarly>)
 }
 
 /// Waits for the commands of all `pending` snapshots and judges what they made.

@@ -168,6 +168,9 @@ pub struct HoldRecord {
     pub waited_ms: u64,
     /// From having the lock to its release.
     pub held_ms: u64,
+    /// What that time went to, in order; the rest is the lock's own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub parts: Vec<PhaseRecord>,
     /// How many tries it took.
     pub tries: u32,
     /// When the lock was released: the moment that the data is of.

@@ -55,12 +55,13 @@ fn measured(ground: &Ground, way: Way) -> anyhow::Result<serde_json::Value> {
     let began = Instant::now();
     let taken = way.take(ground, &writers);
     let commits = writers.stop()?;
-    let Taken { locked, waited, ready, note } = taken?;
+    let Taken { locked, waited, ready, parts, note } = taken?;
     Ok(json!({
         "way": way.name(),
         "gap_ms": milliseconds(commits.longest_gap(began, ready)),
         "lock_ms": milliseconds(locked),
         "wait_ms": milliseconds(waited),
+        "parts": parts,
         "note": note,
     }))
 }

@@ -34,6 +34,8 @@ pub struct Taken {
     pub waited: Duration,
     /// When the snapshot was there and the database free.
     pub ready: Instant,
+    /// What the time under the lock went to, in milliseconds, where it is known.
+    pub parts: Vec<(String, u64)>,
     /// What else must be said.
     pub note: Option<String>,
 }
@@ -71,7 +73,7 @@ impl Way {
 
 fn nothing() -> Taken {
     std::thread::sleep(NOTHING);
-    Taken { locked: Duration::ZERO, waited: Duration::ZERO, ready: Instant::now(), note: None }
+    Taken { locked: Duration::ZERO, waited: Duration::ZERO, ready: Instant::now(), parts: Vec::new(), note: None }
 }
 
 fn by_hand(ground: &Ground) -> anyhow::Result<Taken> {
@@ -93,7 +95,7 @@ fn by_hand(ground: &Ground) -> anyhow::Result<Taken> {
 
     run(&["lvremove", "-q", "-y", BY_HAND])?;
     position.context("the server has a binary log")?;
-    Ok(Taken { locked: ready - granted, waited: granted - asked, ready, note: None })
+    Ok(Taken { locked: ready - granted, waited: granted - asked, ready, parts: Vec::new(), note: None })
 }
 
 fn mysnap(writers: &Writers) -> anyhow::Result<Taken> {
@@ -114,7 +116,11 @@ fn mysnap(writers: &Writers) -> anyhow::Result<Taken> {
         let value = manifest.pointer(name).and_then(serde_json::Value::as_u64);
         value.map(Duration::from_millis).with_context(|| format!("{name} is not in the manifest"))
     };
-    Ok(Taken { locked: figure("/hold/held_ms")?, waited: figure("/hold/waited_ms")?, ready, note: None })
+    let parts = manifest.pointer("/hold/parts").and_then(serde_json::Value::as_array);
+    let parts = parts.context("what the hold went to is not in the manifest")?;
+    let part = |part: &serde_json::Value| Some((part["name"].as_str()?.to_owned(), part["ms"].as_u64()?));
+    let parts = parts.iter().filter_map(part).collect();
+    Ok(Taken { locked: figure("/hold/held_ms")?, waited: figure("/hold/waited_ms")?, ready, parts, note: None })
 }
 
 /// Its own log tells when it has the lock and when it gave it back; it logs in whole seconds, so the
@@ -138,7 +144,7 @@ fn mylvmbackup(ground: &Ground) -> anyhow::Result<Taken> {
     }
     let errors: Vec<&str> = lines.iter().filter_map(|(_, line)| Some(line.split_once("Error: ")?.1)).collect();
     let note = (!succeeded).then(|| format!("ends with an error: {}", errors.join("; ")));
-    Ok(Taken { locked: released - granted, waited: granted - asked, ready: released, note })
+    Ok(Taken { locked: released - granted, waited: granted - asked, ready: released, parts: Vec::new(), note })
 }
 
 fn moment(lines: &[(Instant, String)], text: &str) -> anyhow::Result<Instant> {

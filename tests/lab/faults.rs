@@ -9,7 +9,7 @@ use crate::host::{self, mysnap, mysnap_ok, run, try_run};
 use crate::live::{BeforeSnapshot, DEFAULT_STALL, Halt, LOCAL, Live, Undo, expect, fails, local, stored, until};
 use crate::pulse::Pulse;
 use crate::support::start_server;
-use crate::sweep::{STALL, STOPPED, noise};
+use crate::sweep::{Point, STALL, STOPPED, hit, noise};
 
 /// A statement on a connection of its own, in the background; its error, if it met one.
 pub fn in_background(statement: &str) -> std::thread::JoinHandle<Result<(), String>> {
@@ -177,6 +177,19 @@ fn what_writers_waited_is_what_is_recorded() {
         longest > Duration::from_millis(1400) && longest < recorded + Duration::from_secs(3) + noise(),
         "{longest:?}"
     );
+}
+
+#[test]
+fn a_volume_that_froze_before_the_log_was_flushed_is_snapshotted_again_at_once() {
+    let before = stored().len();
+    let arguments = ["--config", &local("early", ""), "backup", "local"].map(str::to_owned);
+    let late = Point { step: "main sql FLUSH ENGINE LOGS#1".to_owned(), fault: "hang" };
+    let (ran, reached) = hit(&arguments, &late);
+    assert!(reached, "{}", ran.stderr);
+    expect(&ran, 0, &["froze before everything was written out; again at once"]);
+    assert_eq!(stored().len(), before + 1);
+    mysnap_ok(&["verify", "latest", "--from", LOCAL]);
+    host::assert_nothing_left();
 }
 
 #[test]

@@ -46,8 +46,9 @@ impl Taken {
         let limits = HoldLimits { max_stall: Duration::from_secs(30) };
         let held = session.hold(mode, &limits, &cancel, |held| {
             let mut freezing = snapshot::begin(vec![spec], held)?;
-            let position = held.position()?;
+            held.write_out()?;
             freezing.written_out();
+            let position = held.position()?;
             Ok((position, freezing.finish(held.deadline())?))
         });
         let (position, pending) = held.unwrap().value;
