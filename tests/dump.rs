@@ -3,96 +3,25 @@
 #![cfg(test)]
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
+#[path = "dump/bench.rs"]
+mod bench;
+#[path = "dump/own_data.rs"]
+mod own_data;
 #[path = "dump/server.rs"]
 mod server;
 
 use std::path::Path;
 
-use jiff::Timestamp;
-use mysnap::dump::{self, Compression, Dumped, Options, Pattern, Readers, Selection};
+use bench::{Bench, everything, request};
+use mysnap::dump::{Compression, Options, Pattern, Selection};
 use mysnap::fault::{Kind, kind_of};
-use mysnap::load::{self, Dump, Loaded, Request};
-use mysnap::run::events::Silent;
-use mysnap::server::Session;
-use mysnap::store::{Backup, Catalog, LocalStore, Manifest, Method, ProofLevel, Staging, Transfer, Work};
+use mysnap::load::{Dump, Request};
+use mysnap::store::Catalog;
 use mysnap::sys::cancel::Cancel;
 use mysnap::sys::durable;
 use server::Server;
 
 const UGLY: &str = include_str!("dump/ugly.sql");
-const ID: &str = "20261121T092233Z-0001";
-
-/// A destination, and what is dumped to it.
-struct Bench {
-    home: tempfile::TempDir,
-    cancel: Cancel,
-    store: LocalStore,
-}
-
-impl Bench {
-    fn new() -> Self {
-        let (home, cancel) = (tempfile::tempdir().unwrap(), Cancel::new());
-        let store = LocalStore::new(&home.path().join("destination"), &cancel);
-        Self { home, cancel, store }
-    }
-
-    /// Dumps what is selected and publishes it as a backup.
-    fn dump(&self, server: &Server, options: &Options) -> anyhow::Result<Dumped> {
-        let session = server.session();
-        let staging = Staging::begin(&self.store, &"dump".parse().unwrap(), &ID.parse().unwrap())?;
-        let readers = Readers::gather(options.workers, None, || session.reader())?;
-        let dumped = dump::dump(readers, options, Timestamp::UNIX_EPOCH, &staging, &Silent, &self.cancel)?;
-        let transfer = Transfer::default();
-        let work = Work { transfer: &transfer, progress: &|_| {}, cancel: &self.cancel };
-        let proof = staging.prove(ProofLevel::Checksum, &[], &dumped.copied, work)?;
-        let manifest = Manifest::decode(include_bytes!("data/manifest-1.json")).unwrap();
-        let manifest = Manifest {
-            id: ID.parse().unwrap(),
-            job: "dump".parse().unwrap(),
-            method: Method::Dump,
-            roots: vec![dumped.root.clone()],
-            server: session.facts().clone(),
-            proof,
-            ..manifest
-        };
-        staging.commit(manifest, &dumped.copied.files)?;
-        Ok(dumped)
-    }
-
-    fn backup(&self) -> Backup {
-        Catalog::read(&self.store, None).unwrap().find("latest").unwrap().clone()
-    }
-
-    fn load(&self, server: &Server, request: &Request) -> anyhow::Result<Loaded> {
-        self.load_until(server, request, &Cancel::new(), &|_| {})
-    }
-
-    fn load_until(
-        &self,
-        server: &Server,
-        request: &Request,
-        cancel: &Cancel,
-        progress: &(dyn Fn(u64) + Sync),
-    ) -> anyhow::Result<Loaded> {
-        let dump = Dump::open(&self.store, &self.backup())?;
-        let session: Session = server.session();
-        let plan = load::plan(&dump, request, &mut session.loader(true)?, session.facts())?;
-        load::execute(&plan, &dump, &server.address(), progress, cancel)
-    }
-
-    fn stored(&self, path: &str) -> std::path::PathBuf {
-        self.home.path().join("destination/dump").join(ID).join("dump").join(path)
-    }
-}
-
-fn everything() -> Options {
-    Options { selection: Selection::default(), workers: 3, compression: Compression::Zstd }
-}
-
-fn request(databases: &[&str]) -> Request {
-    let databases = databases.iter().map(|name| (*name).to_owned()).collect();
-    Request { databases, workers: 3, binary_log: true, ..Request::default() }
-}
 
 /// What the server's own tool says of a database, history and programs included, without its name.
 fn told(server: &Server, database: &str) -> String {

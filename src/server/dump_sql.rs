@@ -156,8 +156,9 @@ pub fn bounds(schema: &str, table: &str, key: &str) -> String {
 
 /// Rows whose key is within the range; `columns` are expressions.
 pub fn rows(schema: &str, table: &str, columns: &[String], history: bool, range: Option<&Range>) -> String {
-    let mut statement =
-        format!("SELECT /*!40001 SQL_NO_CACHE */ {} FROM {}.{}", columns.join(", "), quoted(schema), quoted(table));
+    // Of a table whose columns are all computed only the number of rows is known.
+    let columns = if columns.is_empty() { "NULL".to_owned() } else { columns.join(", ") };
+    let mut statement = format!("SELECT /*!40001 SQL_NO_CACHE */ {columns} FROM {}.{}", quoted(schema), quoted(table));
     if history {
         statement.push_str(" FOR SYSTEM_TIME ALL");
     }
@@ -204,6 +205,9 @@ pub fn load(schema: &str, table: &str, columns: &[Taken<'_>]) -> String {
             names.push(quoted(column.name));
         }
     }
+    if names.is_empty() {
+        names.push("@nothing".to_owned());
+    }
     let set = if sets.is_empty() { String::new() } else { format!(" SET {}", sets.join(", ")) };
     format!(
         "LOAD DATA LOCAL INFILE 'mysnap' INTO TABLE {}.{} CHARACTER SET binary FIELDS TERMINATED BY '\\t' \
@@ -211,6 +215,16 @@ pub fn load(schema: &str, table: &str, columns: &[Taken<'_>]) -> String {
         quoted(schema),
         quoted(table),
         names.join(", ")
+    )
+}
+
+/// The columns that the server computes of the others.
+pub fn computed_columns(schema: &str, table: &str) -> String {
+    format!(
+        "SELECT COLUMN_NAME AS name FROM information_schema.COLUMNS WHERE TABLE_SCHEMA = {} AND TABLE_NAME = {} \
+         AND EXTRA LIKE '%GENERATED%'",
+        literal(schema),
+        literal(table)
     )
 }
 

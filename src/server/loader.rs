@@ -270,9 +270,14 @@ impl Loader {
     fn refuse_changed(&mut self, into: Into<'_>) -> anyhow::Result<()> {
         let enums: Vec<&str> = into.columns.iter().filter(|c| c.is_enum).map(|c| c.name).collect();
         let rows = self.connection.rows(sql::WARNINGS)?;
+        let computed = self.connection.rows(&sql::computed_columns(into.schema, into.table))?;
+        let computed: Vec<&str> = computed.iter().filter_map(|row| row.get(&["name"])).collect();
         let told = rows.iter().filter_map(|row| Some((row.get(&["code"])?, row.get(&["message"])?)));
-        let told: Vec<&str> =
-            told.filter(|(code, text)| is_change(code, text, &enums)).map(|(_, text)| text).take(3).collect();
+        let told: Vec<&str> = told
+            .filter(|(code, text)| is_change(code, text, &enums, &computed))
+            .map(|(_, text)| text)
+            .take(3)
+            .collect();
         if told.is_empty() {
             return Ok(());
         }
@@ -306,12 +311,16 @@ fn refused(error: mysql::Error, statement: &str) -> anyhow::Error {
     anyhow::anyhow!("{message}: {said} (error {})", told.code)
 }
 
-/// What is said of a row was changed in it; the rest is advice. A row that is left out is not counted.
-fn is_change(code: &str, text: &str, enums: &[&str]) -> bool {
+/// What is said of a row was changed in it; the rest is advice, or about what the server computes of the row.
+/// A row that is left out is not counted.
+fn is_change(code: &str, text: &str, enums: &[&str], computed: &[&str]) -> bool {
     let of_a_row = text.contains(" row ") || text.starts_with("Row ") || code == PERIOD_IGNORED;
     let is_empty_enum =
         code == TRUNCATED && enums.iter().any(|name| text.contains(&format!(" column '{name}' at row ")));
-    of_a_row && !is_empty_enum
+    let names = |name: &&str| {
+        text.contains(&format!(" column '{name}' at row ")) || text.contains(&format!("`{name}` at row "))
+    };
+    of_a_row && !is_empty_enum && !computed.iter().any(names)
 }
 
 fn feed(text: &mut impl Read, server: &mut impl Write) -> std::io::Result<()> {
@@ -330,10 +339,13 @@ mod tests {
     #[test]
     fn only_what_changed_a_row_is_held_against_it() {
         let enums = ["e"];
-        assert!(is_change("1265", "Data truncated for column 'f' at row 2", &enums));
-        assert!(!is_change("1265", "Data truncated for column 'e' at row 2", &enums));
-        assert!(is_change("1366", "Incorrect string value: '\\xE9' for column 'e' at row 1", &enums));
-        assert!(is_change("1262", "Row 3 was truncated; it contained more data than there were input columns", &[]));
-        assert!(!is_change("1287", "Combining the storage engines CSV and ARCHIVE is deprecated", &[]));
+        let changed = |code, text| is_change(code, text, &enums, &["g"]);
+        assert!(changed("1265", "Data truncated for column 'f' at row 2"));
+        assert!(!changed("1265", "Data truncated for column 'e' at row 2"));
+        assert!(!changed("1265", "Data truncated for column 'g' at row 2"));
+        assert!(changed("1366", "Incorrect string value: '\\xE9' for column 'e' at row 1"));
+        assert!(!changed("1292", "Incorrect time value: 'x' for column `a`.`b`.`g` at row 1"));
+        assert!(changed("1262", "Row 3 was truncated; it contained more data than there were input columns"));
+        assert!(!changed("1287", "Combining the storage engines CSV and ARCHIVE is deprecated"));
     }
 }

@@ -257,7 +257,8 @@ impl Reader {
     /// The statement that makes a table or sequence.
     pub fn table(&mut self, table: &Table, kind: RelationKind) -> anyhow::Result<Vec<u8>> {
         let what = if kind == RelationKind::Sequence { "SEQUENCE" } else { "TABLE" };
-        let row = self.one(&sql::show_create(what, &table.schema, &table.name))?;
+        let shown = self.one(&sql::show_create(what, &table.schema, &table.name));
+        let row = shown.map_err(|error| of_damaged(table, error))?;
         let text = row.bytes("Create Table").with_context(|| format!("the server does not say how {table} is made"))?;
         anyhow::ensure!(
             std::str::from_utf8(&text).is_ok(),
@@ -382,7 +383,8 @@ impl Reader {
         take: &mut dyn FnMut(&[Value]) -> anyhow::Result<()>,
     ) -> anyhow::Result<()> {
         let columns: Vec<String> = columns.iter().map(|each| sql::column(&each.name, &each.data_type)).collect();
-        self.connection.each_row(&sql::rows(&table.schema, &table.name, &columns, history, range), take)?;
+        let query = sql::rows(&table.schema, &table.name, &columns, history, range);
+        self.connection.each_row(&query, take).map_err(|error| of_damaged(table, error))?;
         self.let_go()
     }
 
@@ -477,4 +479,22 @@ impl Column {
     pub fn is_whole_number(&self) -> bool {
         matches!(self.data_type.as_str(), "tinyint" | "smallint" | "mediumint" | "int" | "bigint")
     }
+}
+/// What servers say of tables that they can't read: ER_CANT_OPEN_FILE, ER_FILE_NOT_FOUND, ER_GET_ERRNO,
+/// ER_NOT_FORM_FILE, ER_NOT_KEYFILE, ER_OLD_KEYFILE, ER_WRONG_MRG_TABLE, ER_CRASHED_ON_USAGE,
+/// ER_CRASHED_ON_REPAIR, ER_INDEX_CORRUPT, ER_TABLESPACE_MISSING, ER_TABLESPACE_DISCARDED, ER_TABLE_CORRUPT,
+/// ER_NO_SUCH_TABLE_IN_ENGINE.
+const DAMAGED: [u16; 14] = [1016, 1017, 1030, 1033, 1034, 1035, 1168, 1194, 1195, 1712, 1812, 1814, 1877, 1932];
+
+/// `error`, which reading `table` met; an error of [`Kind::Verify`] where the table is to blame.
+fn of_damaged(table: &Table, error: anyhow::Error) -> anyhow::Error {
+    let is_damage = |cause: &mysql::Error| matches!(cause, mysql::Error::MySqlError(e) if DAMAGED.contains(&e.code));
+    if !error.chain().filter_map(|cause| cause.downcast_ref()).any(is_damage) {
+        return error;
+    }
+    let fault = Fault::new(Kind::Verify, format!("table {table} can't be read"));
+    fault
+        .hint("repair it, bring it back from a backup or drop it; or leave it out with `exclude`")
+        .caused_by(error)
+        .into()
 }

@@ -1,5 +1,6 @@
 //! A server of this host's packages, with data of its own.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Mutex;
 use std::time::Duration;
@@ -62,13 +63,14 @@ impl Server {
         self.access().connect(&Cancel::new()).unwrap()
     }
 
-    fn ran(&self, statements: &str) -> Finished {
+    fn client(&self) -> Call<'static> {
         Call::new("mariadb")
             .args(["--no-defaults", "-uroot", "-N", "-B", "--default-character-set=utf8mb4"])
             .arg(format!("--socket={}", self.socket().display()))
-            .stdin(statements.as_bytes())
-            .finish()
-            .unwrap()
+    }
+
+    fn ran(&self, statements: &str) -> Finished {
+        self.client().stdin(statements.as_bytes()).finish().unwrap()
     }
 
     /// What statements answer.
@@ -78,6 +80,35 @@ impl Server {
         String::from_utf8(ran.stdout).unwrap()
     }
 
+    /// Statements of which some may fail.
+    pub fn play(&self, statements: &[u8]) {
+        drop(self.client().arg("--force").stdin(statements).finish().unwrap());
+    }
+
+    /// Drops the tables and views that can't be read, of which the server's own tool makes an error.
+    pub fn drop_what_is_broken(&self) {
+        let kind = "IF(TABLE_TYPE = 'VIEW', 'VIEW', 'TABLE')";
+        let listed = self.sql(&format!(
+            "SELECT CONCAT({kind}, ' `', REPLACE(TABLE_SCHEMA, '`', '``'), '`.`', REPLACE(TABLE_NAME, '`', '``'), '`') \
+             FROM information_schema.TABLES WHERE TABLE_SCHEMA LIKE 'own%'"
+        ));
+        let (mut looks, mut drops, mut line) = (String::new(), BTreeMap::new(), 1);
+        for one in listed.lines().map(unescaped) {
+            let name = one.split_once(' ').unwrap().1;
+            let look = format!("SHOW CREATE TABLE {name}; SELECT * FROM {name} LIMIT 0;\n");
+            line += look.lines().count();
+            drops.insert(line - 1, format!("DROP {one}"));
+            looks.push_str(&look);
+        }
+        let ran = self.client().arg("--force").stdin(looks).finish().unwrap();
+        let said = String::from_utf8_lossy(&ran.stderr).into_owned();
+        let at = |text: &str| text.split_once(" at line ")?.1.split(':').next()?.parse::<usize>().ok();
+        for line in said.lines().filter(|text| text.starts_with("ERROR")).filter_map(at).collect::<BTreeSet<_>>() {
+            let (_, drop) = drops.range(line..).next().unwrap();
+            self.play(drop.as_bytes());
+        }
+    }
+
     /// A statement that must fail, with these words.
     pub fn sql_fails(&self, statement: &str, words: &str) {
         let ran = self.ran(statement);
@@ -85,16 +116,24 @@ impl Server {
         assert!(!ran.status.success() && said.contains(words), "{said}");
     }
 
-    /// A database as the server's own tool writes it.
+    /// A database as the server's own tool writes it. It refuses history that is kept by transactions.
     pub fn tool_dump(&self, database: &str) -> String {
-        let ran = Call::new("mariadb-dump")
-            .args(["--no-defaults", "-uroot", "--hex-blob", "--routines", "--triggers", "--events"])
-            .args(["--dump-history", "--skip-dump-date", "--compact", "--default-character-set=utf8mb4"])
-            .args([format!("--socket={}", self.socket().display()), database.to_owned()])
-            .finish()
-            .unwrap();
+        let mut ran = self.tool_dumped(database, &["--dump-history"]);
+        if String::from_utf8_lossy(&ran.stderr).contains("transaction-precise history") {
+            ran = self.tool_dumped(database, &[]);
+        }
         assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
         String::from_utf8_lossy(&ran.stdout).into_owned()
+    }
+
+    fn tool_dumped(&self, database: &str, more: &[&str]) -> Finished {
+        Call::new("mariadb-dump")
+            .args(["--no-defaults", "-uroot", "--hex-blob", "--routines", "--triggers", "--events"])
+            .args(["--skip-dump-date", "--compact", "--default-character-set=utf8mb4"])
+            .args(more.iter().copied())
+            .args([format!("--socket={}", self.socket().display()), database.to_owned()])
+            .finish()
+            .unwrap()
     }
 
     /// As the kernel does where memory runs short.
@@ -104,6 +143,11 @@ impl Server {
             process.wait().unwrap();
         }
     }
+}
+
+/// A line as the client prints it, as it was.
+fn unescaped(line: &str) -> String {
+    line.replace("\\n", "\n").replace("\\t", "\t").replace("\\\\", "\\")
 }
 
 impl Drop for Server {

@@ -14,6 +14,8 @@ CREATE TABLE orders (id INT AUTO_INCREMENT PRIMARY KEY, customer INT, amount DEC
   CONSTRAINT to_customer FOREIGN KEY (customer) REFERENCES customers (id),
   CONSTRAINT positive CHECK (amount > -1000)) ENGINE=InnoDB COMMENT='COLLATE nonsense ENGINE=none `';
 INSERT INTO orders (customer, amount, secret) SELECT 1 + seq % 7, seq / 7, seq FROM seq_1_to_5000;
+CREATE TABLE all_computed (a INT AS (1 + 1) VIRTUAL, b INT AS (a + 1) STORED);
+INSERT INTO all_computed () VALUES (), (), ();
 
 CREATE TABLE types (
   b BIT(9), t TINYINT, u BIGINT UNSIGNED, f FLOAT, fd FLOAT(7,3), d DOUBLE, dd DOUBLE(12,4), n DECIMAL(65,30),

@@ -1,0 +1,90 @@
+//! A destination for dumps of a real server, and their way back.
+
+use std::path::PathBuf;
+
+use jiff::Timestamp;
+use mysnap::dump::{self, Compression, Dumped, Options, Readers, Selection};
+use mysnap::load::{self, Dump, Loaded, Request};
+use mysnap::run::events::Silent;
+use mysnap::server::Session;
+use mysnap::store::{Backup, Catalog, LocalStore, Manifest, Method, ProofLevel, Staging, Transfer, Work};
+use mysnap::sys::cancel::Cancel;
+
+use crate::server::Server;
+
+const ID: &str = "20261121T092233Z-0001";
+
+/// A destination, and what is dumped to it.
+pub struct Bench {
+    home: tempfile::TempDir,
+    cancel: Cancel,
+    /// Where the backup is.
+    pub store: LocalStore,
+}
+
+impl Bench {
+    pub fn new() -> Self {
+        let (home, cancel) = (tempfile::tempdir().unwrap(), Cancel::new());
+        let store = LocalStore::new(&home.path().join("destination"), &cancel);
+        Self { home, cancel, store }
+    }
+
+    /// Dumps what is selected and publishes it as a backup.
+    pub fn dump(&self, server: &Server, options: &Options) -> anyhow::Result<Dumped> {
+        let session = server.session();
+        let staging = Staging::begin(&self.store, &"dump".parse().unwrap(), &ID.parse().unwrap())?;
+        let readers = Readers::gather(options.workers, None, || session.reader())?;
+        let dumped = dump::dump(readers, options, Timestamp::UNIX_EPOCH, &staging, &Silent, &self.cancel)?;
+        let transfer = Transfer::default();
+        let work = Work { transfer: &transfer, progress: &|_| {}, cancel: &self.cancel };
+        let proof = staging.prove(ProofLevel::Checksum, &[], &dumped.copied, work)?;
+        let manifest = Manifest::decode(include_bytes!("../data/manifest-1.json")).unwrap();
+        let manifest = Manifest {
+            id: ID.parse().unwrap(),
+            job: "dump".parse().unwrap(),
+            method: Method::Dump,
+            roots: vec![dumped.root.clone()],
+            server: session.facts().clone(),
+            proof,
+            ..manifest
+        };
+        staging.commit(manifest, &dumped.copied.files)?;
+        Ok(dumped)
+    }
+
+    pub fn backup(&self) -> Backup {
+        Catalog::read(&self.store, None).unwrap().find("latest").unwrap().clone()
+    }
+
+    pub fn load(&self, server: &Server, request: &Request) -> anyhow::Result<Loaded> {
+        self.load_until(server, request, &Cancel::new(), &|_| {})
+    }
+
+    pub fn load_until(
+        &self,
+        server: &Server,
+        request: &Request,
+        cancel: &Cancel,
+        progress: &(dyn Fn(u64) + Sync),
+    ) -> anyhow::Result<Loaded> {
+        let dump = Dump::open(&self.store, &self.backup())?;
+        let session: Session = server.session();
+        let plan = load::plan(&dump, request, &mut session.loader(true)?, session.facts())?;
+        load::execute(&plan, &dump, &server.address(), progress, cancel)
+    }
+
+    pub fn stored(&self, path: &str) -> PathBuf {
+        self.home.path().join("destination/dump").join(ID).join("dump").join(path)
+    }
+}
+
+/// All of a server.
+pub fn everything() -> Options {
+    Options { selection: Selection::default(), workers: 3, compression: Compression::Zstd }
+}
+
+/// These databases.
+pub fn request(databases: &[&str]) -> Request {
+    let databases = databases.iter().map(|name| (*name).to_owned()).collect();
+    Request { databases, workers: 3, binary_log: true, ..Request::default() }
+}
