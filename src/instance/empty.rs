@@ -18,7 +18,7 @@ const USER: &str = "mysql";
 /// How long it may take to make a data directory.
 const MAKE: Duration = Duration::from_secs(600);
 /// What a dump expects to find as it was; nothing else of the former server matters to it.
-const KEPT: [&str; 3] = ["lower_case_table_names", "character_set_server", "collation_server"];
+const KEPT: [&str; 4] = ["lower_case_table_names", "character_set_server", "collation_server", "sql_mode"];
 
 impl Instance {
     /// Makes a data directory in `home`, which its user can search, and starts a server like that of

@@ -19,6 +19,8 @@ const DIRECTORIES: [&str; 5] = [
     "innodb_doublewrite_dir",
     "aria_log_dir_path",
 ];
+/// It is empty in earnest: queries mean then what they mean to the live server.
+const SQL_MODE: &str = "sql_mode";
 /// Asked for nothing: new logs of a server that is thrown away need no encryption, and reading old ones
 /// takes the keyring alone.
 const LEFT_OUT: [&str; 2] = ["binlog_encryption", "encrypt_binlog"];
@@ -77,7 +79,7 @@ fn binary_log(facts: &Facts, placed: &[Placed]) -> Vec<String> {
 }
 
 fn matching(name: &str, value: &str, placed: &[Placed]) -> Option<String> {
-    if value.is_empty() || LEFT_OUT.contains(&name) {
+    if (value.is_empty() && name != SQL_MODE) || LEFT_OUT.contains(&name) {
         return None;
     }
     let value = if DIRECTORIES.contains(&name) && value.starts_with('/') {
@@ -139,6 +141,7 @@ mod tests {
         assert_eq!(undo.as_deref(), Some("--innodb-undo-directory=/s/undo"));
         assert_eq!(matching("innodb_undo_directory", "./", &placed).as_deref(), Some("--innodb-undo-directory=./"));
         assert_eq!(matching("innodb_data_home_dir", "", &placed), None);
+        assert_eq!(matching("sql_mode", "", &placed).as_deref(), Some("--sql-mode="));
         assert_eq!(matching("encrypt_binlog", "ON", &placed), None);
     }
 }

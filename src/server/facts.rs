@@ -11,7 +11,7 @@ use crate::fault::{Fault, Kind};
 /// Settings that a second server on the same files must be given too, or that decide whether it can
 /// read them: with another page size or data file path it aborts, with another
 /// lower_case_table_names MariaDB starts and its tables seem to be gone.
-const MUST_MATCH: [&str; 18] = [
+const MUST_MATCH: [&str; 19] = [
     "innodb_page_size",
     "innodb_data_file_path",
     "innodb_data_home_dir",
@@ -30,6 +30,7 @@ const MUST_MATCH: [&str; 18] = [
     "character_set_server",
     "collation_server",
     "aria_log_dir_path",
+    "sql_mode",
 ];
 
 /// What the server says about itself: read once for each session, kept in the manifest.
