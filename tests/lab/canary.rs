@@ -1,6 +1,6 @@
 //! I7: a password that is easy to recognise appears nowhere but in its option file and in memory.
 //!
-//! `MYSNAP_SWEEP=whole` takes a hundred runs, otherwise a few.
+//! `MYSNAP_SWEEP=whole` takes a hundred runs, a number that many, otherwise a few.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -20,9 +20,8 @@ fn the_password_is_in_no_arguments_environments_logs_records_and_manifests() {
     make_account();
     let config = local("canary", "[server]\noption_file = \"/etc/mysnap/canary.cnf\"\n");
     let watch = Watch::start();
-    let whole = std::env::var("MYSNAP_SWEEP").is_ok_and(|how| how == "whole");
     let mut said = String::new();
-    for number in 0..if whole { 100 } else { 4 } {
+    for number in 0..host::rounds(4, 100) {
         // Most see everything that a check sees; some go all the way; some fail while they are connected.
         let arguments: &[&str] = match number % 4 {
             0 => &["--config", &config, "backup", "local"],

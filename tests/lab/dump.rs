@@ -16,7 +16,7 @@ use crate::witness::{Row, Testimony, Witness};
 const SCRATCH: &str = "/srv/drill";
 
 /// An option file of somebody who may restore: root by the server's socket.
-fn root() -> String {
+pub fn root() -> String {
     let path = "/root/restore.cnf";
     durable::write(Path::new(path), b"[client]\nsocket=/run/mysqld/mysqld.sock\n").unwrap();
     path.to_owned()

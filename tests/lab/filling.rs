@@ -33,7 +33,7 @@ fn pool_used() -> f64 {
 
 #[test]
 fn a_snapshot_that_fills_up_costs_the_backup_and_no_write() {
-    let rounds = if std::env::var("MYSNAP_SWEEP").as_deref() == Ok("whole") { 200 } else { 1 };
+    let rounds = host::rounds(1, 200);
     for round in 1..=rounds {
         let room = if host::is_thin() {
             format!("pool_give_up = \"{:.0}%\"\n", pool_used() + 4.0)

@@ -61,6 +61,15 @@ pub fn is_thin() -> bool {
     run(&["lvs", "--noheadings", "-o", "segtype", "vg0/data"]).trim() == "thin"
 }
 
+/// How often something is repeated: `whole` of MYSNAP_SWEEP, a number as it stands, else `short`.
+pub fn rounds(short: u32, whole: u32) -> u32 {
+    match std::env::var("MYSNAP_SWEEP").as_deref() {
+        Ok("whole") => whole,
+        Ok(count) => count.parse().unwrap_or(short),
+        Err(_) => short,
+    }
+}
+
 /// Every name in the volume group, sorted.
 pub fn volumes() -> Vec<String> {
     let mut names: Vec<String> =

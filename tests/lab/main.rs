@@ -28,6 +28,7 @@
 mod backup;
 mod canary;
 mod crowd;
+mod damage;
 mod disk;
 mod drill;
 mod dump;
@@ -58,6 +59,7 @@ mod store;
 mod suite;
 mod support;
 mod sweep;
+mod sweep_second;
 mod units;
 mod watch;
 mod witness;

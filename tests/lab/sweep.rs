@@ -36,13 +36,21 @@ pub const STOPPED: Duration = Duration::from_secs(7);
 const LONGEST_RUN: Duration = Duration::from_secs(180);
 
 /// A verb, made ready for one run of it.
-trait Ready {
+pub trait Ready {
     /// What the program is told.
     fn arguments(&mut self) -> Vec<String>;
     /// What must hold in the end, besides what holds for all; an objection.
     fn objection(&mut self, ran: &Ran) -> Option<String>;
     /// Whether writers are stopped with the server, as everybody knows.
     fn stops_the_server(&self) -> bool {
+        false
+    }
+    /// Steps that the short form leaves out, because another sweep takes them.
+    fn elsewhere(&self) -> &[String] {
+        &[]
+    }
+    /// Whether a thread beside the main one takes its steps in the same order each time.
+    fn is_steady_beside(&self) -> bool {
         false
     }
 }
@@ -61,8 +69,9 @@ impl std::fmt::Display for Point {
 }
 
 /// Runs `verb` once for each point, and prints what came of it.
-fn sweep(name: &str, verb: &mut dyn Ready) {
-    let points = points(&steps(verb));
+pub fn sweep(name: &str, verb: &mut dyn Ready) {
+    let steps = steps(verb);
+    let points = points(&steps, verb);
     let pulse = (!verb.stops_the_server()).then(Pulse::start);
     assert!(points.len() > 1, "{name} has steps: {}", points.len());
     let (mut failed, mut broken, mut missed) = (Vec::new(), BTreeSet::new(), 0);
@@ -114,15 +123,17 @@ pub fn untouched(arguments: &[String]) -> (Ran, Vec<String>) {
     (ran, std::fs::read_to_string(LIST).unwrap().lines().map(str::to_owned).collect())
 }
 
-fn points(steps: &[String]) -> Vec<Point> {
-    // What threads beside the main one do depends on how long the rest takes.
-    let steady: Vec<&String> = steps.iter().filter(|step| step.starts_with("main ")).collect();
+fn points(steps: &[String], verb: &dyn Ready) -> Vec<Point> {
+    // What threads beside the main one do depends on how long the rest takes, unless they are one and read.
+    let is_steady =
+        |step: &&String| step.starts_with("main ") || (verb.is_steady_beside() && step.starts_with("other sql "));
+    let steady: Vec<&String> = steps.iter().filter(is_steady).collect();
     match std::env::var("MYSNAP_SWEEP").as_deref() {
         Ok("whole") => every_point(&steady),
         Ok(count) if count.parse::<usize>().is_ok() => {
             every_point(&steady).into_iter().take(count.parse().unwrap()).collect()
         }
-        _ => a_point_for_each_kind(steady),
+        _ => a_point_for_each_kind(steady, verb.elsewhere()),
     }
 }
 
@@ -135,17 +146,17 @@ fn every_point(steps: &[&String]) -> Vec<Point> {
     (0..FAULTS.len()).flat_map(round).collect()
 }
 
-/// `run lvs`, `sync file`; of a statement its verb.
+/// `main run lvs`, `main sync file`; of a statement its verb.
 fn kind(step: &str) -> String {
     let what = step.split('#').next().unwrap();
     match what.split_once("sql ") {
-        Some((_, statement)) => format!("sql {}", statement.split(' ').next().unwrap()),
+        Some((thread, statement)) => format!("{thread}sql {}", statement.split(' ').next().unwrap()),
         None => what.to_owned(),
     }
 }
 
-fn a_point_for_each_kind(steps: Vec<&String>) -> Vec<Point> {
-    let mut seen = BTreeSet::new();
+fn a_point_for_each_kind(steps: Vec<&String>, elsewhere: &[String]) -> Vec<Point> {
+    let mut seen: BTreeSet<String> = elsewhere.iter().map(|step| kind(step)).collect();
     let first_of_kind: Vec<&String> = steps.into_iter().filter(|step| seen.insert(kind(step))).collect();
     let held = first_of_kind.iter().rfind(|step| step.starts_with(SNAPSHOT_COMMANDS)).copied();
     let waited_for = held.into_iter().flat_map(|step| ["hang", "stop"].map(|fault| (step, fault)));
@@ -287,7 +298,7 @@ fn clean_up() {
 }
 
 /// A small data directory makes a point cheap.
-fn shrink_the_redo_log() {
+pub fn shrink_the_redo_log() {
     let statement = if host::is_mariadb() {
         "SET GLOBAL innodb_log_file_size = 16777216"
     } else {
@@ -296,12 +307,29 @@ fn shrink_the_redo_log() {
     host::root().query_drop(statement).unwrap();
 }
 
-struct Backup {
+/// `backup` of the job `local`.
+pub struct Backup {
     config: String,
     before: Vec<String>,
+    elsewhere: Vec<String>,
+}
+
+impl Backup {
+    /// With `config`, whose steps in `elsewhere` another sweep takes.
+    pub fn new(config: String, elsewhere: Vec<String>) -> Self {
+        Self { config, before: Vec::new(), elsewhere }
+    }
 }
 
 impl Ready for Backup {
+    fn elsewhere(&self) -> &[String] {
+        &self.elsewhere
+    }
+
+    fn is_steady_beside(&self) -> bool {
+        !self.elsewhere.is_empty()
+    }
+
     fn arguments(&mut self) -> Vec<String> {
         self.before = stored();
         ["--config", &self.config, "backup", "local"].map(str::to_owned).to_vec()
@@ -334,7 +362,7 @@ fn whatever_goes_wrong_a_backup_is_whole_or_absent_and_nothing_is_left() {
     let config = local("sweep", DEFAULT_STALL);
     mysnap_ok(&["--config", &config, "backup", "local"]);
     let first = stored();
-    sweep("backup", &mut Backup { config, before: Vec::new() });
+    sweep("backup", &mut Backup::new(config, Vec::new()));
     assert_eq!(stored(), first);
     mysnap_ok(&["verify", "latest", "--from", LOCAL]);
 }

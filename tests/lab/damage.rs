@@ -1,0 +1,127 @@
+//! Second servers on bad ground: damaged tables, missing files and programs, little memory, each other.
+
+use mysql::prelude::Queryable as _;
+
+use crate::host::{self, mysnap, mysnap_ok, run, try_run};
+use crate::live::{Live, Undo, expect, forget_stored, local, stored};
+
+const SCRATCH: [&str; 2] = ["/srv/drill", "/srv/drill2"];
+const TABLE_FILE: &str = "/var/lib/mysql/damaged/flipped.ibd";
+
+/// A table whose pages are all written out; gone with what is returned.
+fn a_table_on_disk() -> Undo {
+    let mut root = host::root();
+    let rows: Vec<String> = (0..2000).map(|n| format!("({n}, REPEAT('x', 200))")).collect();
+    for statement in [
+        "DROP DATABASE IF EXISTS damaged".to_owned(),
+        "CREATE DATABASE damaged".to_owned(),
+        "CREATE TABLE damaged.flipped (n INT PRIMARY KEY, t CHAR(200)) ENGINE=InnoDB".to_owned(),
+        format!("INSERT INTO damaged.flipped VALUES {}", rows.join(", ")),
+        "FLUSH TABLES damaged.flipped FOR EXPORT".to_owned(),
+        "UNLOCK TABLES".to_owned(),
+    ] {
+        root.query_drop(statement).unwrap();
+    }
+    Undo::with(&format!("{} -e 'DROP DATABASE damaged'", host::client()))
+}
+
+/// No good backup comes of `config`, the table is named, and nothing is left.
+fn is_named(config: &str) {
+    forget_stored();
+    let ran = mysnap(&["--config", config, "backup", "local"]);
+    expect(&ran, 8, &["flipped"]);
+    let listed = mysnap(&["--config", config, "list"]).stdout;
+    assert!(stored().is_empty() || listed.contains(" BAD "), "{listed}");
+    host::assert_nothing_left();
+    assert!(!try_run(&["pgrep", "-f", "socket=/run/mysnap/"]).status.success(), "a second server is left");
+}
+
+#[test]
+fn a_table_with_a_damaged_page_is_named_by_the_proof_and_by_the_dump() {
+    let _gone = a_table_on_disk();
+    // Of a page with rows, which the live server has in memory and does not write again.
+    let page = 10;
+    let damage = format!(
+        "head -c 64 /dev/zero | tr '\\0' '\\377' | \
+         dd of={TABLE_FILE} bs=1 seek={} conv=notrunc,fsync status=none",
+        page * 16384 + 500
+    );
+    run(&["sh", "-c", &damage]);
+    is_named(&local("flipped", "prove = \"tables\"\n"));
+    is_named(&local("flipped", "method = \"dump\"\n"));
+    forget_stored();
+}
+
+#[test]
+fn a_table_whose_file_is_missing_is_named_by_the_proof_and_by_the_dump() {
+    let _gone = a_table_on_disk();
+    let _back = Undo::with(&format!("mv {TABLE_FILE}.away {TABLE_FILE}"));
+    run(&["mv", TABLE_FILE, &format!("{TABLE_FILE}.away")]);
+    is_named(&local("missing", "prove = \"tables\"\n"));
+    is_named(&local("missing", "method = \"dump\"\n"));
+    forget_stored();
+}
+
+#[test]
+fn without_a_server_program_nothing_is_begun_that_needs_one() {
+    forget_stored();
+    let program = if host::is_mariadb() { "/usr/sbin/mariadbd" } else { "/usr/sbin/mysqld" };
+    let _back = Undo::with("for p in /usr/sbin/*.away; do mv $p ${p%.away}; done");
+    run(&["mv", program, &format!("{program}.away")]);
+    // MariaDB's other name for it.
+    drop(try_run(&["mv", "/usr/sbin/mysqld", "/usr/sbin/mysqld.away"]));
+    for more in ["prove = \"start\"\n", "method = \"dump\"\n"] {
+        let ran = mysnap(&["--config", &local("missing", more), "backup", "local"]);
+        expect(&ran, 3, &["no server of ", "is installed here", "hint: install "]);
+        host::assert_nothing_left();
+    }
+    assert_eq!(stored(), Vec::<String>::new());
+}
+
+#[test]
+fn two_second_servers_run_beside_each_other() {
+    forget_stored();
+    let _gone = Undo::with(&format!("rm -rf /var/lib/mysnap/drills {}", SCRATCH.join(" ")));
+    let config = local("two", "");
+    mysnap_ok(&["--config", &config, "backup", "local"]);
+    let drills: Vec<Live> = SCRATCH
+        .iter()
+        .map(|scratch| {
+            run(&["install", "-d", "-m", "0755", scratch]);
+            Live::start(&config, &["drill", "local", "--scratch", scratch, "--level", "start"])
+        })
+        .collect();
+    for drill in drills {
+        expect(&drill.finish(), 0, &[]);
+    }
+    for scratch in SCRATCH {
+        assert_eq!(run(&["ls", "-A", scratch]), "");
+    }
+    host::assert_nothing_left();
+    forget_stored();
+}
+
+#[test]
+fn a_second_server_without_memory_ends_and_says_nothing_against_the_backup() {
+    forget_stored();
+    let [scratch, _] = SCRATCH;
+    let _gone = Undo::with(&format!("rm -rf /var/lib/mysnap/drills {scratch}"));
+    run(&["install", "-d", "-m", "0755", scratch]);
+    let config = local("little", "");
+    mysnap_ok(&["--config", &config, "backup", "local"]);
+    let pid = run(&["systemctl", "show", "--value", "-p", "MainPID", host::service()]);
+    let limits = ["MemoryMax=64M", "MemorySwapMax=0", "OOMPolicy=continue"];
+    let limits = limits.into_iter().flat_map(|limit| ["-p", limit]);
+    let limited = ["systemd-run", "--quiet", "--scope"].into_iter().chain(limits).chain(["--"]);
+    let drill = ["mysnap", "--config", &config, "drill", "local", "--scratch", scratch, "--level", "start"];
+    let out = try_run(&limited.chain(drill).collect::<Vec<_>>());
+    let said = String::from_utf8_lossy(&out.stderr).into_owned();
+    assert_eq!(out.status.code(), Some(1), "{said}");
+    assert!(said.contains("that is the host's doing, and says nothing about the files"), "{said}");
+    assert_eq!(run(&["systemctl", "show", "--value", "-p", "MainPID", host::service()]), pid);
+    assert_eq!(run(&["ls", "-A", scratch]), "");
+    let listed = mysnap_ok(&["--config", &config, "list"]);
+    assert!(!listed.contains(" BAD ") && !listed.contains(" FAILED "), "{listed}");
+    host::assert_nothing_left();
+    forget_stored();
+}
