@@ -10,7 +10,7 @@
 use std::ffi::{OsStr, OsString};
 use std::io::{Read, Write as _};
 use std::os::unix::process::CommandExt as _;
-use std::process::{Child, ExitStatus, Stdio};
+use std::process::{Child, ChildStdin, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -27,7 +27,12 @@ pub const DEFAULT_DEADLINE: Duration = Duration::from_secs(60);
 const GRACE: Duration = Duration::from_secs(2);
 /// How long output is still read after the child ended (a grandchild may hold the pipe).
 const DRAIN: Duration = Duration::from_millis(500);
-const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+/// How often a program that is talked with is told that we are alive.
+const BEAT: Duration = Duration::from_secs(10);
+/// How long it may clean up once its standard input has ended.
+const PARTING: Duration = Duration::from_secs(60);
+/// Where programs are looked for.
+pub const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 const KEPT_ENVIRONMENT: [&str; 3] = ["HOME", "SSH_AUTH_SOCK", "TMPDIR"];
 
 /// Why an external program did not do what it was asked.
@@ -114,6 +119,7 @@ pub struct Call<'a> {
     deadline: Duration,
     cancel: Option<&'a Cancel>,
     stdin: Vec<u8>,
+    talked_with: bool,
     spared: bool,
 }
 
@@ -125,6 +131,7 @@ impl<'a> Call<'a> {
             deadline: DEFAULT_DEADLINE,
             cancel: None,
             stdin: Vec::new(),
+            talked_with: false,
             spared: false,
         }
     }
@@ -161,6 +168,12 @@ impl<'a> Call<'a> {
     /// What it reads; nothing otherwise.
     pub fn stdin(mut self, bytes: impl Into<Vec<u8>>) -> Self {
         self.stdin = bytes.into();
+        self
+    }
+
+    /// Leave its standard input open after that, with an empty line now and then: see [`super::talk`].
+    pub(super) fn talked_with(mut self) -> Self {
+        self.talked_with = true;
         self
     }
 
@@ -209,19 +222,30 @@ impl<'a> Call<'a> {
         let argv = self.display();
         tracing::debug!(argv, "start");
         let mut child = self.spawn(&argv)?;
-        if let Some(mut stdin) = child.stdin.take() {
-            let bytes = self.stdin;
+        let (speaker, words) = channel();
+        if let Some(stdin) = child.stdin.take() {
+            let first = self.stdin;
+            // A program that ends before it has read everything says so by its status.
             std::thread::spawn(move || {
-                // A program that ends before it has read everything says so by its status.
-                if let Err(error) = stdin.write_all(&bytes) {
-                    tracing::debug!(%error, "standard input was not read to its end");
-                }
+                feed(stdin, &first, &words)
+                    .unwrap_or_else(|error| tracing::debug!(%error, "standard input was not read to its end"));
             });
         }
         let (sender, output) = channel();
         forward(child.stdout.take(), sender.clone(), Piece::Out);
         forward(child.stderr.take(), sender, Piece::Err);
-        Ok(Running { child, argv, output, started, deadline: self.deadline, cancel: self.cancel, spared: self.spared })
+        Ok(Running {
+            child,
+            argv,
+            output,
+            stderr: Vec::new(),
+            ended: None,
+            started,
+            deadline: self.deadline,
+            cancel: self.cancel,
+            speaker: self.talked_with.then_some(speaker),
+            spared: self.spared,
+        })
     }
 
     #[expect(clippy::disallowed_methods, reason = "this is the one place where programs are started")]
@@ -239,7 +263,8 @@ impl<'a> Call<'a> {
                 command.env(name, value);
             }
         }
-        command.stdin(if self.stdin.is_empty() { Stdio::null() } else { Stdio::piped() });
+        let is_fed = self.talked_with || !self.stdin.is_empty();
+        command.stdin(if is_fed { Stdio::piped() } else { Stdio::null() });
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         command.spawn().map_err(|source| CommandError::Spawn { argv: argv.to_owned(), source })
     }
@@ -267,9 +292,13 @@ pub struct Running<'a> {
     child: Child,
     argv: String,
     output: Receiver<Piece>,
+    stderr: Vec<u8>,
+    ended: Option<(ExitStatus, Instant)>,
     started: Instant,
     deadline: Duration,
     cancel: Option<&'a Cancel>,
+    /// Its standard input is open as long as this is there.
+    speaker: Option<Sender<Vec<u8>>>,
     spared: bool,
 }
 
@@ -294,6 +323,9 @@ pub fn settle(patience: Duration) -> Result<(), CommandError> {
 
 impl Drop for Running<'_> {
     fn drop(&mut self) {
+        if self.speaker.is_some() && !self.has_ended() {
+            self.end();
+        }
         if self.spared
             && !self.has_ended()
             && let Ok(pid) = i32::try_from(self.child.id())
@@ -348,26 +380,36 @@ impl Running<'_> {
     }
 
     fn wait_with(mut self, mut sink: impl FnMut(&[u8])) -> Result<Finished, CommandError> {
-        let mut stderr = Vec::new();
-        let mut ended: Option<(ExitStatus, Instant)> = None;
-        loop {
-            match self.output.recv_timeout(POLL / 4) {
-                Ok(Piece::Out(bytes)) => sink(&bytes),
-                Ok(Piece::Err(bytes)) => stderr.extend_from_slice(&bytes),
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) if ended.is_none() => std::thread::sleep(POLL / 4),
-                Err(RecvTimeoutError::Disconnected) => break,
+        let status = loop {
+            if let Some(status) = self.step(&mut sink)? {
+                break status;
             }
-            if ended.is_none() {
-                ended = self.look()?.map(|status| (status, Instant::now()));
-            }
-            if ended.is_some_and(|(_, at)| at.elapsed() > DRAIN) {
-                break;
-            }
-        }
-        let status = ended.map_or_else(|| unreachable!("the loop ends after the child"), |(status, _)| status);
+        };
         tracing::debug!(argv = self.argv, %status, elapsed = ?self.started.elapsed(), "ended");
-        Ok(Finished { status, stdout: Vec::new(), stderr })
+        Ok(Finished { status, stdout: Vec::new(), stderr: std::mem::take(&mut self.stderr) })
+    }
+
+    /// Takes a piece of its output, where there is one; its status once it has ended and all was taken.
+    pub(super) fn step(&mut self, sink: &mut dyn FnMut(&[u8])) -> Result<Option<ExitStatus>, CommandError> {
+        match (self.output.recv_timeout(POLL / 4), self.ended) {
+            (Ok(Piece::Out(bytes)), _) => sink(&bytes),
+            (Ok(Piece::Err(bytes)), _) => self.stderr.extend_from_slice(&bytes),
+            (Err(RecvTimeoutError::Timeout), _) => {}
+            (Err(RecvTimeoutError::Disconnected), None) => std::thread::sleep(POLL / 4),
+            (Err(RecvTimeoutError::Disconnected), Some((status, _))) => return Ok(Some(status)),
+        }
+        if self.ended.is_none() {
+            self.ended = self.look()?.map(|status| (status, Instant::now()));
+        }
+        Ok(self.ended.filter(|(_, at)| at.elapsed() > DRAIN).map(|(status, _)| status))
+    }
+
+    /// Writes to the standard input of a program that is talked with.
+    pub(super) fn say(&self, words: Vec<u8>) {
+        // That it reads no more is told by its end.
+        if self.speaker.as_ref().is_none_or(|speaker| speaker.send(words).is_err()) {
+            tracing::debug!(argv = self.argv, "nobody listens any more");
+        }
     }
 
     fn look(&mut self) -> Result<Option<ExitStatus>, CommandError> {
@@ -392,9 +434,10 @@ impl Running<'_> {
         Ok(None)
     }
 
-    /// SIGTERM, grace, SIGKILL for the whole group; nothing for a spared program.
+    /// SIGTERM, grace, SIGKILL for the whole group; nothing for a spared program. One that is talked with
+    /// first gets the time to end by itself.
     fn end(&mut self) {
-        if self.spared {
+        if self.spared || (self.speaker.take().is_some() && self.ends_within(PARTING)) {
             return;
         }
         self.signal(Signal::SIGTERM);
@@ -420,6 +463,18 @@ impl Running<'_> {
         // ESRCH: it ended meanwhile, which is what was wanted.
         if let Err(error) = killpg(Pid::from_raw(group), signal) {
             tracing::debug!(argv = self.argv, %error, "signal not delivered");
+        }
+    }
+}
+
+/// Writes `first`, then what else comes as long as somebody may say something.
+fn feed(mut stdin: ChildStdin, first: &[u8], words: &Receiver<Vec<u8>>) -> std::io::Result<()> {
+    stdin.write_all(first)?;
+    loop {
+        match words.recv_timeout(BEAT) {
+            Ok(words) => stdin.write_all(&words)?,
+            Err(RecvTimeoutError::Timeout) => stdin.write_all(b"\n")?,
+            Err(RecvTimeoutError::Disconnected) => return Ok(()),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The operating system, without a word of databases or volumes.
 //!
-//! Everything that mysnap asks of the machine goes through here: external programs ([`cmd`]),
-//! cancellation ([`cancel`]), files that last ([`durable`]), locks between processes
+//! Everything that mysnap asks of the machine goes through here: external programs ([`cmd`]) and talks
+//! with them ([`talk`]), cancellation ([`cancel`]), files that last ([`durable`]), locks between processes
 //! ([`lockfile`]), mounts and their namespace ([`mount`], [`namespace`]), sizes and durations
 //! ([`units`]), retries ([`retry`]) and the clock ([`clock`]). Each such step is a place where a test can
 //! make it go wrong ([`failpoint`]).
@@ -18,4 +18,5 @@ pub mod process;
 pub mod retry;
 pub mod secret;
 pub mod signals;
+pub mod talk;
 pub mod units;
