@@ -32,6 +32,11 @@ pub fn status(error: &anyhow::Error, signal: Option<i32>) -> u8 {
     }
 }
 
+/// The class that `status` of another mysnap stands for; none where it has none.
+pub fn kind_of_status(status: u8) -> Option<Kind> {
+    TABLE.iter().find(|(_, number, _)| *number == status).map(|(kind, ..)| *kind)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -45,6 +50,7 @@ mod tests {
         assert!(!numbers.contains(&SUCCESS) && !numbers.contains(&FAILED));
         for (kind, number, _) in TABLE {
             assert_eq!(status(&Fault::new(kind, "x").into(), None), number);
+            assert_eq!(kind_of_status(number), Some(kind));
         }
     }
 

@@ -15,6 +15,7 @@ pub mod id;
 pub mod instance;
 pub mod load;
 pub mod lvm;
+pub mod node;
 pub mod proof;
 pub mod recover;
 pub mod restore;

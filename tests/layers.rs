@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// Each part with the parts below it that it may use.
-const LAYERS: [(&str, &[&str]); 26] = [
+const LAYERS: [(&str, &[&str]); 27] = [
     ("fault", &[]),
     ("sys", &["fault"]),
     ("id", &["sys"]),
@@ -20,17 +20,18 @@ const LAYERS: [(&str, &[&str]); 26] = [
     ("config", &["dump", "fault", "id", "server", "snapshot", "store", "sys"]),
     ("recover", &["fault", "id", "lvm", "run", "snapshot", "store", "sys"]),
     ("instance", &["fault", "server", "store", "sys"]),
-    ("check", &["dump", "fault", "id", "instance", "lvm", "run", "server", "snapshot", "store", "sys"]),
     ("restore", &["fault", "id", "instance", "run", "server", "store", "sys"]),
     ("load", &["dump", "fault", "server", "store", "sys"]),
-    ("proof", &["fault", "instance", "run", "server", "store", "sys"]),
+    ("proof", &["dump", "fault", "instance", "run", "server", "store", "sys"]),
+    ("node", &["dump", "exit", "fault", "id", "instance", "proof", "recover", "run", "server", "store", "sys"]),
+    ("check", &["dump", "fault", "id", "instance", "lvm", "node", "run", "server", "snapshot", "store", "sys"]),
     ("drill", &["fault", "id", "instance", "load", "proof", "recover", "restore", "run", "server", "store", "sys"]),
     ("extract", &["dump", "fault", "instance", "proof", "recover", "restore", "run", "server", "store", "sys"]),
     ("status", &["drill", "fault", "id", "lvm", "recover", "run", "store", "sys"]),
     (
         "backup",
         &[
-            "check", "dump", "fault", "id", "instance", "lvm", "proof", "recover", "run", "server", "snapshot",
+            "check", "dump", "fault", "id", "instance", "lvm", "node", "proof", "recover", "run", "server", "snapshot",
             "store", "sys",
         ],
     ),
@@ -39,8 +40,8 @@ const LAYERS: [(&str, &[&str]); 26] = [
     (
         "cli",
         &[
-            "backup", "check", "config", "drill", "dump", "exit", "extract", "fault", "id", "load", "lvm", "recover",
-            "restore", "rollback", "run", "server", "snapshot", "status", "store", "sys", "verify",
+            "backup", "check", "config", "drill", "dump", "exit", "extract", "fault", "id", "load", "lvm", "node",
+            "recover", "restore", "rollback", "run", "server", "snapshot", "status", "store", "sys", "verify",
         ],
     ),
     ("fuzz", &["check", "config", "instance", "lvm", "restore", "run", "server", "store", "sys"]),

@@ -4,7 +4,7 @@ use super::freeze::{self, Failed, Hold, Parts};
 use super::manifest::{self, About, Evidence, Phases};
 use super::{Outcome, checked, forget_earlier_attempts, published, ship};
 use crate::check::{self, LiveGround, Request};
-use crate::dump::{self, Readers};
+use crate::dump::{self, Dumped, Readers};
 use crate::recover;
 use crate::run::Run;
 use crate::run::events::Observer;
@@ -31,7 +31,7 @@ pub(super) fn work(
     let ((readers, hold), tries) = phases.run("hold", view, |((_, hold), _)| hold.summary())?;
     let hold = Hold { tries, ..hold };
     let dump = || dump::dump(readers, &request.dump, hold.at, &staging, observer, cancel);
-    let dumped = phases.run("dump", dump, ship::dumped_text)?;
+    let dumped = phases.run("dump", dump, Dumped::summary)?;
     let shipped = ship::dumped(dumped, request, &staging, &mut phases, cancel)?;
     let evidence = Evidence { hold: &hold, shipped: &shipped, snapshots: Vec::new(), phases: &phases };
     let manifest = manifest::write(request, &About::live(&ground), run, evidence)?;

@@ -11,19 +11,20 @@ mod plan;
 mod second;
 mod ship;
 mod snapshots;
+mod there;
 
 pub use plan::{describe, describe_live};
 
 use freeze::{Frozen, Hold};
 use manifest::{About, Evidence, Phases};
-use second::Dumping;
 use snapshots::{MountedSnapshots, Snapshots};
+use there::{Read, There};
 
 use crate::check::{self, Findings, Ground, Request};
 use crate::fault::{Failure, Fault, Kind};
 use crate::id::RunId;
 use crate::instance::Part;
-use crate::proof::Subject;
+use crate::proof::{Dumping, Subject};
 use crate::run::Run;
 use crate::run::events::Observer;
 use crate::server::Session;
@@ -81,34 +82,43 @@ fn work(
     if request.prepared {
         phases.timed("prepare", || second::prepare(subject, &mut mounted, &directory, observer, &copying))?;
     }
-    let mut shipped = match request.method {
-        Method::Copy => ship::ship(request, &ground, &mounted, &staging, &mut phases, &copying)?,
+    let there = There { request, ground: &ground, subject, staging: &staging };
+    let mut read = match request.method {
+        Method::Copy => Read::Stored(ship::ship(request, &ground, &mounted, &staging, &mut phases, &copying)?),
+        Method::Dump if request.asks_the_node() => Read::Brought(there.bring(&mounted, &mut phases, &copying)?),
         Method::Dump => {
             let to = Dumping { options: &request.dump, staging: &staging };
             let dump = || second::dump(subject, &mut mounted, &directory, &to, observer, &copying);
             let (shown, dumped) = phases.timed("server", dump)?;
             let mut shipped = ship::dumped(dumped, request, &staging, &mut phases, &copying)?;
             shipped.proof.judge(Ok(shown));
-            shipped
+            Read::Stored(shipped)
         }
     };
     let health = mounted.health()?;
-    if request.method == Method::Copy && request.prove.starts_a_server() {
+    if request.method == Method::Copy && request.prove.starts_a_server() && !request.asks_the_node() {
         let prove = || second::prove(subject, &mut mounted, &directory, observer, &copying);
-        shipped.proof.judge(phases.timed("server", prove)?);
+        read.judge(phases.timed("server", prove)?);
     }
 
-    let cleanup = phases.run(
-        "release",
-        || Ok(mounted.release(request.keep_snapshot)),
-        |left| snapshots::released(request.keep_snapshot, left.as_ref()),
-    )?;
+    // What the node does needs no snapshot; but one that stays must not outlive a run that fails.
+    let (kept, released) =
+        if request.keep_snapshot { (Some(mounted), None) } else { (None, release(mounted, false, &mut phases)?) };
+    let (shipped, left) = there.finish(read, &mut phases, &copying)?;
+    let kept = kept.map(|mounted| release(mounted, true, &mut phases)).transpose()?.flatten();
+    let cleanup = [released, left, kept].into_iter().flatten().reduce(|first, more| Failure::join(first, vec![more]));
+
     let evidence = Evidence { hold: &frozen.hold, shipped: &shipped, snapshots: health, phases: &phases };
     let manifest = manifest::write(request, &About::snapshots(&ground), run, evidence)?;
     let manifest = phases.run("publish", || staging.commit(manifest, &shipped.copied.files), published)?;
     forget_earlier_attempts(request, &*ground.target.store, observer);
     refuse_bad(&manifest)?;
     Ok(Outcome { manifest, cleanup })
+}
+
+/// Unmounts, and removes or keeps; why something is left.
+fn release(mounted: MountedSnapshots, keep: bool, phases: &mut Phases<'_>) -> anyhow::Result<Option<anyhow::Error>> {
+    phases.run("release", || Ok(mounted.release(keep)), |left| snapshots::released(keep, left.as_ref()))
 }
 
 /// The ground of a survey that refuses nothing.

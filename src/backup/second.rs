@@ -9,15 +9,13 @@ use std::path::Path;
 
 use anyhow::Context as _;
 
-use super::ship;
 use super::snapshots::MountedSnapshots;
-use crate::dump::{self, Dumped, Options, Readers};
+use crate::dump::Dumped;
 use crate::fault::{Kind, kind_of};
-use crate::instance::{self, Instance};
-use crate::proof::{self, Subject};
+use crate::proof::{self, Dumping, Subject};
 use crate::run::RUNTIME_DIRECTORY;
 use crate::run::events::Observer;
-use crate::store::{Shown, Staging};
+use crate::store::Shown;
 use crate::sys::cancel::Cancel;
 use crate::sys::durable;
 use crate::sys::mount::Mounted;
@@ -48,22 +46,24 @@ pub(super) fn prove(
     let examined = used(mounted, directory, |mounted, own| {
         mounted.watched(cancel, || proof::examine(subject, own, observer, cancel))
     });
+    let verdict = verdict(examined, cancel)?;
+    if verdict.is_err() {
+        // A server on a snapshot that is lost says nothing about the copy.
+        mounted.health()?;
+    }
+    Ok(verdict)
+}
+
+/// What a server showed, or why the files are bad; an error where nobody could look.
+pub(super) fn verdict<T>(examined: anyhow::Result<T>, cancel: &Cancel) -> anyhow::Result<Result<T, String>> {
     match examined {
         Ok(shown) => Ok(Ok(shown)),
         Err(error) if kind_of(&error) == Some(Kind::Verify) => {
             cancel.check()?;
-            // A server on a snapshot that is lost says nothing about the copy.
-            mounted.health()?;
             Ok(Err(format!("{error:#}")))
         }
         Err(error) => Err(error.context("the copy is complete, but no server could be asked to prove it")),
     }
-}
-
-/// What is dumped, and where it goes.
-pub(super) struct Dumping<'a> {
-    pub(super) options: &'a Options,
-    pub(super) staging: &'a Staging<'a>,
 }
 
 /// Dumps from a server on the snapshots; it proves them first.
@@ -75,16 +75,8 @@ pub(super) fn dump(
     observer: &dyn Observer,
     cancel: &Cancel,
 ) -> anyhow::Result<(Shown, Dumped)> {
-    let dump = |instance: &mut Instance| {
-        let open = || instance.reader(subject.facts);
-        let readers = Readers::gather(to.options.workers, Some(instance::ACCOUNT), open)?;
-        let work = || dump::dump(readers, to.options, subject.taken, to.staging, observer, cancel);
-        observer.phase("dump", work, ship::dumped_text)
-    };
-    let result = used(mounted, directory, |mounted, own| {
-        mounted.watched(cancel, || proof::examine_and(subject, own, observer, cancel, dump))
-    });
-    result.context("what is in the snapshot could not be dumped")
+    used(mounted, directory, |mounted, own| mounted.watched(cancel, || proof::dump(subject, own, to, observer, cancel)))
+        .context("what is in the snapshot could not be dumped")
 }
 
 /// Has the snapshots writable, and a directory for a server's own files.

@@ -5,9 +5,9 @@ use super::snapshots::MountedSnapshots;
 use crate::check::{Ground, Request};
 use crate::dump::Dumped;
 use crate::run::events::Event;
-use crate::store::{Copied, Proof, ProofLevel, Root, Staging, Totals, Work};
+use crate::store::{Copied, Proof, ProofLevel, Root, Staging, Work};
 use crate::sys::cancel::Cancel;
-use crate::sys::units::{Bytes, human_duration};
+use crate::sys::units::Bytes;
 
 /// What was copied, and how it was shown to be right.
 #[derive(Debug)]
@@ -34,7 +34,7 @@ pub(super) fn ship(
     let work = Work { transfer: &request.transfer, progress: &progress, cancel };
     let sources = mounted.sources();
     mounted.watched(cancel, || {
-        let copied = phases.run("copy", || staging.copy(sources, work), |c| copied_text(c, request))?;
+        let copied = phases.run("copy", || staging.copy(sources, work), |c| copied_text(c, staging))?;
         let prove = || staging.prove(request.prove, sources, &copied, work);
         let proof = phases.run("prove", prove, proved_text)?;
         let roots = sources.iter().map(|source| source.root.clone()).collect();
@@ -65,22 +65,10 @@ pub(super) fn dumped(
     Ok(Shipped { roots: vec![root], copied, proof, warnings })
 }
 
-pub(super) fn dumped_text(dumped: &Dumped) -> String {
-    let seconds = dumped.copied.took.as_secs_f64().max(0.001);
-    let Totals { files, bytes, .. } = dumped.copied.totals;
-    format!(
-        "{} rows of {} tables in {}, {} in {files} files",
-        dumped.rows,
-        dumped.tables,
-        human_duration(std::time::Duration::from_secs_f64(seconds)),
-        Bytes(bytes)
-    )
-}
-
-fn copied_text(copied: &Copied, request: &Request) -> String {
+fn copied_text(copied: &Copied, staging: &Staging<'_>) -> String {
     let seconds = copied.took.as_secs().max(1);
     let rate = Bytes(copied.totals.bytes / seconds);
-    format!("{} in {} files to {}, {rate}/s", Bytes(copied.totals.bytes), copied.totals.files, request.to)
+    format!("{} in {} files to {}, {rate}/s", Bytes(copied.totals.bytes), copied.totals.files, staging.destination())
 }
 
 fn proved_text(proof: &Proof) -> String {

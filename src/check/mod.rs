@@ -9,11 +9,13 @@ pub mod finding;
 pub mod fstab;
 mod ground;
 mod live;
+mod node;
 mod room;
 mod second_server;
 mod target;
 mod volumes;
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 pub use finding::{Finding, Findings, Level};
@@ -24,7 +26,7 @@ use crate::dump::{self, DumpSource};
 use crate::id::JobName;
 use crate::server::{Access, HoldLimits, LockChoice, LockMode, LongQueryPolicy, Place, Session, layout};
 use crate::snapshot::{Limits, PoolRoom, StoreSize};
-use crate::store::{Destination, Method, ProofLevel, SshOptions, Transfer};
+use crate::store::{Destination, Method, ProofLevel, Side, SshOptions, Transfer};
 use crate::sys::cancel::Cancel;
 use crate::sys::cmd::Call;
 
@@ -51,6 +53,10 @@ pub struct Request {
     pub prove: ProofLevel,
     /// What a second server on it must answer with "true".
     pub queries: Vec<String>,
+    /// Where the server works that proves a copy, or that is dumped from.
+    pub server_on: Side,
+    /// Where one on the node may write.
+    pub node_scratch: PathBuf,
     /// Whether what is copied has been recovered and shut down in order.
     pub prepared: bool,
     /// The lock.
@@ -78,7 +84,17 @@ pub struct Request {
 impl Request {
     /// Whether a second server works on the snapshot.
     pub fn starts_a_server(&self) -> bool {
-        !self.is_live() && (self.method == Method::Dump || self.prepared || self.prove.starts_a_server())
+        self.prepared || (self.needs_a_server() && self.server_on == Side::Host)
+    }
+
+    /// Whether one works on the node that keeps the backups.
+    pub fn asks_the_node(&self) -> bool {
+        self.needs_a_server() && self.server_on == Side::Node
+    }
+
+    /// To prove, or to be dumped from.
+    fn needs_a_server(&self) -> bool {
+        !self.is_live() && (self.method == Method::Dump || self.prove.starts_a_server())
     }
 
     /// Whether the live server is read, and no snapshot taken.
@@ -106,6 +122,9 @@ pub fn survey(request: &Request, session: &mut Session, cancel: &Cancel) -> (Opt
         room::describe(plan, &mut findings);
     }
     let target = target::look_at(request, session.facts(), &covered, source.unwrap_or_default(), cancel, &mut findings);
+    if let (Some(target), Some(source)) = (&target, source) {
+        node::look_at(request, session.facts(), &covered, source, target, &mut findings);
+    }
     let ground = match (lock, plan, target, source) {
         (Some(lock), Some(plan), Some(target), Some(source)) if findings.worst() < Level::Refusal => {
             Some(Ground { facts: session.facts().clone(), lock, covered, plan, target, source })

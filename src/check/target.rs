@@ -102,7 +102,12 @@ fn catalog(store: &dyn Store, request: &Request) -> anyhow::Result<Catalog> {
 /// Every byte, though most may be linked: what is unchanged is not known before it was compared.
 fn needed(catalog: &Catalog, source: Totals) -> Bytes {
     let last = catalog.good().next().map_or(0, |backup| backup.manifest.files.totals.bytes);
-    Bytes(source.bytes.max(last).saturating_mul(MARGIN_PERCENT) / 100)
+    with_margin(source.bytes.max(last))
+}
+
+/// A bit more than `bytes`.
+pub(super) fn with_margin(bytes: u64) -> Bytes {
+    Bytes(bytes.saturating_mul(MARGIN_PERCENT) / 100)
 }
 
 #[cfg(test)]

@@ -80,13 +80,16 @@ pub enum Verb {
     /// Show the configuration that is in force
     #[command(subcommand)]
     Config(ConfigVerb),
+    /// What another host asks of this one, see `prove_on` and `dump_on`; standard input says what
+    #[command(hide = true)]
+    Node,
 }
 
 impl Verb {
     /// Whether it mounts for itself, which nobody else may see; a rollback works on the host's own mounts.
     pub fn hides_its_mounts(&self) -> bool {
         match self {
-            Self::Backup(_) | Self::Drill(_) => true,
+            Self::Backup(_) | Self::Drill(_) | Self::Node => true,
             Self::Verify(verify) => verify.level.is_some(),
             Self::Restore(restore) => !restore.dump.databases.is_empty(),
             _ => false,

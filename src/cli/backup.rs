@@ -126,6 +126,8 @@ fn request(job: &Job) -> Request {
         transfer: job.transfer,
         prove: job.prove,
         queries: job.queries.clone(),
+        server_on: job.server_on,
+        node_scratch: job.node_scratch.clone(),
         prepared: job.prepared,
         lock: job.lock,
         hold: job.hold,

@@ -172,7 +172,8 @@ fn describe(backup: &Backup) -> String {
     );
     if let Some(shown) = &manifest.proof.shown {
         let started = human_duration(Duration::from_millis(shown.start_ms));
-        field("proof", format!("a server answered after {started}: {}", shown.position));
+        let on = manifest.proof.node.as_ref().map(|node| format!(" on {node}")).unwrap_or_default();
+        field("proof", format!("a server{on} answered after {started}: {}", shown.position));
         if shown.queries > 0 {
             field("proof", format!("{} queries were answered right", shown.queries));
         }

@@ -5,6 +5,7 @@ mod backup;
 mod catalog;
 mod drill;
 mod load;
+mod node;
 mod output;
 mod restore;
 mod snapshots;
@@ -44,6 +45,7 @@ pub fn dispatch(arguments: &Arguments, output: &Output, cancel: &Cancel) -> anyh
         Verb::Verify(verify) => verify::verify(&context, verify),
         Verb::Drill(drill) => drill::drill(&context, drill),
         Verb::Restore(restore) => restore::restore(&context, restore),
+        Verb::Node => node::node(&context),
         Verb::Config(ConfigVerb::Show { json }) => show_config(&context, *json),
         Verb::Recover(recover) => snapshots::recover(&context, recover),
         Verb::Snapshots(list) => snapshots::snapshots(&context, list),

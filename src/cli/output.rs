@@ -172,13 +172,13 @@ impl Observer for Output {
             return;
         }
         match event {
-            Event::PhaseDone { name, elapsed, detail } => self.phase_done(name, elapsed, &detail),
+            Event::PhaseDone { name, elapsed, detail } => self.phase_done(&name, elapsed, &detail),
             Event::Progress { done, total } if self.style == Style::Terminal => self.progress(done.0, total.0),
             Event::Warning { text } if self.style == Style::Terminal => Self::say(&format!(" warning  {text}")),
             Event::Warning { text } => Self::log("WARN", &text),
             Event::Note { text } if self.style == Style::Terminal => Self::say(&format!("          {text}")),
             Event::Note { text } if self.style == Style::Log => Self::log("INFO", &text),
-            Event::Phase { .. } | Event::Progress { .. } | Event::Note { .. } => {}
+            Event::Phase { .. } | Event::Progress { .. } | Event::Note { .. } | Event::Ready { .. } => {}
         }
     }
 }

@@ -17,7 +17,7 @@ use crate::dump::{self, DumpSource, Selection};
 use crate::fault::{Fault, Kind};
 use crate::id::JobName;
 use crate::server::{Access, HoldLimits, LockChoice, LongQueryPolicy};
-use crate::store::{Destination, Method, Niceness, ProofLevel, SshOptions, Transfer};
+use crate::store::{Destination, Method, Niceness, ProofLevel, Side, SshOptions, Transfer};
 use document::{Document, Layers};
 use setting::{After, Number, PlainPath};
 
@@ -60,6 +60,10 @@ pub struct Job {
     pub prove: ProofLevel,
     /// What a second server on it must answer with "true".
     pub queries: Vec<String>,
+    /// Where the server works that proves a copy, or that is dumped from.
+    pub server_on: Side,
+    /// Where one on the node may write.
+    pub node_scratch: PathBuf,
     /// Whether what is copied has been recovered and shut down in order.
     pub prepared: bool,
     /// The lock.
@@ -196,6 +200,8 @@ impl Job {
             transfer: transfer(&job)?,
             prove: prove(&job)?,
             queries: queries(&job)?,
+            server_on: server_on(&job)?,
+            node_scratch: job.get("node_scratch")?,
             prepared: job.get("prepared")?,
             lock: job.get("lock")?,
             hold: HoldLimits { max_stall: max_stall(&job)? },
@@ -241,6 +247,36 @@ fn source(job: &Layers<'_>) -> anyhow::Result<DumpSource> {
         return Err(job.conflict(&["prepared"], "dumps, and has prepared = true, which is about copied files"));
     }
     Ok(source)
+}
+
+/// A node has a part in copies that a server proves, and in dumps of a snapshot.
+fn server_on(job: &Layers<'_>) -> anyhow::Result<Side> {
+    let (prove_on, dump_on): (Side, Side) = (job.get("prove_on")?, job.get("dump_on")?);
+    let (method, source): (Method, DumpSource) = (job.get("method")?, job.get("source")?);
+    let level: ProofLevel = job.get("prove")?;
+    let refused = |key: &str, reason: &str| Err(job.conflict(&[key], &format!("has {key} = \"node\" {reason}")));
+    match (prove_on, dump_on) {
+        (Side::Host, Side::Host) => return Ok(Side::Host),
+        (Side::Node, _) if method == Method::Dump => {
+            return refused("prove_on", "and dumps: the server that is dumped from proves the files; allowed: dump_on");
+        }
+        (_, Side::Node) if method == Method::Copy => {
+            return refused("dump_on", "and copies files; allowed: method = \"dump\", or prove_on");
+        }
+        (_, Side::Node) if source == DumpSource::Live => {
+            return refused("dump_on", "and reads the live server; allowed: source = \"snapshot\"");
+        }
+        (Side::Node, _) if !level.starts_a_server() => {
+            let levels = "prove = \"start\", \"queries\" or \"tables\"";
+            return refused("prove_on", &format!("and starts no server to prove it; allowed: {levels}"));
+        }
+        _ => {}
+    }
+    if !job.get::<Destination>("to")?.is_remote() {
+        let key = if prove_on == Side::Node { "prove_on" } else { "dump_on" };
+        return refused(key, "and no node; allowed: a destination on another node, to = \"user@host:/path\"");
+    }
+    Ok(Side::Node)
 }
 
 fn dump_options(job: &Layers<'_>) -> anyhow::Result<dump::Options> {

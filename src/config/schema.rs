@@ -41,6 +41,16 @@ pub const JOB: &[Key] = &[
     key("source", "\"snapshot\"", "what a dump reads: a second server on a \"snapshot\", or the \"live\" server"),
     without_default("include", "what a dump takes, else everything: [\"shop\", \"crm.people\"], with * and ?"),
     without_default("exclude", "what a dump leaves out: [\"*.sessions\"]"),
+    key(
+        "dump_on",
+        "\"host\"",
+        "where a snapshot is dumped: on the \"host\", or on the \"node\" that the dump goes to, which gets the files first",
+    ),
+    key(
+        "node_scratch",
+        "\"/var/tmp\"",
+        "where the node has room for a second server's files, with prove_on or dump_on",
+    ),
     key("workers", "2", "how many connections a dump reads by: 1 to 64"),
     key("compression", "\"zstd\"", "how a dump is packed: \"zstd\", \"gzip\" or \"none\""),
     key(
@@ -48,6 +58,11 @@ pub const JOB: &[Key] = &[
         "\"checksum\"",
         "\"checksum\" reads back what was copied; \"start\" also starts a second server on the snapshot, \"queries\" asks it \
          the job's queries, \"tables\" lets it read every table too; \"none\"",
+    ),
+    key(
+        "prove_on",
+        "\"host\"",
+        "where that server is started: on the \"host\", or on the \"node\" that the copy went to, beside the copy itself",
     ),
     key("prepared", "false", "recover on the snapshot before the copy: what is stored starts at once"),
     without_default("queries", "what a second server must answer with a number other than 0: [\"SELECT …\"]"),

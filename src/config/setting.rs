@@ -10,7 +10,7 @@ use super::SnapshotSize;
 use crate::dump::DumpSource;
 use crate::dump::{Compression, Pattern};
 use crate::server::{LockChoice, TlsMode};
-use crate::store::{Destination, IoClass, Method, ProofLevel};
+use crate::store::{Destination, IoClass, Method, ProofLevel, Side};
 use crate::sys::units::{self, Bytes, Percent};
 
 /// A value that can be read from the file; the error says what is allowed.
@@ -189,6 +189,12 @@ impl Setting for ProofLevel {
                 ("tables", Self::Tables),
             ],
         )
+    }
+}
+
+impl Setting for Side {
+    fn read(value: &Value) -> Result<Self, String> {
+        one_of(value, &[("host", Self::Host), ("node", Self::Node)])
     }
 }
 

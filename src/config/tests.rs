@@ -50,6 +50,29 @@ fn what_a_dump_cant_have_is_refused() {
 }
 
 #[test]
+fn a_node_has_a_part_only_where_there_is_one_and_something_to_do() {
+    let remote = |more: &str| format!("{SHORTEST}{more}");
+    let side = |text: &str| parse(text).unwrap().job("nightly").unwrap().server_on;
+    assert_eq!(side(SHORTEST), Side::Host);
+    assert_eq!(side(&remote("prove = \"start\"\nprove_on = \"node\"")), Side::Node);
+    assert_eq!(side(&remote("method = \"dump\"\ndump_on = \"node\"")), Side::Node);
+    let config = parse(&remote("node_scratch = \"/srv/tmp\"")).unwrap();
+    assert_eq!(config.job("nightly").unwrap().node_scratch, Path::new("/srv/tmp"));
+
+    let local = |more: &str| format!("[job.nightly]\nto = \"/srv/backup\"\n{more}");
+    let no_node = refused(&local("prove = \"tables\"\nprove_on = \"node\""));
+    assert!(no_node.contains("mysnap.toml:4: ") && no_node.contains("to = \"user@host:/path\""), "{no_node}");
+    assert!(refused(&local("method = \"dump\"\ndump_on = \"node\"")).contains("and no node"));
+    assert!(refused(&remote("prove_on = \"node\"")).contains("starts no server to prove it"));
+    assert!(refused(&remote("dump_on = \"node\"")).contains("and copies files"));
+    assert!(refused(&remote("prove = \"start\"\nmethod = \"dump\"\nprove_on = \"node\"")).contains("allowed: dump_on"));
+    let live = "method = \"dump\"\nsource = \"live\"\ndump_on = \"node\"";
+    assert!(refused(&remote(live)).contains("reads the live server"));
+    assert!(refused(&remote("prove_on = \"moon\"")).contains("allowed: \"host\", \"node\""));
+    assert!(refused(&remote("node_scratch = \"tmp\"")).contains("an absolute path"));
+}
+
+#[test]
 fn a_job_overrides_the_defaults_and_its_server_the_shared_one() {
     let config = parse(
         r#"

@@ -6,17 +6,17 @@ mod dumped;
 pub mod record;
 
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
 use crate::fault::{Failure, Fault, Kind, kind_of};
 use crate::instance::Part;
 use crate::proof::{self, Subject};
-use crate::recover;
+use crate::recover::{self, Used};
 use crate::restore;
+use crate::run::Run;
 use crate::run::events::{Event, Observer};
-use crate::run::{Intent, Run};
 use crate::store::{Backup, Method, ProofLevel, Shown, Store, Transfer};
 use crate::sys::cancel::Cancel;
 use crate::sys::clock;
@@ -54,19 +54,20 @@ pub fn drill(request: &Request, store: &dyn Store, observer: &dyn Observer, canc
     let manifest = &request.backup.manifest;
     recover::recover(observer)?;
     recover::refuse_unfit(&request.scratch, manifest)?;
-    let mut run = Run::begin("drill", Some(manifest.job.as_str()), &request.scratch)?;
-    let home = request.scratch.join(recover::scratch_name(run.id()));
-    run.intend(Intent::Scratch { path: home.clone() })?;
+    let run = Run::begin("drill", Some(manifest.job.as_str()), &request.scratch)?;
     let began = Instant::now();
-    let worked = recover::make_scratch(&home).and_then(|()| work(request, store, &home, observer, cancel));
-    let took = began.elapsed();
-    let cleaned = recover::remove_scratch(&home, run.id()).and_then(|()| run.forget());
+    let mut took = Duration::ZERO;
+    let Used { worked, left: uncleaned } = recover::in_scratch(run, &request.scratch, |home| {
+        let worked = work(request, store, home, observer, cancel);
+        took = began.elapsed();
+        worked
+    })?;
     cancel.check()?;
     let report = Report::of(request, store, took, clock::now(), worked.as_ref());
     // A full disk or a cut network says nothing about the backup.
     let told = worked.as_ref().map_or_else(|error| kind_of(error) == Some(Kind::Verify), |_| true);
     let recorded = if told { record::save(&report) } else { Ok(()) };
-    let left: Vec<anyhow::Error> = [cleaned.err(), recorded.err()].into_iter().flatten().collect();
+    let left: Vec<anyhow::Error> = [uncleaned, recorded.err()].into_iter().flatten().collect();
     match worked {
         Err(error) => Err(Failure::join(error, left)),
         Ok(_) => match left.into_iter().next() {

@@ -18,7 +18,7 @@ mod shelf;
 mod survey;
 mod unload;
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -32,7 +32,7 @@ use crate::run::events::{Event, Observer};
 use crate::server::Reader;
 use crate::store::{Copied, Root, Staging, Totals};
 use crate::sys::cancel::Cancel;
-use crate::sys::units::Bytes;
+use crate::sys::units::{Bytes, human_duration};
 use shelf::Shelf;
 
 /// How the rows are packed.
@@ -59,7 +59,7 @@ pub enum DumpSource {
 }
 
 /// What to dump, and how.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Options {
     /// Which databases and tables.
     pub selection: Selection,
@@ -92,7 +92,7 @@ impl Readers {
 }
 
 /// What was dumped.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Dumped {
     /// The root that holds it.
     pub root: Root,
@@ -104,6 +104,15 @@ pub struct Dumped {
     pub tables: u64,
     /// How many rows.
     pub rows: u64,
+}
+
+impl Dumped {
+    /// It in words.
+    pub fn summary(&self) -> String {
+        let took = human_duration(self.copied.took.max(Duration::from_millis(1)));
+        let Totals { files, bytes, .. } = self.copied.totals;
+        format!("{} rows of {} tables in {took}, {} in {files} files", self.rows, self.tables, Bytes(bytes))
+    }
 }
 
 /// Dumps what `options` select into `staging`. `taken` is the moment that the data is of.

@@ -3,8 +3,10 @@
 use std::fmt;
 use std::str::FromStr;
 
+use serde::{Deserialize, Serialize};
+
 /// Databases and tables by name; `*` stands for any text, `?` for one character.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pattern {
     database: String,
     /// None where the whole database is meant.
@@ -14,7 +16,7 @@ pub struct Pattern {
 }
 
 /// What is included, and what of that is not.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Selection {
     /// Everything where there is none.
     pub include: Vec<Pattern>,

@@ -5,20 +5,18 @@
 //! tablespaces, and tables whose last changes have to be recovered. From another node everything has to be
 //! brought here first.
 
-mod overlay;
-
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 
-use crate::dump::{self, Options, Readers};
+use crate::dump::Options;
 use crate::fault::{Failure, Fault, Kind};
-use crate::instance::{self, Instance, Part};
-use crate::proof::{self, Subject};
-use crate::recover;
+use crate::instance::{Part, overlay};
+use crate::proof::{self, Dumping, Subject};
+use crate::recover::{self, Used};
 use crate::restore;
+use crate::run::Run;
 use crate::run::events::{Event, Observer};
-use crate::run::{Intent, Run};
 use crate::store::{
     Backup, Catalog, Destination, Digest, EntryKind, FileEntry, LocalStore, Manifest, Method, ProofLevel, Readable,
     Staging, Store, Transfer, Work,
@@ -63,18 +61,15 @@ pub fn extract<T>(
     let manifest = &request.backup.manifest;
     recover::recover(observer)?;
     recover::refuse_unfit(&request.scratch, manifest)?;
-    let mut run = Run::begin("extract", Some(manifest.job.as_str()), &request.scratch)?;
-    let home = request.scratch.join(recover::scratch_name(run.id()));
-    run.intend(Intent::Scratch { path: home.clone() })?;
-    let worked = recover::make_scratch(&home).and_then(|()| {
-        let (dumped, backup) = dumped(request, store, &home, observer, cancel)?;
+    let run = Run::begin("extract", Some(manifest.job.as_str()), &request.scratch)?;
+    let Used { worked, left } = recover::in_scratch(run, &request.scratch, |home| {
+        let (dumped, backup) = dumped(request, store, home, observer, cancel)?;
         then(&dumped, &backup)
-    });
-    let cleaned = recover::remove_scratch(&home, run.id()).and_then(|()| run.forget());
-    match (worked, cleaned) {
-        (Ok(value), Ok(())) => Ok(value),
-        (Err(error), cleaned) => Err(Failure::join(error, cleaned.err().into_iter().collect())),
-        (Ok(_), Err(error)) => {
+    })?;
+    match (worked, left) {
+        (Ok(value), None) => Ok(value),
+        (Err(error), left) => Err(Failure::join(error, left.into_iter().collect())),
+        (Ok(_), Some(error)) => {
             let fault = Fault::new(Kind::CleanupPending, "everything was restored, but something of the run is left");
             Err(fault.hint("`mysnap recover` removes it").caused_by(error).into())
         }
@@ -93,13 +88,8 @@ fn dumped(
     let subject = Subject::stored(manifest, &parts);
     let target = LocalStore::new(&home.join("dump"), cancel);
     let staging = Staging::begin(&target, &manifest.job, &manifest.id)?;
-    let dump = |instance: &mut Instance| {
-        let open = || instance.reader(subject.facts);
-        let readers = Readers::gather(request.dump.workers, Some(instance::ACCOUNT), open)?;
-        let dump = || dump::dump(readers, &request.dump, subject.taken, &staging, observer, cancel);
-        observer.phase("dump", dump, |d| format!("{} rows of {} tables", d.rows, d.tables))
-    };
-    let (_, dumped) = proof::examine_and(subject, &home.join("server"), observer, cancel, dump)
+    let to = Dumping { options: &request.dump, staging: &staging };
+    let (_, dumped) = proof::dump(subject, &home.join("server"), &to, observer, cancel)
         .context("what is stored could not be dumped")?;
     overlays.into_iter().rev().try_for_each(Mounted::release)?;
     for warning in &dumped.warnings {

@@ -1,5 +1,8 @@
 //! Which server is installed here.
 
+use std::fmt;
+
+use crate::fault::{Fault, Kind};
 use crate::server::{Facts, Flavour, Version};
 use crate::sys::cmd::Call;
 
@@ -17,6 +20,19 @@ pub fn server() -> Option<Installed> {
     ["mariadbd", "mysqld"].into_iter().find_map(of)
 }
 
+/// The program that a second server on files of `facts` would be, and which one it is; an error with `hint`
+/// where it can't recover them.
+pub fn fitting(facts: &Facts, hint: &str) -> anyhow::Result<(&'static str, Installed)> {
+    let program = super::program(facts)?;
+    let refused = |why: String| Fault::new(Kind::Refused, why).hint(hint);
+    let found = of(program).ok_or_else(|| refused(format!("{program} does not say which release it is")))?;
+    if !found.reads_files_of(facts) {
+        let live = format!("{} {}", facts.flavour, facts.version);
+        return Err(refused(format!("{program} is {found}, which can't recover files of {live}")).into());
+    }
+    Ok((program, found))
+}
+
 /// What `program` says that it is.
 pub fn of(program: &str) -> Option<Installed> {
     parse(&Call::new(program).arg("--version").stdout().ok()?)
@@ -27,6 +43,12 @@ pub(crate) fn parse(line: &str) -> Option<Installed> {
     let (_, rest) = line.split_once("Ver ")?;
     let (version, comment) = rest.split_once(' ').unwrap_or((rest, ""));
     Some(Installed { flavour: Flavour::detect(version, comment), version: Version::parse(version)? })
+}
+
+impl fmt::Display for Installed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.flavour, self.version)
+    }
 }
 
 impl Installed {

@@ -10,6 +10,7 @@ mod empty;
 pub mod installed;
 mod killer;
 mod options;
+pub mod overlay;
 
 use std::io::Read as _;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, chown};
@@ -52,6 +53,9 @@ const OUT_OF_ROOM: [&str; 4] = ["No space left on device", "errno: 28", "Errcode
 /// The server says much; its own last errors say why it ended.
 const LAST_LINES: usize = 6;
 
+/// Other programs that a second server is started by.
+const TOOLS: [&str; 3] = ["setpriv", "choom", "nice"];
+
 /// A part of the data and where it lies.
 #[derive(Debug, Clone)]
 pub struct Part {
@@ -59,6 +63,15 @@ pub struct Part {
     pub root: Root,
     /// Where it is here.
     pub here: PathBuf,
+}
+
+impl Part {
+    /// What `directory` holds: a single file lies in it under its own name.
+    pub fn of(root: &Root, directory: &Path) -> Self {
+        let file = root.live_path.file_name().filter(|_| root.is_file);
+        let here = file.map_or_else(|| directory.to_owned(), |file| directory.join(file));
+        Self { root: root.clone(), here }
+    }
 }
 
 /// How we get into the server.
@@ -297,8 +310,7 @@ fn put_in_the_live_place(parts: &[Part]) -> anyhow::Result<(Vec<Mounted>, Vec<Pl
     sorted.sort_by(|a, b| a.root.live_path.cmp(&b.root.live_path));
     for part in sorted {
         let live = &part.root.live_path;
-        let there =
-            live.symlink_metadata().is_ok_and(|found| found.is_file() == part.root.is_file && !found.is_symlink());
+        let there = is_live_place(live, part.root.is_file);
         if there {
             mounts.push(Mounted::bind(&part.here, live)?);
         }
@@ -308,12 +320,22 @@ fn put_in_the_live_place(parts: &[Part]) -> anyhow::Result<(Vec<Mounted>, Vec<Pl
     Ok((mounts, placed))
 }
 
+/// Whether a part of that kind can be bound over `live`.
+pub fn is_live_place(live: &Path, is_file: bool) -> bool {
+    live.symlink_metadata().is_ok_and(|found| found.is_file() == is_file && !found.is_symlink())
+}
+
+/// The first tool that is not here and without which no second server is started.
+pub fn missing_tool() -> Option<&'static str> {
+    TOOLS.into_iter().find(|tool| !Call::is_installed(tool))
+}
+
 /// The server's program; an error where none is installed.
 pub fn program(facts: &Facts) -> anyhow::Result<&'static str> {
     let names = if facts.flavour.is_mariadb() { ["mariadbd", "mysqld"] } else { ["mysqld", "mysqld"] };
     let found = names.into_iter().find(|name| Call::is_installed(name));
     Ok(found.ok_or_else(|| {
-        let fault = Fault::new(Kind::Refused, format!("no server of {} is installed here", facts.flavour));
+        let fault = Fault::new(Kind::Refused, format!("no server of {} is installed", facts.flavour));
         fault.hint(format!("install {} {}", facts.flavour, facts.version))
     })?)
 }

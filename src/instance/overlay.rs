@@ -4,13 +4,27 @@ use std::path::Path;
 
 use anyhow::Context as _;
 
-use crate::instance::Part;
+use super::Part;
+use crate::fault::{Fault, Kind};
 use crate::store::Root;
 use crate::sys::durable;
 use crate::sys::mount::Mounted;
+use crate::sys::namespace::require_own_mounts;
+
+const UNABLE: &str = "the kernel can't show stored files as writable ones (overlayfs)";
+
+/// An error where the kernel has no overlays. Tried in our own mount namespace, and nothing is left of it.
+pub fn require() -> anyhow::Result<()> {
+    require_own_mounts()?;
+    let tried = Mounted::new(Path::new("overlay"), Path::new("/run"), "overlay", "lowerdir=/etc:/usr", false);
+    tried.and_then(Mounted::release).map_err(|error| {
+        let fault = Fault::new(Kind::Refused, UNABLE).caused_by(error);
+        fault.hint("`modprobe overlay` says why").into()
+    })
+}
 
 /// Shows each root of the backup at `stored` below `home`.
-pub(super) fn show(roots: &[Root], stored: &Path, home: &Path) -> anyhow::Result<(Vec<Part>, Vec<Mounted>)> {
+pub fn show(roots: &[Root], stored: &Path, home: &Path) -> anyhow::Result<(Vec<Part>, Vec<Mounted>)> {
     let (mut parts, mut mounts) = (Vec::new(), Vec::new());
     for root in roots {
         let name = root.name.as_str();
@@ -24,10 +38,8 @@ pub(super) fn show(roots: &[Root], stored: &Path, home: &Path) -> anyhow::Result
         let data = [("lowerdir", &lower), ("upperdir", &upper), ("workdir", &work)];
         let data: Vec<String> = data.iter().map(|(name, path)| format!("{name}={}", escaped(path))).collect();
         let mount = Mounted::new(Path::new("overlay"), &seen, "overlay", &data.join(","), true);
-        mounts.push(mount.context("the kernel can't show stored files as writable ones (overlayfs)")?);
-        let file = root.live_path.file_name().filter(|_| root.is_file);
-        let here = file.map_or_else(|| seen.clone(), |file| seen.join(file));
-        parts.push(Part { root: root.clone(), here });
+        mounts.push(mount.context(UNABLE)?);
+        parts.push(Part::of(root, &seen));
     }
     Ok((parts, mounts))
 }

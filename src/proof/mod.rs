@@ -1,7 +1,10 @@
 //! What a second server that is started on the files of a backup shows of them: that it recovers, that
 //! it stands where the backup says, that its tables can be read.
 
+mod dumped;
 mod position;
+
+pub use dumped::{Dumping, dump};
 
 use std::path::Path;
 
@@ -59,7 +62,7 @@ pub fn examine(subject: Subject<'_>, own: &Path, observer: &dyn Observer, cancel
 }
 
 /// The same, and has `then` use the server afterwards.
-pub fn examine_and<T>(
+fn examine_and<T>(
     subject: Subject<'_>,
     own: &Path,
     observer: &dyn Observer,

@@ -22,8 +22,8 @@ use crate::snapshot;
 use crate::sys::cmd::Call;
 use crate::sys::lockfile::LockFile;
 
-pub use place::{make_scratch, refuse_unfit};
-pub use scratch::{remove_scratch, scratch_name};
+pub use place::{refuse_unfit, refuse_unreachable};
+pub use scratch::{Used, in_scratch, remove_scratch, scratch_name};
 
 /// One thing to do.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

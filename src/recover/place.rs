@@ -1,5 +1,6 @@
 //! The place where a run works on files that it throws away.
 
+use std::fs::Metadata;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
 
@@ -11,7 +12,20 @@ use crate::sys::durable;
 
 /// Refuses what the second server could not reach, and what would take room from the live server.
 pub fn refuse_unfit(scratch: &Path, manifest: &Manifest) -> anyhow::Result<()> {
-    let unfit = |why: String| Fault::new(Kind::Refused, why).hint("name another directory with --scratch");
+    const HINT: &str = "name another directory with --scratch";
+    let found = refuse_unreachable(scratch, HINT)?;
+    let live =
+        manifest.roots.iter().filter(|root| Root::is_datadir(root)).find_map(|root| root.live_path.metadata().ok());
+    if live.is_some_and(|live| live.dev() == found.dev()) {
+        let why = format!("{} lies on the live server's file system, which must not be filled", scratch.display());
+        return Err(Fault::new(Kind::Refused, why).hint(HINT).into());
+    }
+    Ok(())
+}
+
+/// Refuses, with `hint`, what the second server could not reach.
+pub fn refuse_unreachable(scratch: &Path, hint: &str) -> anyhow::Result<Metadata> {
+    let unfit = |why: String| Fault::new(Kind::Refused, why).hint(hint);
     let shown = scratch.display();
     if !scratch.is_absolute() {
         return Err(unfit(format!("{shown} is not an absolute path")).into());
@@ -25,16 +39,11 @@ pub fn refuse_unfit(scratch: &Path, manifest: &Manifest) -> anyhow::Result<()> {
         let why = format!("the server runs as the data's owner, who can't pass through {}", closed.display());
         return Err(unfit(why).into());
     }
-    let live =
-        manifest.roots.iter().filter(|root| Root::is_datadir(root)).find_map(|root| root.live_path.metadata().ok());
-    if live.is_some_and(|live| live.dev() == found.dev()) {
-        return Err(unfit(format!("{shown} lies on the live server's file system, which must not be filled")).into());
-    }
-    Ok(())
+    Ok(found)
 }
 
 /// The server passes through to its files; nobody else sees what is there.
-pub fn make_scratch(home: &Path) -> anyhow::Result<()> {
+pub(super) fn make_scratch(home: &Path) -> anyhow::Result<()> {
     durable::create_private_directory(home)?;
     let passable = std::fs::Permissions::from_mode(0o711);
     std::fs::set_permissions(home, passable).with_context(|| format!("cannot set the mode of {}", home.display()))

@@ -1,14 +1,43 @@
-//! The directory in which a run worked: its name says whose it is.
+//! The directory in which a run works: its name says whose it is.
 
+use std::io::ErrorKind;
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::Context as _;
 
+use super::place::make_scratch;
 use crate::fault::{Fault, Kind};
 use crate::id::RunId;
-use crate::sys::failpoint;
+use crate::run::{Intent, Run};
+use crate::sys::{failpoint, retry};
+
+/// For how long a directory may be filled by somebody who does not know yet that the run has ended.
+const SETTLE: Duration = Duration::from_secs(10);
 
 pub(super) const SCRATCH_PREFIX: &str = "mysnap-drill-";
+
+/// What became of work in a run's own directory.
+#[derive(Debug)]
+pub struct Used<T> {
+    /// What it brought.
+    pub worked: anyhow::Result<T>,
+    /// Why something of the run is left.
+    pub left: Option<anyhow::Error>,
+}
+
+/// Has `work` use a directory of the run's own below `scratch`. It and the run are gone afterwards.
+pub fn in_scratch<T>(
+    mut run: Run,
+    scratch: &Path,
+    work: impl FnOnce(&Path) -> anyhow::Result<T>,
+) -> anyhow::Result<Used<T>> {
+    let home = scratch.join(scratch_name(run.id()));
+    run.intend(Intent::Scratch { path: home.clone() })?;
+    let worked = make_scratch(&home).and_then(|()| work(&home));
+    let cleaned = remove_scratch(&home, run.id()).and_then(|()| run.forget());
+    Ok(Used { worked, left: cleaned.err() })
+}
 
 /// The name of the directory in which `run` works.
 pub fn scratch_name(run: &RunId) -> String {
@@ -22,9 +51,13 @@ pub fn remove_scratch(path: &Path, run: &RunId) -> anyhow::Result<()> {
         let message = format!("{} is not called by the name of run {run}; it is left alone", path.display());
         return Err(Fault::new(Kind::Refused, message).into());
     }
-    let removed = failpoint::pass(|| "remove scratch".to_owned()).and_then(|()| std::fs::remove_dir_all(path));
+    let remove = || match std::fs::remove_dir_all(path) {
+        Err(error) if error.kind() == ErrorKind::DirectoryNotEmpty => Err(error),
+        removed => Ok(removed),
+    };
+    let removed = failpoint::pass(|| "remove scratch".to_owned()).and_then(|()| retry::until(SETTLE, remove)?);
     match removed {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
             Err(error).with_context(|| format!("cannot remove {}", path.display()))
         }
         _ => Ok(()),

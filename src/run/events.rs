@@ -1,26 +1,28 @@
 //! What a run tells while it works. The command line decides how it looks.
 
+use std::borrow::Cow;
+use std::path::PathBuf;
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::sys::units::Bytes;
 
 /// Something worth telling. As JSON: one object a line; fields may be added, never changed.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "event")]
 pub enum Event {
     /// A phase begins.
     Phase {
         /// `check`, `hold`, `copy`, …
-        name: &'static str,
+        name: Cow<'static, str>,
     },
     /// A phase ended well.
     PhaseDone {
         /// The phase.
-        name: &'static str,
+        name: Cow<'static, str>,
         /// How long it took.
-        #[serde(rename = "ms", serialize_with = "milliseconds")]
+        #[serde(rename = "ms", with = "in_milliseconds")]
         elapsed: Duration,
         /// What came of it, in words.
         detail: String,
@@ -42,10 +44,27 @@ pub enum Event {
         /// What.
         text: String,
     },
+    /// A directory is there for whoever started the run to fill.
+    Ready {
+        /// The directory.
+        path: PathBuf,
+    },
 }
 
-fn milliseconds<S: serde::Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_u64(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
+mod in_milliseconds {
+    use std::time::Duration;
+
+    use serde::{Deserialize as _, Deserializer, Serializer};
+
+    use crate::sys::units::milliseconds;
+
+    pub(super) fn serialize<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_u64(milliseconds(*duration))
+    }
+
+    pub(super) fn deserialize<'a, D: Deserializer<'a>>(deserializer: D) -> Result<Duration, D::Error> {
+        u64::deserialize(deserializer).map(Duration::from_millis)
+    }
 }
 
 /// Whoever is told.
@@ -63,9 +82,9 @@ impl dyn Observer + '_ {
         describe: impl FnOnce(&T) -> String,
     ) -> anyhow::Result<T> {
         let begun = std::time::Instant::now();
-        self.event(Event::Phase { name });
+        self.event(Event::Phase { name: name.into() });
         let value = work()?;
-        self.event(Event::PhaseDone { name, elapsed: begun.elapsed(), detail: describe(&value) });
+        self.event(Event::PhaseDone { name: name.into(), elapsed: begun.elapsed(), detail: describe(&value) });
         Ok(value)
     }
 

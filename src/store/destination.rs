@@ -32,6 +32,15 @@ impl Destination {
         }
     }
 
+    /// Another directory in the same place.
+    #[must_use]
+    pub fn at(&self, path: &Path) -> Self {
+        match self {
+            Self::Local(_) => Self::Local(path.to_owned()),
+            Self::Ssh { user, host, .. } => Self::Ssh { user: user.clone(), host: host.clone(), path: path.to_owned() },
+        }
+    }
+
     /// Whether the directory is on another node.
     pub fn is_remote(&self) -> bool {
         matches!(self, Self::Ssh { .. })
@@ -126,6 +135,16 @@ fn absolute(path: &str) -> Result<PathBuf, &'static str> {
     }
     // `components` drops doubled and trailing slashes, so that equal places compare equal.
     Ok(Path::new(path).components().collect())
+}
+
+/// Where something is done: on one side of the way to a destination or on the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Side {
+    /// On the database host.
+    #[default]
+    Host,
+    /// On the node that keeps the backups.
+    Node,
 }
 
 /// How to reach another node.

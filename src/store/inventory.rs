@@ -34,7 +34,7 @@ pub(super) fn take(source: &Source, reading: &Reading<'_>) -> anyhow::Result<(Ve
             NodeKind::Directory => EntryKind::Directory,
             NodeKind::Symlink(target) => EntryKind::Symlink { target: EncodedBytes(target.clone()) },
             NodeKind::Other(kind) => {
-                skipped.push(Skipped { path: format!("{}/{}", source.root.name, node.path), kind });
+                skipped.push(Skipped { path: format!("{}/{}", source.root.name, node.path), kind: (*kind).to_owned() });
                 continue;
             }
         };

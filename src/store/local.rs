@@ -12,7 +12,7 @@ use anyhow::Context as _;
 use super::catalog::MANIFEST;
 use super::tree::{Reading, Tree};
 use super::{
-    Destination, Digest, Found, Listed, Readable, Room, Slot, State, Store, StoredPath, missing_destination,
+    Destination, Digest, Found, Listed, Readable, Room, Slot, SshStore, State, Store, StoredPath, missing_destination,
     tool_version,
 };
 use crate::fault::{Failure, Fault, Kind};
@@ -189,6 +189,10 @@ impl Store for LocalStore {
     }
 
     fn rsync_shell(&self) -> Option<String> {
+        None
+    }
+
+    fn node(&self) -> Option<&SshStore> {
         None
     }
 }

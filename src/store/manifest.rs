@@ -218,6 +218,9 @@ pub struct Proof {
     /// Files that had to be copied a second time.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub repaired: Vec<String>,
+    /// The node on which a server was started on the files; none where it was the database host.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<String>,
     /// What a server that was started on the files showed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shown: Option<Shown>,
@@ -229,7 +232,7 @@ pub struct Proof {
 impl Proof {
     /// One that has shown nothing yet.
     pub fn of(level: ProofLevel, at: Timestamp) -> Self {
-        Self { level, at, files: 0, bytes: 0, repaired: Vec::new(), shown: None, failure: None }
+        Self { level, at, files: 0, bytes: 0, repaired: Vec::new(), node: None, shown: None, failure: None }
     }
 
     /// Takes over what a server showed, or why the files are bad.

@@ -32,10 +32,12 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 pub use catalog::{Backup, Catalog, Item};
 pub(crate) use check::check_directory;
 pub use check::{Findings, check, check_names};
-pub use destination::{Destination, SshOptions};
+pub use destination::{Destination, Side, SshOptions};
 pub use digest::{Hasher, Sha256};
 pub use files::{EntryKind, FileEntry, Mode, Totals};
 pub use local::LocalStore;
@@ -117,10 +119,13 @@ pub trait Store: fmt::Debug + Send + Sync {
 
     /// The remote shell for rsync; none on this host.
     fn rsync_shell(&self) -> Option<String>;
+
+    /// The node that holds it; none where it is on this host.
+    fn node(&self) -> Option<&SshStore>;
 }
 
 /// The room left at a destination.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Room {
     /// Bytes.
     pub bytes: Bytes,

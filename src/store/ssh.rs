@@ -25,6 +25,7 @@ use crate::id::JobName;
 use crate::sys::cancel::Cancel;
 use crate::sys::cmd::{Call, CommandError, Finished, quote};
 use crate::sys::durable;
+use crate::sys::talk::Talk;
 
 const RUNTIME_DIRECTORY: &str = "/run/mysnap";
 /// What our scripts answer where something is not there.
@@ -124,14 +125,30 @@ impl SshStore {
 
     /// Runs it; any status of the script is an answer, silence is an error.
     fn script(&self, script: &str, words: &[&str], stdin: &[u8], deadline: Duration) -> anyhow::Result<Finished> {
-        let finished = self.call(script, words, stdin, deadline).finish().map_err(|error| self.silent(error))?;
+        self.answered(self.call(script, words, stdin, deadline).finish())
+    }
+
+    /// The node's name.
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// Starts a fixed script over there, to be talked with.
+    pub fn talk(&self, script: &str, words: &[&str], first: &str, deadline: Duration) -> anyhow::Result<Talk<'_>> {
+        Talk::begin(self.call(script, words, &[], deadline), first).map_err(|error| self.silent(error))
+    }
+
+    /// How a script ended; an error where ssh did not get through.
+    pub fn answered(&self, finished: Result<Finished, CommandError>) -> anyhow::Result<Finished> {
+        let finished = finished.map_err(|error| self.silent(error))?;
         if finished.status.code() == Some(255) {
             return Err(self.unreachable(&String::from_utf8_lossy(&finished.stderr)));
         }
         Ok(finished)
     }
 
-    fn silent(&self, error: CommandError) -> anyhow::Error {
+    /// The error for a command that gave no answer.
+    pub fn silent(&self, error: CommandError) -> anyhow::Error {
         match self.cancel.check() {
             Err(cancelled) => cancelled.context(format!("a command on {} was stopped", self.host)),
             Ok(()) => Fault::new(Kind::Copy, format!("{} does not answer", self.host)).caused_by(error).into(),
@@ -340,5 +357,9 @@ impl Store for SshStore {
 
     fn rsync_shell(&self) -> Option<String> {
         Some(self.ssh.join(" "))
+    }
+
+    fn node(&self) -> Option<&SshStore> {
+        Some(self)
     }
 }

@@ -29,6 +29,10 @@ pub(super) fn explain(said: &str, node: Node<'_>, cancel: &Cancel) -> anyhow::Er
             cancel,
         );
     }
+    if said.trim().is_empty() {
+        let message = format!("a command on {host} was killed, or the connection to it was cut");
+        return Fault::new(Kind::Copy, message).hint("check the network and the node").into();
+    }
     let said = said.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join("; ");
     if said.contains("Permission denied") {
         let fault = Fault::new(Kind::Config, format!("{host} refuses our key: {said}"));

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use serde::{Deserialize, Serialize};
+
 use super::catalog::{Catalog, FILES, MANIFEST};
 use super::check::{self, Findings};
 use super::files::{self, FileEntry, Totals};
@@ -12,7 +14,7 @@ use super::manifest::{FileList, Manifest, Proof, ProofLevel, Root, RootName};
 use super::rsync::{Rsync, Transfer};
 use super::slot::{Slot, State};
 use super::tree::{Reading, Skipped};
-use super::{Store, StoredPath, inventory};
+use super::{Destination, Store, StoredPath, inventory};
 use crate::fault::{Fault, Kind};
 use crate::id::{JobName, RunId};
 use crate::sys::cancel::Cancel;
@@ -31,7 +33,7 @@ pub struct Source {
 }
 
 /// What was copied.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Copied {
     /// Every file with the digest of its source.
     pub files: Vec<FileEntry>,
@@ -71,9 +73,19 @@ impl<'a> Staging<'a> {
         Ok(Self { store, slot })
     }
 
+    /// One whose unfinished directory another process has made, which publishes it.
+    pub fn of_another(store: &'a dyn Store, job: &JobName, id: &RunId) -> Self {
+        Self { store, slot: Slot::finished(job, id).with(State::Unfinished) }
+    }
+
     /// Where it is.
     pub fn slot(&self) -> &Slot {
         &self.slot
+    }
+
+    /// The destination that it is made at.
+    pub fn destination(&self) -> &Destination {
+        self.store.destination()
     }
 
     /// Copies `sources` and takes the digest of every file in them, side by side, so that most is

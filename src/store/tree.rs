@@ -20,6 +20,7 @@ use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, OpenHow, PosixFadviseAdvice, ResolveFlag, openat2, posix_fadvise, readlinkat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fchmod, fstat, fstatat};
 use nix::unistd::{UnlinkatFlags, fchown, fchownat, symlinkat, unlinkat};
+use serde::{Deserialize, Serialize};
 
 use super::nice::Niceness;
 use super::{Hasher, Readable, Sha256, StoredPath, Totals};
@@ -32,12 +33,12 @@ const READERS: usize = 2;
 const BUFFER: usize = 1 << 20;
 
 /// Something that is not stored.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Skipped {
     /// Its name, as a manifest writes it.
     pub path: String,
     /// `socket`, `fifo` or `device`.
-    pub kind: &'static str,
+    pub kind: String,
 }
 
 /// What the tree at `path` adds up to, without reading files.

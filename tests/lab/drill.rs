@@ -80,8 +80,8 @@ fn verify_ends_with_a_drill_where_it_is_told_to() {
     assert_no_drill_is_left();
 }
 
-#[test]
-fn a_damaged_table_is_named_and_the_backup_is_not_called_good_any_more() {
+/// A table `drilled.worn` that is damaged on the live server, which does not know it yet.
+pub fn damaged_table() -> Undo {
     let mut root = host::root();
     root.query_drop("CREATE DATABASE IF NOT EXISTS drilled").unwrap();
     root.query_drop("DROP TABLE IF EXISTS drilled.worn").unwrap();
@@ -90,7 +90,6 @@ fn a_damaged_table_is_named_and_the_backup_is_not_called_good_any_more() {
         root.query_drop(format!("INSERT INTO drilled.worn VALUES ({n}, REPEAT('x', 200))")).unwrap();
     }
     root.query_drop("FLUSH TABLES drilled.worn").unwrap();
-    let _gone = Undo::with(&format!("{} -e 'DROP DATABASE drilled'", host::client()));
     let index = "/var/lib/mysql/drilled/worn.MYI";
     run(&[
         "dd",
@@ -102,6 +101,12 @@ fn a_damaged_table_is_named_and_the_backup_is_not_called_good_any_more() {
         "conv=notrunc",
         "status=none",
     ]);
+    Undo::with(&format!("{} -e 'DROP DATABASE drilled'", host::client()))
+}
+
+#[test]
+fn a_damaged_table_is_named_and_the_backup_is_not_called_good_any_more() {
+    let _gone = damaged_table();
     let (config, _forget) = backed_up("worn");
     let ran = mysnap(&drill(&config, &[]));
     expect(&ran, 8, &["tables are damaged: drilled.worn", "CHECK TABLE on the live server"]);

@@ -26,13 +26,13 @@ fn sql(statement: &str) -> String {
     run(&[host::client(), "--default-character-set=utf8mb4", "-N", "-e", statement])
 }
 
-fn manifest(config: &str) -> serde_json::Value {
+pub fn manifest(config: &str) -> serde_json::Value {
     serde_json::from_str(&mysnap_ok(&["--config", config, "show", "latest", "--json"])).unwrap()
 }
 
 /// Databases with ugly names, types and engines, which stay as they are; gone with what is returned, because
 /// other tests count on a server without such engines.
-fn demo_data() -> Undo {
+pub fn demo_data() -> Undo {
     run(&["/usr/lib/mysnap/provision/demo-data.sh"]);
     let drop = "DROP DATABASE IF EXISTS shop; DROP DATABASE IF EXISTS `odd-naïve db`";
     Undo::with(&format!("{} --default-character-set=utf8mb4 -e '{drop}'", host::client()))
@@ -59,7 +59,7 @@ fn literal(text: &str) -> String {
 }
 
 /// Restored beside the live ones, all tables of `database` are the same.
-fn comes_back(config: &str, database: &str) {
+pub fn comes_back(config: &str, database: &str) {
     comes_back_with(&["--config", config, "restore", "latest"], database);
 }
 
@@ -101,7 +101,7 @@ fn rows_in(database: &str) -> BTreeSet<Row> {
 
 /// What a dump with `config` made under load, restored beside the live data, is exactly the rows up to its
 /// position.
-fn is_exact_under_load(config: &str, phase: &str) -> serde_json::Value {
+pub fn is_exact_under_load(config: &str, phase: &str) -> serde_json::Value {
     let witness = Witness::start(4);
     let mut live = Live::start(config, &["backup", "local"]);
     live.wait_for(phase);

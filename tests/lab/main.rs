@@ -41,6 +41,7 @@ mod instance;
 mod kernel;
 mod live;
 mod mounts;
+mod node;
 mod origin;
 mod partition;
 mod places;
