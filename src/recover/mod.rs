@@ -23,7 +23,8 @@ use crate::sys::cmd::Call;
 use crate::sys::lockfile::LockFile;
 
 pub use place::{refuse_unfit, refuse_unreachable};
-pub use scratch::{Used, in_scratch, remove_scratch, scratch_name};
+use scratch::remove_scratch;
+pub use scratch::{Used, in_scratch};
 
 /// One thing to do.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

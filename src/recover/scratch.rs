@@ -40,13 +40,13 @@ pub fn in_scratch<T>(
 }
 
 /// The name of the directory in which `run` works.
-pub fn scratch_name(run: &RunId) -> String {
+fn scratch_name(run: &RunId) -> String {
     format!("{SCRATCH_PREFIX}{run}")
 }
 
 /// Removes it with all that is in it; that it is gone already is success. Whatever is not called by
 /// the run's name is left alone, and no symlink is followed.
-pub fn remove_scratch(path: &Path, run: &RunId) -> anyhow::Result<()> {
+pub(super) fn remove_scratch(path: &Path, run: &RunId) -> anyhow::Result<()> {
     if path.file_name().is_none_or(|name| *name != *scratch_name(run)) {
         let message = format!("{} is not called by the name of run {run}; it is left alone", path.display());
         return Err(Fault::new(Kind::Refused, message).into());

@@ -11,17 +11,28 @@ use crate::host::{self, Ran, mysnap, mysnap_ok, node2, on_node2, try_run};
 use crate::live::{Live, Undo, expect, until};
 use crate::watch::Watch;
 
-const AT: &str = "/srv/node";
+/// Where copies go. What is there stays: a later one is quick where little has changed.
+const COPIES: &str = "/srv/node-copies";
+const DUMPS: &str = "/srv/node-dumps";
 
-/// A configuration with the job `local`, which goes to an empty directory of the node.
-fn configured(name: &str, more: &str) -> String {
-    on_node2(&format!("rm -rf {AT} && mkdir -p -m 0700 {AT}"));
-    let job = format!("[job.local]\nto = \"root@{}:{AT}\"\nretries = 1\nmax_stall = \"30s\"\n", node2());
+/// A configuration with the job `local`, which goes to a directory of the node.
+fn configured(name: &str, at: &str, more: &str) -> String {
+    on_node2(&format!("mkdir -p -m 0700 {at}"));
+    let job = format!("[job.local]\nto = \"root@{}:{at}\"\nretries = 1\nmax_stall = \"30s\"\n", node2());
     host::configure(name, &(job + more))
 }
 
 fn proved(name: &str, more: &str) -> String {
-    configured(name, &format!("prove = \"tables\"\nprove_on = \"node\"\n{more}"))
+    configured(name, COPIES, &format!("prove = \"tables\"\nprove_on = \"node\"\n{more}"))
+}
+
+fn dumped(name: &str, more: &str) -> String {
+    configured(name, DUMPS, &format!("method = \"dump\"\ndump_on = \"node\"\n{more}"))
+}
+
+/// What is listed as a backup on the node.
+fn listed() -> String {
+    on_node2(&format!("find {COPIES} {DUMPS} -mindepth 2 -maxdepth 2 -name '[!.]*' 2>/dev/null | sort"))
 }
 
 fn backup(config: &str) -> Ran {
@@ -100,7 +111,7 @@ fn a_backup_that_fails_its_proof_on_the_node_is_kept_aside_in_the_servers_own_wo
 
 #[test]
 fn the_node_dumps_what_was_brought_to_it_and_it_comes_back_as_it_was() {
-    let config = configured("nodedump", "method = \"dump\"\ndump_on = \"node\"\nworkers = 2\n");
+    let config = dumped("nodedump", "workers = 2\n");
     let plan = mysnap_ok(&["--config", &config, "backup", "local", "--dry-run"]);
     assert!(plan.contains(&format!("to /var/tmp on {}, read them back", node2())), "{plan}");
     let _demo = demo_data();
@@ -148,27 +159,26 @@ fn what_the_node_lacks_is_refused_by_name_before_the_lock() {
     );
     drop(small);
     refused(&proved("nodeclosed", "node_scratch = \"/root\"\n"), &["can't pass through /root", "node_scratch"]);
-    let dump = "method = \"dump\"\ndump_on = \"node\"\nnode_scratch = \"/srv/nowhere\"\n";
-    refused(&configured("nodenowhere", dump), &["cannot look at /srv/nowhere"]);
+    refused(&dumped("nodenowhere", "node_scratch = \"/srv/nowhere\"\n"), &["cannot look at /srv/nowhere"]);
     assert_nothing_left();
 }
 
 /// A run in whose phase something happens; nothing of it is listed, and nothing is left after `recover`.
 fn hit(config: &str, phase: &str, status: i32, what: impl FnOnce(&Live)) -> Ran {
+    let before = listed();
     let mut live = Live::backup(config);
     live.wait_for(phase);
     what(&live);
     let ran = live.finish();
     expect(&ran, status, &[]);
-    let listed = on_node2(&format!("find {AT} -mindepth 2 -maxdepth 2 -name '[!.]*'"));
-    assert_eq!(listed, "", "{phase}");
+    assert_eq!(listed(), before, "{phase}");
     ran
 }
 
 #[test]
 fn whatever_ends_the_nodes_part_nothing_is_left_after_recover() {
     let prove = proved("nodeend", "");
-    let dump = configured("nodedumpend", "method = \"dump\"\ndump_on = \"node\"\nbandwidth_limit = \"8MiB\"\n");
+    let dump = dumped("nodedumpend", "");
     for (config, phase) in [(&prove, "tables"), (&dump, "copy")] {
         hit(config, phase, 143, |live| live.signal(Signal::SIGTERM));
         // It was waited for.
