@@ -184,19 +184,18 @@ fn whatever_ends_the_nodes_part_nothing_is_left_after_recover() {
         // It was waited for.
         assert_nothing_left();
     }
-    for (config, phase) in [(&prove, "tables"), (&dump, "copy")] {
-        hit(config, phase, 137, |live| live.signal(Signal::SIGKILL));
-        mysnap_ok(&["recover"]);
-        until("the end of the node's part", || left_on_node2().is_empty());
-        assert_nothing_left();
-    }
+    hit(&prove, "tables", 137, |live| live.signal(Signal::SIGKILL));
+    mysnap_ok(&["recover"]);
+    until("the end of the node's part", || left_on_node2().is_empty());
+    assert_nothing_left();
+
     let ran = hit(&prove, "start", 7, |_| assert!(try_run(&["pkill", "-KILL", "-x", "ssh"]).status.success()));
     expect(&ran, 7, &["left: nothing"]);
     until("the end of the node's part", || left_on_node2().is_empty());
     assert_nothing_left();
 
     let kill = "pkill -KILL -x mysnap";
-    let ran = hit(&dump, "start", 7, |_| drop(on_node2(kill)));
+    let ran = hit(&prove, "start", 7, |_| drop(on_node2(kill)));
     expect(&ran, 7, &[&node2()]);
     until("the end of its server", || !on_node2("ps -eo comm").contains(server()));
     assert!(left_on_node2().contains("mysnap-drill-"), "it was killed too late");
