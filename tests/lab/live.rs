@@ -125,7 +125,7 @@ impl Live {
 
     /// Waits until the phase `name` has begun; false where the run ended before.
     pub fn came_to(&mut self, name: &str) -> bool {
-        let end = Instant::now() + Duration::from_secs(300);
+        let end = Instant::now() + Duration::from_secs(600);
         loop {
             match self.events.recv_timeout(end.saturating_duration_since(Instant::now())) {
                 Ok(event) if event["event"] == "phase" && event["name"] == name => return true,
