@@ -17,7 +17,7 @@ pub const TABLE: [(Kind, u8, &str); 11] = [
     (Kind::Copy, 7, "copying to or from the destination failed"),
     (Kind::Verify, 8, "stored files differ from their digests, or no server came up whole on them"),
     (Kind::CleanupPending, 9, "the result is good, but something of ours is left; run `mysnap recover`"),
-    (Kind::NotFound, 10, "no such backup, job or snapshot"),
+    (Kind::NotFound, 10, "no such backup, job, snapshot or clone"),
     (Kind::Declined, 11, "not confirmed"),
     (Kind::Cancelled, 128, "ended by a signal: 128 and its number (143 for SIGTERM, 130 for Ctrl-C)"),
 ];

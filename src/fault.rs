@@ -7,8 +7,10 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 /// What an operator can tell apart by the exit status; see [`crate::exit`] for the numbers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Kind {
     /// Wrong arguments, configuration, credentials or privileges.
     Config,
@@ -26,7 +28,7 @@ pub enum Kind {
     Verify,
     /// The result is good, but something of ours could not be removed yet.
     CleanupPending,
-    /// No such backup, job or snapshot.
+    /// No such backup, job, snapshot or clone.
     NotFound,
     /// The person did not agree, or nobody was there to ask.
     Declined,

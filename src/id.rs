@@ -1,5 +1,5 @@
 //! Names that are safe everywhere: of a run, which is also that of the backup that it publishes,
-//! and of a job.
+//! of a job, and of a clone.
 
 use std::fmt;
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
@@ -107,13 +107,42 @@ impl FromStr for JobName {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let allowed = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);
-        let first = text.bytes().next().is_some_and(|b| b.is_ascii_alphanumeric());
-        if first && text.len() <= 64 && text.bytes().all(allowed) {
-            return Ok(Self(text.to_owned()));
-        }
-        Err(format!("{text:?} is not a job name; allowed: at most 64 letters, digits, '-', '_' and '.'"))
+        plain(text, "job").map(Self)
     }
+}
+
+/// The name of a clone, by the same rule: its unit and its directory are called by it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CloneName(String);
+
+impl CloneName {
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for CloneName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl FromStr for CloneName {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        plain(text, "clone").map(Self)
+    }
+}
+
+fn plain(text: &str, what: &str) -> Result<String, String> {
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);
+    let first = text.bytes().next().is_some_and(|b| b.is_ascii_alphanumeric());
+    if first && text.len() <= 64 && text.bytes().all(allowed) {
+        return Ok(text.to_owned());
+    }
+    Err(format!("{text:?} is not a {what} name; allowed: at most 64 letters, digits, '-', '_' and '.'"))
 }
 
 #[cfg(test)]

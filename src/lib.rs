@@ -3,6 +3,7 @@
 pub mod backup;
 pub mod check;
 pub mod cli;
+pub mod clone;
 pub mod config;
 pub mod drill;
 pub mod dump;
@@ -13,6 +14,7 @@ pub mod fault;
 pub mod fuzz;
 pub mod id;
 pub mod instance;
+pub mod kept;
 pub mod load;
 pub mod lvm;
 pub mod node;

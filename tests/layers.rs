@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// Each part with the parts below it that it may use.
-const LAYERS: [(&str, &[&str]); 27] = [
+const LAYERS: [(&str, &[&str]); 29] = [
     ("fault", &[]),
     ("sys", &["fault"]),
     ("id", &["sys"]),
@@ -16,9 +16,10 @@ const LAYERS: [(&str, &[&str]); 27] = [
     ("server", &["fault", "id", "sys"]),
     ("store", &["fault", "id", "server", "sys"]),
     ("run", &["fault", "id", "sys"]),
+    ("kept", &["fault", "id", "server", "store", "sys"]),
     ("dump", &["fault", "run", "server", "store", "sys"]),
     ("config", &["dump", "fault", "id", "server", "snapshot", "store", "sys"]),
-    ("recover", &["fault", "id", "lvm", "run", "snapshot", "store", "sys"]),
+    ("recover", &["fault", "id", "kept", "lvm", "run", "snapshot", "store", "sys"]),
     ("instance", &["fault", "server", "store", "sys"]),
     ("restore", &["fault", "id", "instance", "run", "server", "store", "sys"]),
     ("load", &["dump", "fault", "server", "store", "sys"]),
@@ -31,17 +32,22 @@ const LAYERS: [(&str, &[&str]); 27] = [
     (
         "backup",
         &[
-            "check", "dump", "fault", "id", "instance", "lvm", "node", "proof", "recover", "run", "server", "snapshot",
-            "store", "sys",
+            "check", "dump", "fault", "id", "instance", "kept", "lvm", "node", "proof", "recover", "run", "server",
+            "snapshot", "store", "sys",
         ],
     ),
     ("verify", &["fault", "id", "run", "store", "sys"]),
-    ("rollback", &["fault", "id", "lvm", "recover", "run", "server", "snapshot", "sys"]),
+    (
+        "clone",
+        &["fault", "id", "instance", "kept", "lvm", "recover", "restore", "run", "server", "snapshot", "store", "sys"],
+    ),
+    ("rollback", &["fault", "id", "kept", "lvm", "recover", "run", "server", "snapshot", "sys"]),
     (
         "cli",
         &[
-            "backup", "check", "config", "drill", "dump", "exit", "extract", "fault", "id", "load", "lvm", "node",
-            "recover", "restore", "rollback", "run", "server", "snapshot", "status", "store", "sys", "verify",
+            "backup", "check", "clone", "config", "drill", "dump", "exit", "extract", "fault", "id", "kept", "load",
+            "lvm", "node", "recover", "restore", "rollback", "run", "server", "snapshot", "status", "store", "sys",
+            "verify",
         ],
     ),
     ("fuzz", &["check", "config", "instance", "lvm", "restore", "run", "server", "store", "sys"]),

@@ -24,6 +24,7 @@ use crate::check::{self, Findings, Ground, Request};
 use crate::fault::{Failure, Fault, Kind};
 use crate::id::RunId;
 use crate::instance::Part;
+use crate::kept::Kept;
 use crate::proof::{Dumping, Subject};
 use crate::run::Run;
 use crate::run::events::Observer;
@@ -52,7 +53,7 @@ pub fn backup(request: &Request, observer: &dyn Observer, cancel: &Cancel) -> an
         return end(run, worked, |_| Ok(()));
     }
     let worked = work(request, &mut session, &mut run, observer, cancel);
-    end(run, worked, |id| snapshot::remove_all_of(id).map(drop))
+    end(run, worked, |id| snapshot::remove_all_of(id).and_then(|_| recover::forget_unkept(id)))
 }
 
 fn work(
@@ -101,6 +102,10 @@ fn work(
         read.judge(phases.timed("server", prove)?);
     }
 
+    if request.keep_snapshot {
+        // Before the snapshots are marked as kept: a dead run's other ones go.
+        keep(request, &ground, &frozen.hold, run, &mounted).save()?;
+    }
     // What the node does needs no snapshot; but one that stays must not outlive a run that fails.
     let (kept, released) =
         if request.keep_snapshot { (Some(mounted), None) } else { (None, release(mounted, false, &mut phases)?) };
@@ -142,6 +147,17 @@ fn subject<'a>(request: &'a Request, ground: &'a Ground, hold: &'a Hold, parts: 
         prepared: request.prepared,
         level: request.prove,
         queries: &request.queries,
+    }
+}
+
+fn keep(request: &Request, ground: &Ground, hold: &Hold, run: &Run, mounted: &MountedSnapshots) -> Kept {
+    Kept {
+        format: 1,
+        run: run.id().clone(),
+        job: request.job.clone(),
+        server: ground.facts.clone(),
+        taken: hold.at,
+        volumes: mounted.described(),
     }
 }
 

@@ -4,7 +4,6 @@
 //! digests, so what holds for the one holds for the other. No second snapshot is needed, which a thick
 //! volume could not give, and what was shipped stays what was frozen.
 
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use anyhow::Context as _;
@@ -12,13 +11,11 @@ use anyhow::Context as _;
 use super::snapshots::MountedSnapshots;
 use crate::dump::Dumped;
 use crate::fault::{Kind, kind_of};
+use crate::instance;
 use crate::proof::{self, Dumping, Subject};
-use crate::run::RUNTIME_DIRECTORY;
 use crate::run::events::Observer;
 use crate::store::Shown;
 use crate::sys::cancel::Cancel;
-use crate::sys::durable;
-use crate::sys::mount::Mounted;
 
 /// Recovers what is in the snapshots and shuts down; they are read-only again afterwards. `directory` is
 /// the run's own.
@@ -86,19 +83,8 @@ fn used<T>(
     using: impl FnOnce(&MountedSnapshots, &Path) -> anyhow::Result<T>,
 ) -> anyhow::Result<T> {
     mounted.make_writable()?;
-    [Path::new(RUNTIME_DIRECTORY), directory].into_iter().try_for_each(make_passable)?;
-    // In memory, little of it, and in our namespace alone: it is gone with us, whatever ends us.
-    let home = directory.join("server");
-    durable::create_private_directory(&home)?;
-    let home = Mounted::new(Path::new("tmpfs"), &home, "tmpfs", "mode=0711,size=256m", true)?;
+    let home = instance::home_in_memory(directory)?;
     let value = using(mounted, &home.path().join("own"))?;
     home.release()?;
     Ok(value)
-}
-
-/// The server, which is not root, passes through to its own; it sees nothing else there.
-fn make_passable(directory: &Path) -> anyhow::Result<()> {
-    let passable = std::fs::Permissions::from_mode(0o711);
-    std::fs::set_permissions(directory, passable)
-        .with_context(|| format!("cannot set the mode of {}", directory.display()))
 }

@@ -1,25 +1,18 @@
 //! The snapshots of a run while it reads them: mounted, watched, judged, removed.
 
 use std::path::Path;
-use std::sync::Mutex;
-use std::time::Duration;
 
 use crate::check::Covered;
 use crate::fault::{Failure, Fault, Kind};
 use crate::id::RunId;
 use crate::instance::Part;
+use crate::kept::{KeptPart, KeptVolume};
 use crate::lvm;
-use crate::snapshot::{self, Action, Health, Limits, Snapshot};
+use crate::snapshot::{self, Health, Limits, Snapshot};
 use crate::store::{Root, SnapshotRecord, Source};
 use crate::sys::cancel::Cancel;
 use crate::sys::mount::Mounted;
-use crate::sys::retry;
 use crate::sys::units::Bytes;
-
-/// How often the snapshots are looked at while they are read.
-const SAMPLE: Duration = Duration::from_secs(1);
-/// For how long a look at them is tried.
-const LOOK: Duration = Duration::from_secs(5);
 
 /// The snapshots; removed when this is dropped.
 #[derive(Debug)]
@@ -140,43 +133,27 @@ impl MountedSnapshots {
         Ok(())
     }
 
+    /// What whoever uses the kept snapshots must know of them.
+    pub(super) fn described(&self) -> Vec<KeptVolume> {
+        let each = self.snapshots.all.iter().zip(&self.fstypes).zip(&self.mounts);
+        each.map(|((snapshot, fstype), mount)| {
+            let here = self.sources.iter().filter_map(|source| {
+                let path = source.path.strip_prefix(mount.path()).ok()?.to_owned();
+                Some(KeptPart { root: source.root.clone(), path })
+            });
+            KeptVolume { uuid: snapshot.uuid.clone(), fstype: fstype.clone(), parts: here.collect() }
+        })
+        .collect()
+    }
+
     pub(super) fn summary(&self) -> String {
         let names: Vec<String> = self.snapshots.all.iter().map(|s| s.spec.name.to_string()).collect();
         format!("{} read-only, seen by nobody else", names.join(", "))
     }
 
-    /// Runs `work` while the snapshots are watched. Where one is lost or must be given up, `cancel`
-    /// ends the work, and the loss is the error, whatever the work came to.
+    /// Runs `work` while the snapshots are watched, see [`snapshot::watched`].
     pub(super) fn watched<T>(&self, cancel: &Cancel, work: impl FnOnce() -> anyhow::Result<T>) -> anyhow::Result<T> {
-        let done = Mutex::new(false);
-        let over = std::sync::Condvar::new();
-        std::thread::scope(|scope| {
-            let watcher = scope.spawn(|| self.watch(&done, &over, cancel));
-            let result = work();
-            if let Ok(mut done) = done.lock() {
-                *done = true;
-            }
-            over.notify_all();
-            let lost = watcher.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-            lost.and(result)
-        })
-    }
-
-    fn watch(&self, done: &Mutex<bool>, over: &std::sync::Condvar, cancel: &Cancel) -> anyhow::Result<()> {
-        loop {
-            for snapshot in &self.snapshots.all {
-                if let Err(error) = tend(snapshot, self.snapshots.limits) {
-                    cancel.set(nix::libc::SIGUSR1);
-                    return Err(error);
-                }
-            }
-            let Ok(finished) = done.lock() else { return Ok(()) };
-            match over.wait_timeout_while(finished, SAMPLE, |finished| !*finished) {
-                Ok((finished, _)) if *finished => return Ok(()),
-                Ok(_) => {}
-                Err(_) => return Ok(()),
-            }
-        }
+        snapshot::watched(&self.snapshots.all, self.snapshots.limits, cancel, work)
     }
 
     /// How the snapshots are after the last byte was read: all valid, or the backup is none.
@@ -204,42 +181,12 @@ pub(super) fn released(keep: bool, cleanup: Option<&anyhow::Error>) -> String {
     }
 }
 
-/// Looks at `snapshot` and does what is to be done about it.
-fn tend(snapshot: &Snapshot, limits: Limits) -> anyhow::Result<()> {
-    let name = &snapshot.spec.name;
-    // One look that fails while LVM changes something is no loss.
-    let sample = retry::until(LOOK, || snapshot::sample(snapshot))?;
-    match snapshot::decide(&sample, &limits) {
-        Action::Continue => Ok(()),
-        Action::Warn(used) => {
-            tracing::warn!("the store of {name} is {used:.0}% full");
-            Ok(())
-        }
-        Action::Grow(by) => {
-            tracing::info!("growing the store of {name} by {by}");
-            // Another command may hold the group: the next look tries again.
-            if let Err(error) = lvm::extend(name, by) {
-                tracing::warn!("cannot grow {name}: {error}");
-            }
-            Ok(())
-        }
-        Action::GiveUp(why) => Err(lost(snapshot, why)),
-    }
-}
-
-fn lost(snapshot: &Snapshot, why: &str) -> anyhow::Error {
-    let message = format!("snapshot {} was given up: {why}", snapshot.spec.name);
-    Fault::new(Kind::Snapshot, message)
-        .hint("the server is unharmed; give the group or pool more room, raise snapshot_size, or back up at a calmer time")
-        .into()
-}
-
 fn judged(snapshot: &Snapshot) -> anyhow::Result<SnapshotRecord> {
-    let sample = retry::until(LOOK, || snapshot::sample(snapshot))?;
+    let sample = snapshot::look(snapshot)?;
     let used = match sample.health {
         Health::Good { used } => used,
-        Health::Overflowed => return Err(lost(snapshot, "it overflowed before the last byte was read")),
-        Health::Gone => return Err(lost(snapshot, "it is gone: somebody else removed it")),
+        Health::Overflowed => return Err(snapshot::lost(snapshot, "it overflowed before the last byte was read")),
+        Health::Gone => return Err(snapshot::lost(snapshot, "it is gone: somebody else removed it")),
     };
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a percentage below 100")]
     let used_percent = used.clamp(0.0, 100.0).ceil() as u8;

@@ -1,8 +1,12 @@
 //! What was typed. What it means is decided in each verb's file.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::id::CloneName;
+use crate::sys::units::Bytes;
 
 /// Where the configuration is looked for when nobody says otherwise.
 pub const DEFAULT_CONFIG: &str = "/etc/mysnap/mysnap.toml";
@@ -22,6 +26,7 @@ At 3 a.m.: mysnap list                what is there
            mysnap restore latest --to /var/lib/mysql --replace --dry-run
            mysnap restore latest --database shop --as shop_then
            mysnap recover             after a crash; always safe
+To try:    mysnap clone ID --name x   a server beside the live one, on a kept snapshot or a backup
 
 The exit status says what happened; README.md has the table.";
 
@@ -77,6 +82,8 @@ pub enum Verb {
     Release(ReleaseArgs),
     /// Put the server back to a kept snapshot; everything written since is lost
     Rollback(RollbackArgs),
+    /// Start a server beside the live one, on a kept snapshot or a backup, to be written to and thrown away
+    Clone(CloneArgs),
     /// Show the configuration that is in force
     #[command(subcommand)]
     Config(ConfigVerb),
@@ -92,6 +99,7 @@ impl Verb {
             Self::Backup(_) | Self::Drill(_) | Self::Node => true,
             Self::Verify(verify) => verify.level.is_some(),
             Self::Restore(restore) => !restore.dump.databases.is_empty(),
+            Self::Clone(clone) => clone.verb.is_none(),
             _ => false,
         }
     }
@@ -326,6 +334,79 @@ pub struct RollbackArgs {
     pub yes: bool,
 }
 
+/// Arguments of `clone`.
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+pub struct CloneArgs {
+    /// What to do with those that there are
+    #[command(subcommand)]
+    pub verb: Option<CloneVerb>,
+    /// A new one
+    #[command(flatten)]
+    pub start: Option<CloneStart>,
+    /// Which destination
+    #[command(flatten)]
+    pub source: Source,
+}
+
+/// A clone to be started.
+#[derive(Debug, Args)]
+pub struct CloneStart {
+    /// The run of a kept snapshot, as `snapshots` prints it, or a backup: an id, its beginning where that is
+    /// unique, or `latest`. Of a backup whose snapshot is kept that is taken, unless --job or --from is given
+    #[arg(value_name = "SNAPSHOT|ID")]
+    pub id: String,
+    /// What it is called
+    #[arg(long, value_name = "NAME")]
+    pub name: CloneName,
+    /// Listen on this TCP port too; else on the socket alone
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub port: Option<u16>,
+    /// Listen at this address; other hosts reach any but the loopback one
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1", requires = "port")]
+    pub bind: IpAddr,
+    /// The size of its buffer pool
+    #[arg(long, value_name = "SIZE", default_value = "128MiB")]
+    pub buffer_pool: Bytes,
+    /// Lock the accounts of the data, and make one that may do everything; its password goes into a file
+    #[arg(long)]
+    pub replace_accounts: bool,
+    /// Of a backup: where there is room for all of it, on another volume than the live server's
+    #[arg(long, value_name = "DIR", default_value = "/var/tmp")]
+    pub scratch: PathBuf,
+    /// No unit of systemd: run until Ctrl-C
+    #[arg(long)]
+    pub foreground: bool,
+    /// Where the command that started the unit waits for an answer
+    #[arg(long, value_name = "FILE", hide = true)]
+    pub report: Option<PathBuf>,
+    /// Print the plan; touch nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Don't ask, for scripts
+    #[arg(long)]
+    pub yes: bool,
+}
+
+/// Verbs about clones.
+#[derive(Debug, Subcommand)]
+pub enum CloneVerb {
+    /// List the clones
+    List {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// End a clone, and remove what was made for it
+    Stop {
+        /// Its name
+        name: CloneName,
+        /// Don't ask, for scripts
+        #[arg(long)]
+        yes: bool,
+    },
+}
+
 /// Verbs about the configuration.
 #[derive(Debug, Subcommand)]
 pub enum ConfigVerb {
@@ -344,5 +425,23 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         <Arguments as clap::CommandFactory>::command().debug_assert();
+    }
+
+    #[test]
+    fn a_clone_is_started_by_an_id_and_others_by_their_verb() {
+        let parse = |words: &[&str]| Arguments::try_parse_from([&["mysnap", "clone"], words].concat());
+        let started = parse(&["latest", "--name", "shop", "--port", "3307", "--from", "/srv/backup"]).unwrap();
+        let Verb::Clone(CloneArgs { verb: None, start: Some(start), source }) = started.verb else {
+            panic!("{started:?}")
+        };
+        assert_eq!((start.id.as_str(), start.name.as_str(), start.port), ("latest", "shop", Some(3307)));
+        assert_eq!((start.buffer_pool, source.from.as_deref()), (Bytes(128 << 20), Some("/srv/backup")));
+        let listed = parse(&["list", "--json"]).unwrap().verb;
+        assert!(matches!(listed, Verb::Clone(CloneArgs { verb: Some(CloneVerb::List { json: true }), .. })));
+        assert!(parse(&["stop", "shop", "--yes"]).is_ok());
+        for wrong in [&["latest"][..], &[], &["latest", "--name", "../x"], &["latest", "--name", "x", "--bind", "::1"]]
+        {
+            assert!(parse(wrong).is_err(), "{wrong:?}");
+        }
     }
 }

@@ -139,15 +139,23 @@ fn request(job: &Job) -> Request {
             SnapshotSize::Share(share) => StoreSize::Share(share),
             SnapshotSize::Bytes(bytes) => StoreSize::Bytes(bytes),
         },
-        limits: Limits {
-            warn: job.store.warn,
-            grow_at: job.store.grow_at,
-            grow_by: job.store.grow_by,
-            give_up: job.store.give_up,
-            pool_give_up: job.pool.give_up,
-        },
-        pool_room: PoolRoom { data: job.pool.data, metadata: job.pool.metadata },
+        limits: limits(job),
+        pool_room: pool_room(job),
         keep_snapshot: job.keep_snapshot,
         new_server: false,
     }
+}
+
+pub(super) fn limits(job: &Job) -> Limits {
+    Limits {
+        warn: job.store.warn,
+        grow_at: job.store.grow_at,
+        grow_by: job.store.grow_by,
+        give_up: job.store.give_up,
+        pool_give_up: job.pool.give_up,
+    }
+}
+
+pub(super) fn pool_room(job: &Job) -> PoolRoom {
+    PoolRoom { data: job.pool.data, metadata: job.pool.metadata }
 }

@@ -3,6 +3,7 @@
 pub mod args;
 mod backup;
 mod catalog;
+mod clone;
 mod drill;
 mod load;
 mod node;
@@ -51,6 +52,7 @@ pub fn dispatch(arguments: &Arguments, output: &Output, cancel: &Cancel) -> anyh
         Verb::Snapshots(list) => snapshots::snapshots(&context, list),
         Verb::Release(release) => snapshots::release(&context, release),
         Verb::Rollback(rollback) => snapshots::rollback(&context, rollback),
+        Verb::Clone(clone) => clone::clone(&context, clone),
     };
     done.map(|()| crate::exit::SUCCESS)
 }

@@ -9,7 +9,7 @@ use crate::id::RunId;
 use crate::lvm::{self, Volume};
 use crate::run::events::Observer;
 use crate::sys::units::Bytes;
-use crate::{recover, rollback, snapshot};
+use crate::{kept, recover, rollback, snapshot};
 
 pub(super) fn recover(context: &Context<'_>, arguments: &RecoverArgs) -> anyhow::Result<()> {
     if !arguments.dry_run {
@@ -39,6 +39,7 @@ struct Row {
     volume: String,
     origin: Option<String>,
     kept: bool,
+    cloned: bool,
     used_percent: Option<f64>,
     size: u64,
     created: String,
@@ -51,6 +52,7 @@ impl Row {
             volume: volume.name.to_string(),
             origin: volume.origin.as_ref().map(|lv| format!("{}/{lv}", volume.name.vg)),
             kept: volume.has_tag(lvm::KEEP_TAG),
+            cloned: volume.has_tag(lvm::CLONED_TAG),
             used_percent: volume.data_percent,
             size: volume.size.0,
             created: volume.created.clone(),
@@ -60,7 +62,11 @@ impl Row {
     fn line(&self) -> String {
         let run = self.run.as_ref().map_or("-", RunId::as_str);
         let used = self.used_percent.map_or_else(|| "-".to_owned(), |used| format!("{used:.1}%"));
-        let why = if self.kept { "kept" } else { "in use, or left by a dead run" };
+        let why = match (self.kept, self.cloned) {
+            (true, true) => "kept, and written to by a clone",
+            (true, false) => "kept",
+            (false, _) => "in use, or left by a dead run",
+        };
         let origin = self.origin.as_deref().unwrap_or("-");
         format!("{run:<22} {origin:<16} {:>10} {used:>7}  {:<26} {why}", Bytes(self.size).to_string(), self.created)
     }
@@ -83,11 +89,13 @@ pub(super) fn snapshots(context: &Context<'_>, arguments: &SnapshotsArgs) -> any
 
 pub(super) fn release(context: &Context<'_>, arguments: &ReleaseArgs) -> anyhow::Result<()> {
     let run = run_id(&arguments.id)?;
-    let kept = kept_by(&run)?;
-    let names: Vec<String> = kept.iter().map(|v| v.name.to_string()).collect();
+    let volumes = kept_by(&run)?;
+    let names: Vec<String> = volumes.iter().map(|v| v.name.to_string()).collect();
     let plan = format!("plan:\n  1. remove {}: no rollback to it is possible any more", names.join(", "));
     context.output.confirm(&plan, run.as_str(), arguments.yes)?;
-    for volume in kept {
+    // First, because the volumes are what a release that was cut short is found by.
+    kept::forget(&run)?;
+    for volume in volumes {
         snapshot::remove(&volume.uuid, &run)?;
     }
     context.output.result(&format!("removed {}", names.join(", ")));
@@ -118,11 +126,19 @@ fn run_id(text: &str) -> anyhow::Result<RunId> {
 
 /// The snapshots of `run`, which must be there; a live run's are not offered.
 fn kept_by(run: &RunId) -> anyhow::Result<Vec<Volume>> {
-    let volumes: Vec<Volume> = lvm::volumes_of_ours()?.into_iter().filter(|v| v.run().as_ref() == Some(run)).collect();
+    let volumes = volumes_of(run)?;
     if volumes.is_empty() {
         let message = format!("run {run} has no snapshot here");
         return Err(Fault::new(Kind::NotFound, message).hint("`mysnap snapshots` lists what there is").into());
     }
     crate::run::refuse_live(run)?;
+    for volume in &volumes {
+        crate::run::refuse_live_on(&volume.name, &volume.uuid)?;
+    }
     Ok(volumes)
+}
+
+/// The snapshots of `run`; perhaps none.
+pub(super) fn volumes_of(run: &RunId) -> anyhow::Result<Vec<Volume>> {
+    Ok(lvm::volumes_of_ours()?.into_iter().filter(|volume| volume.run().as_ref() == Some(run)).collect())
 }

@@ -7,10 +7,12 @@
 //! a namespace of its own. It is told to end when we die.
 
 mod empty;
+mod home;
 pub mod installed;
 mod killer;
 mod options;
 pub mod overlay;
+mod public;
 
 use std::io::Read as _;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, chown};
@@ -22,8 +24,11 @@ use anyhow::Context as _;
 use nix::libc;
 
 use crate::fault::{Fault, Kind, kind_of};
+pub use crate::instance::home::home_in_memory;
 use crate::instance::killer::Killer;
-use crate::server::{Address, Endpoint, Facts, Inspector, Reader, own_account};
+use crate::instance::options::Told;
+pub use crate::instance::public::Public;
+use crate::server::{Address, Endpoint, Facts, Inspector, Reader, own_account, replaced_accounts};
 use crate::store::Root;
 use crate::sys::cancel::Cancel;
 use crate::sys::cmd::{Call, Finished, Running};
@@ -44,6 +49,10 @@ const ERROR_LOG: &str = "error.log";
 const INIT_FILE: &str = "init.sql";
 /// The account by which we reach it; nobody else's, and gone with the data.
 pub const ACCOUNT: &str = "mysnap_instance";
+/// The only one of a server for people that is not locked, where its accounts are replaced.
+pub const PUBLIC_ACCOUNT: &str = "mysnap_clone";
+/// How long a server that answers may refuse the account that it was told to make.
+const LOGIN: Duration = Duration::from_secs(10);
 /// How long a server that breaks off an answer needs to end.
 const LAST_WORDS: Duration = Duration::from_secs(10);
 /// How a server ends that meets what it can't go on with.
@@ -84,6 +93,22 @@ pub enum Login {
     /// The server reads no grant tables, and nothing is written for us; its socket is in a directory that
     /// nobody else can search.
     Unchecked,
+    /// Not at all: the accounts are those of the data.
+    AsInTheData,
+    /// By [`PUBLIC_ACCOUNT`]; those of the data are locked.
+    Replaced,
+}
+
+impl Login {
+    /// The statements that make the account.
+    fn statements(self, facts: &Facts, password: &str) -> Option<String> {
+        match self {
+            Self::OwnAccount => Some(own_account(ACCOUNT, password, false)),
+            Self::Owner => Some(own_account(ACCOUNT, password, true)),
+            Self::Replaced => Some(replaced_accounts(facts.flavour, PUBLIC_ACCOUNT, password)),
+            Self::Unchecked | Self::AsInTheData => None,
+        }
+    }
 }
 
 /// Where the server sees a part.
@@ -112,33 +137,37 @@ impl Instance {
     /// its parent is searched by the data's owner. Once `cancel` is set the server is killed, whatever it
     /// is asked then.
     pub fn start(facts: &Facts, parts: &[Part], login: Login, own: &Path, cancel: &Cancel) -> anyhow::Result<Self> {
+        Self::begin(facts, parts, Told { login, own, public: None }, cancel)
+    }
+
+    fn begin(facts: &Facts, parts: &[Part], told: Told<'_>, cancel: &Cancel) -> anyhow::Result<Self> {
         let data = parts.iter().find(|part| part.root.is_datadir()).context("there is no data directory")?;
-        let owner = data.here.metadata().with_context(|| format!("cannot look at {}", data.here.display()))?;
-        let owner = (owner.uid(), owner.gid());
+        let owner = owner(&data.here)?;
         require_own_mounts()?;
         let password = random_password()?;
-        prepare(own, owner, &own_account(ACCOUNT, password.reveal(), login == Login::Owner))?;
+        let statements = told.login.statements(facts, password.reveal());
+        prepare(told.own, owner, statements.as_deref())?;
         let (mounts, placed) = put_in_the_live_place(parts)?;
         let began = Instant::now();
         let mut instance = Self {
             killer: None,
-            server: Some(launch(facts, owner, options::of(facts, &placed, login, own))?),
+            server: Some(launch(facts, owner, options::of(facts, &placed, told))?),
             mounts,
-            own: own.to_owned(),
+            own: told.own.to_owned(),
             cancel: cancel.clone(),
             started_in: Duration::ZERO,
             inspector: None,
             address: Address {
-                endpoint: Endpoint::Socket(own.join("socket")),
-                user: ACCOUNT.to_owned(),
+                endpoint: Endpoint::Socket(told.socket()),
+                user: if told.login == Login::Replaced { PUBLIC_ACCOUNT } else { ACCOUNT }.to_owned(),
                 password: Some(password),
                 option_file: None,
             },
         };
         instance.killer = instance.server.as_ref().map(|server| Killer::of(server, cancel)).transpose()?;
-        instance.inspector = Some(instance.first_answer(facts)?);
+        instance.inspector = instance.first_answer(facts, told.login)?;
         instance.started_in = began.elapsed();
-        durable::remove_file(&own.join(INIT_FILE))?;
+        durable::remove_file(&told.own.join(INIT_FILE))?;
         Ok(instance)
     }
 
@@ -197,10 +226,15 @@ impl Instance {
         self.server.as_mut().is_none_or(Running::has_ended)
     }
 
-    fn first_answer(&mut self, facts: &Facts) -> anyhow::Result<Inspector> {
+    fn first_answer(&mut self, facts: &Facts, login: Login) -> anyhow::Result<Option<Inspector>> {
         let end = Instant::now() + START;
+        let mut refused_from = None;
         loop {
-            let error = match Inspector::connect(&self.address, facts) {
+            let answer = match login {
+                Login::AsInTheData => self.address.answers().map(|()| None),
+                _ => Inspector::connect(&self.address, facts).map(Some),
+            };
+            let error = match answer {
                 Ok(inspector) => return Ok(inspector),
                 Err(error) => error,
             };
@@ -209,6 +243,10 @@ impl Instance {
                 self.cancel.check()?;
                 let what = format!("{} {} did not start on the files", facts.flavour, facts.version);
                 return Err(self.gave_up(&what));
+            }
+            let refuses = login != Login::AsInTheData && self.address.answers().is_ok();
+            if refuses && refused_from.get_or_insert_with(Instant::now).elapsed() > LOGIN {
+                return Err(error.context("the server refuses the account that it was told to make"));
             }
             if Instant::now() >= end {
                 return Err(error.context(format!("the server did not answer within {START:?}")));
@@ -285,21 +323,39 @@ fn random_password() -> anyhow::Result<Secret> {
     Ok(Secret::new(format!("Aa1-{:032x}", u128::from_ne_bytes(bytes))))
 }
 
+/// User and group of the data in `directory`: the server runs as them.
+fn owner(directory: &Path) -> anyhow::Result<(u32, u32)> {
+    let found = directory.metadata().with_context(|| format!("cannot look at {}", directory.display()))?;
+    Ok((found.uid(), found.gid()))
+}
+
 /// The server's own directory, with the file that makes our account.
-fn prepare(own: &Path, owner: (u32, u32), account: &str) -> anyhow::Result<()> {
-    let give = |path: &Path| {
-        chown(path, Some(owner.0), Some(owner.1)).with_context(|| format!("cannot give {} away", path.display()))
-    };
-    for directory in [own.to_owned(), own.join("tmp")] {
-        let made = std::fs::DirBuilder::new().mode(0o700).create(&directory);
-        made.with_context(|| format!("cannot create directory {}", directory.display()))?;
+fn prepare(own: &Path, owner: (u32, u32), account: Option<&str>) -> anyhow::Result<()> {
+    make(own)?;
+    make_for(&own.join("tmp"), owner)?;
+    if let Some(account) = account {
+        let init = own.join(INIT_FILE);
+        durable::write(&init, account.as_bytes())?;
+        give(&init, owner)?;
     }
-    let init = own.join(INIT_FILE);
-    durable::write(&init, account.as_bytes())?;
-    for path in [init, own.join("tmp"), own.to_owned()] {
-        give(&path)?;
-    }
-    Ok(())
+    // Last: from now on others can put something there.
+    give(own, owner)
+}
+
+/// A new directory; what is there already is not taken over: it may be a link.
+fn make(directory: &Path) -> anyhow::Result<()> {
+    let made = std::fs::DirBuilder::new().mode(0o700).create(directory);
+    made.with_context(|| format!("cannot create directory {}", directory.display()))
+}
+
+/// The same, and the server's.
+fn make_for(directory: &Path, owner: (u32, u32)) -> anyhow::Result<()> {
+    make(directory)?;
+    give(directory, owner)
+}
+
+fn give(path: &Path, (uid, gid): (u32, u32)) -> anyhow::Result<()> {
+    chown(path, Some(uid), Some(gid)).with_context(|| format!("cannot give {} away", path.display()))
 }
 
 /// Binds each part over where the live server has it, if there is such a place here.
@@ -384,9 +440,9 @@ mod tests {
         let me = home.path().metadata().unwrap();
         let [one, two] = [(); 2].map(|()| random_password().unwrap());
         assert_ne!(one.reveal(), two.reveal());
-        prepare(&own, (me.uid(), me.gid()), one.reveal()).unwrap();
+        prepare(&own, (me.uid(), me.gid()), Some(one.reveal())).unwrap();
         let mode = |path: &Path| path.metadata().unwrap().permissions().mode() & 0o777;
         assert_eq!((mode(&own), mode(&own.join(INIT_FILE))), (0o700, 0o600));
-        assert!(prepare(&own, (me.uid(), me.gid()), one.reveal()).is_err(), "what is there is not taken over");
+        assert!(prepare(&own, (me.uid(), me.gid()), Some(one.reveal())).is_err(), "what is there is not taken over");
     }
 }

@@ -4,11 +4,13 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Login, Placed};
+use super::public::TEMPORARY;
+use super::{Login, Placed, Public};
 use crate::server::{Facts, Version};
+use crate::sys::units::Bytes;
 
 /// Enough to recover and to read; the host belongs to somebody else.
-const BUFFER_POOL: &str = "128M";
+pub(super) const BUFFER_POOL: Bytes = Bytes(128 << 20);
 /// None of a live server's, so that no event of the data counts as its own.
 const SERVER_ID: u32 = 4_294_967_295;
 /// Settings that name a directory.
@@ -25,23 +27,48 @@ const SQL_MODE: &str = "sql_mode";
 /// takes the keyring alone.
 const LEFT_OUT: [&str; 2] = ["binlog_encryption", "encrypt_binlog"];
 
-/// The arguments for the server on the files of `facts`, which lie where `placed` says; `own` is its
-/// private directory.
-pub(super) fn of(facts: &Facts, placed: &[Placed], login: Login, own: &Path) -> Vec<String> {
-    let at = |name: &str| own.join(name).display().to_string();
+/// What a server is started for.
+#[derive(Clone, Copy)]
+pub(super) struct Told<'a> {
+    pub(super) login: Login,
+    /// Its private directory.
+    pub(super) own: &'a Path,
+    /// Where people find it; nowhere otherwise.
+    pub(super) public: Option<&'a Public>,
+}
+
+impl Told<'_> {
+    pub(super) fn socket(&self) -> PathBuf {
+        self.public.map_or_else(|| self.own.join("socket"), |public| public.socket.clone())
+    }
+
+    fn network(&self) -> Vec<String> {
+        let listen = self.public.and_then(|public| public.listen);
+        listen.map_or_else(
+            || vec!["--skip-networking".to_owned()],
+            |at| vec![format!("--bind-address={}", at.ip()), format!("--port={}", at.port())],
+        )
+    }
+}
+
+/// The arguments for the server on the files of `facts`, which lie where `placed` says.
+pub(super) fn of(facts: &Facts, placed: &[Placed], told: Told<'_>) -> Vec<String> {
+    let at = |name: &str| told.own.join(name).display().to_string();
+    let datadir = seen(&facts.datadir, placed);
+    let temporary = told.public.map_or_else(|| told.own.join("tmp"), |_| datadir.join(TEMPORARY));
     let mut options = vec![
         "--no-defaults".to_owned(),
-        format!("--datadir={}", seen(&facts.datadir, placed).display()),
-        format!("--socket={}", at("socket")),
+        format!("--datadir={}", datadir.display()),
+        format!("--socket={}", told.socket().display()),
         format!("--pid-file={}", at("pid")),
         format!("--log-error={}", at(super::ERROR_LOG)),
-        format!("--tmpdir={}", at("tmp")),
+        format!("--tmpdir={}", temporary.display()),
         format!("--server-id={SERVER_ID}"),
-        format!("--innodb-buffer-pool-size={BUFFER_POOL}"),
+        format!("--innodb-buffer-pool-size={}", told.public.map_or(BUFFER_POOL, |public| public.buffer_pool).0),
     ];
+    options.extend(told.network());
     options.extend(
         [
-            "--skip-networking",
             "--skip-slave-start",
             "--event-scheduler=OFF",
             "--performance-schema=OFF",
@@ -50,9 +77,10 @@ pub(super) fn of(facts: &Facts, placed: &[Placed], login: Login, own: &Path) -> 
         ]
         .map(str::to_owned),
     );
-    options.push(match login {
-        Login::OwnAccount | Login::Owner => format!("--init-file={}", at(super::INIT_FILE)),
-        Login::Unchecked => "--skip-grant-tables".to_owned(),
+    options.extend(match told.login {
+        Login::OwnAccount | Login::Owner | Login::Replaced => Some(format!("--init-file={}", at(super::INIT_FILE))),
+        Login::Unchecked => Some("--skip-grant-tables".to_owned()),
+        Login::AsInTheData => None,
     });
     if !facts.flavour.is_mariadb() {
         options.extend(["--mysqlx=OFF", "--secure-file-priv="].map(str::to_owned));
@@ -61,9 +89,22 @@ pub(super) fn of(facts: &Facts, placed: &[Placed], login: Login, own: &Path) -> 
             options.push("--upgrade=NONE".to_owned());
         }
     }
+    options.extend(told.public.map(|_| among_the_data(facts)));
     options.extend(binary_log(facts, placed));
     options.extend(facts.must_match.iter().filter_map(|(name, value)| matching(name, value, placed)));
     options
+}
+
+/// What a server for people must not take for a database, or not read, of what lies among the data.
+fn among_the_data(facts: &Facts) -> String {
+    if facts.flavour.is_mariadb() {
+        format!("--ignore-db-dirs={TEMPORARY}")
+    } else if facts.version < Version(8, 0, 0) {
+        format!("--ignore-db-dir={TEMPORARY}")
+    } else {
+        // What the live server was told to keep by SET PERSIST: its port, read_only.
+        "--persisted-globals-load=OFF".to_owned()
+    }
 }
 
 /// Recovery needs the binary log under its own name, or MariaDB refuses and MySQL loses commits. It
@@ -117,7 +158,8 @@ mod tests {
     #[test]
     fn a_server_keeps_to_itself_and_gets_what_its_files_ask_for() {
         let facts = facts();
-        let of = |login| of(&facts, &[placed(&facts.datadir, "/scratch/data")], login, Path::new("/scratch/own"));
+        let told = |login| Told { login, own: Path::new("/scratch/own"), public: None };
+        let of = |login| of(&facts, &[placed(&facts.datadir, "/scratch/data")], told(login));
         let options = of(Login::OwnAccount);
         let has = |option: &str| assert!(options.iter().any(|o| o == option), "{option} is not in {options:#?}");
         has("--datadir=/scratch/data");
@@ -128,6 +170,38 @@ mod tests {
         has("--init-file=/scratch/own/init.sql");
         assert!(!of(Login::Unchecked).iter().any(|option| option.contains("init-file")));
         assert!(!options.iter().any(|o| o.contains(&*facts.socket.to_string_lossy())), "{options:#?}");
+    }
+
+    #[test]
+    fn a_server_for_people_is_where_they_are_told_and_has_the_accounts_of_the_data() {
+        let facts = facts();
+        let mut public = Public {
+            socket: "/run/mysnap/clone-x/mysqld.sock".into(),
+            listen: None,
+            buffer_pool: Bytes(64 << 20),
+            replace_accounts: false,
+        };
+        let of = |public: &Public| {
+            let told = Told { login: Login::AsInTheData, own: Path::new("/scratch/own"), public: Some(public) };
+            of(&facts, &[placed(&facts.datadir, "/scratch/data")], told)
+        };
+        let has = |options: &[String], option: &str| options.iter().any(|o| o == option);
+        let socket_only = of(&public);
+        for option in [
+            "--socket=/run/mysnap/clone-x/mysqld.sock",
+            "--skip-networking",
+            "--innodb-buffer-pool-size=67108864",
+            "--tmpdir=/scratch/data/.mysnap-tmp",
+            "--skip-slave-start",
+            "--event-scheduler=OFF",
+        ] {
+            assert!(has(&socket_only, option), "{option} is not in {socket_only:#?}");
+        }
+        assert!(!socket_only.iter().any(|o| o.contains("init-file") || o.contains("grant-tables")));
+        public.listen = Some(([127, 0, 0, 1], 3307).into());
+        let listening = of(&public);
+        assert!(has(&listening, "--bind-address=127.0.0.1") && has(&listening, "--port=3307"), "{listening:#?}");
+        assert!(!has(&listening, "--skip-networking"));
     }
 
     #[test]

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 
-pub use names::{KEEP_TAG, LvName, LvRef, TAG, VgName, run_of, run_tag};
+pub use names::{CLONED_TAG, KEEP_TAG, LvName, LvRef, TAG, VgName, run_of, run_tag};
 pub use report::{Group, Volume, parse_volumes};
 
 use crate::fault::{Fault, Kind};

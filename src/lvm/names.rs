@@ -123,6 +123,8 @@ impl FromStr for LvRef {
 pub const TAG: &str = "mysnap";
 /// The tag on a snapshot that stays on purpose.
 pub const KEEP_TAG: &str = "mysnap.keep";
+/// The tag on a kept snapshot that a clone has written to: it is no more what was frozen.
+pub const CLONED_TAG: &str = "mysnap.cloned";
 const RUN_TAG: &str = "mysnap.run=";
 
 /// The tag that names the run.

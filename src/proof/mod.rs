@@ -43,7 +43,7 @@ impl<'a> Subject<'a> {
         Self {
             facts: &manifest.server,
             position: &manifest.position,
-            taken: manifest.hold.at.unwrap_or(manifest.begin),
+            taken: manifest.taken(),
             parts,
             prepared: !manifest.crash_consistent,
             level: ProofLevel::Start,

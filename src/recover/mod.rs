@@ -15,6 +15,7 @@ use serde::Serialize;
 
 use crate::fault::{Failure, Fault, Kind, Leftover};
 use crate::id::RunId;
+use crate::kept;
 use crate::lvm::{self, LvRef, Volume};
 use crate::run::events::{Event, Observer};
 use crate::run::{Intent, Record, record};
@@ -22,9 +23,8 @@ use crate::snapshot;
 use crate::sys::cmd::Call;
 use crate::sys::lockfile::LockFile;
 
-pub use place::{refuse_unfit, refuse_unreachable};
-use scratch::remove_scratch;
-pub use scratch::{Used, in_scratch};
+pub use place::{make_scratch, refuse_unfit, refuse_unreachable};
+pub use scratch::{Used, clone_scratch_name, in_scratch, remove_scratch};
 
 /// One thing to do.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -242,11 +242,23 @@ impl Plan {
             Step::Scratch { path, run } => remove_scratch(path, run)?,
             Step::MountPoints { run } => return self.adopted(run).map_or(Ok(false), Record::remove_directory),
             // With something left the record must stay: it is what makes the rest ours.
-            Step::Forget { run } if all_well => record::forget(run)?,
+            Step::Forget { run } if all_well => {
+                forget_unkept(run)?;
+                record::forget(run)?;
+            }
             Step::Forget { .. } => return Ok(false),
         }
         Ok(true)
     }
+}
+
+/// Removes what `run` wrote down of snapshots that it was to keep, and does not keep.
+pub fn forget_unkept(run: &RunId) -> anyhow::Result<()> {
+    let is_kept = |volume: &Volume| volume.run().as_ref() == Some(run) && volume.has_tag(lvm::KEEP_TAG);
+    if !kept::is_known(run) || lvm::volumes_of_ours()?.iter().any(is_kept) {
+        return Ok(());
+    }
+    kept::forget(run)
 }
 
 /// Removes what dead runs left: the first step of each run.

@@ -4,8 +4,6 @@ use std::fs::Metadata;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
 
-use anyhow::Context as _;
-
 use crate::fault::{Fault, Kind};
 use crate::store::{Manifest, Root};
 use crate::sys::durable;
@@ -43,10 +41,9 @@ pub fn refuse_unreachable(scratch: &Path, hint: &str) -> anyhow::Result<Metadata
 }
 
 /// The server passes through to its files; nobody else sees what is there.
-pub(super) fn make_scratch(home: &Path) -> anyhow::Result<()> {
+pub fn make_scratch(home: &Path) -> anyhow::Result<()> {
     durable::create_private_directory(home)?;
-    let passable = std::fs::Permissions::from_mode(0o711);
-    std::fs::set_permissions(home, passable).with_context(|| format!("cannot set the mode of {}", home.display()))
+    durable::make_passable(home)
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 
 use super::Runs;
-use super::scratch::SCRATCH_PREFIX;
+use super::scratch::PREFIXES;
 use crate::fault::{Fault, Kind};
 use crate::id::RunId;
 use crate::run::RUNTIME_DIRECTORY;
@@ -57,7 +57,7 @@ fn works_for(process: &Process, run: &RunId) -> bool {
     }
     match process.name.as_str() {
         "rsync" | "ssh" => names(&format!("{RUNTIME_DIRECTORY}/")) || names(".unfinished-"),
-        _ if is_second_server(process) => names(SCRATCH_PREFIX) || names(&format!("{RUNTIME_DIRECTORY}/")),
+        _ if is_second_server(process) => PREFIXES.into_iter().any(names) || names(&format!("{RUNTIME_DIRECTORY}/")),
         _ => false,
     }
 }

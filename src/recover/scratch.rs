@@ -8,14 +8,15 @@ use anyhow::Context as _;
 
 use super::place::make_scratch;
 use crate::fault::{Fault, Kind};
-use crate::id::RunId;
-use crate::run::{Intent, Run};
+use crate::id::{CloneName, RunId};
+use crate::run::{Intent, Run, clone_directory};
 use crate::sys::{failpoint, retry};
 
 /// For how long a directory may be filled by somebody who does not know yet that the run has ended.
 const SETTLE: Duration = Duration::from_secs(10);
 
-pub(super) const SCRATCH_PREFIX: &str = "mysnap-drill-";
+/// How the directories of runs begin that bring files back to look at them, and to use them.
+pub(super) const PREFIXES: [&str; 2] = ["mysnap-drill-", "mysnap-clone-"];
 
 /// What became of work in a run's own directory.
 #[derive(Debug)]
@@ -41,13 +42,20 @@ pub fn in_scratch<T>(
 
 /// The name of the directory in which `run` works.
 fn scratch_name(run: &RunId) -> String {
-    format!("{SCRATCH_PREFIX}{run}")
+    format!("mysnap-drill-{run}")
 }
 
-/// Removes it with all that is in it; that it is gone already is success. Whatever is not called by
-/// the run's name is left alone, and no symlink is followed.
-pub(super) fn remove_scratch(path: &Path, run: &RunId) -> anyhow::Result<()> {
-    if path.file_name().is_none_or(|name| *name != *scratch_name(run)) {
+/// The same for a clone.
+pub fn clone_scratch_name(run: &RunId) -> String {
+    format!("mysnap-clone-{run}")
+}
+
+/// Removes it with all that is in it; that it is gone already is success. Whatever is neither called by
+/// the run's name nor the place of a clone's socket is left alone, and no symlink is followed.
+pub fn remove_scratch(path: &Path, run: &RunId) -> anyhow::Result<()> {
+    let is_named =
+        path.file_name().is_some_and(|name| PREFIXES.iter().any(|prefix| *name == *format!("{prefix}{run}")));
+    if !is_named && !is_place_of_a_clone(path) {
         let message = format!("{} is not called by the name of run {run}; it is left alone", path.display());
         return Err(Fault::new(Kind::Refused, message).into());
     }
@@ -62,6 +70,13 @@ pub(super) fn remove_scratch(path: &Path, run: &RunId) -> anyhow::Result<()> {
         }
         _ => Ok(()),
     }
+}
+
+/// It is called by the name of the clone, which one run has at a time: a later one of that name has cleaned up
+/// after the earlier before it made the place again.
+fn is_place_of_a_clone(path: &Path) -> bool {
+    let name = path.file_name().and_then(|name| name.to_str()).and_then(|name| name.strip_prefix("clone-"));
+    name.is_some_and(|name| name.parse::<CloneName>().is_ok() && path == clone_directory(name))
 }
 
 #[cfg(test)]
@@ -81,5 +96,15 @@ mod tests {
         assert!(!ours.exists());
         assert!(remove_scratch(&other, &run).is_err());
         assert!(other.join("data/shop").exists());
+    }
+
+    #[test]
+    fn the_place_of_a_clone_is_known_by_where_it_is() {
+        assert!(is_place_of_a_clone(Path::new("/run/mysnap/clone-shop")));
+        for other in
+            ["/run/mysnap/clone-", "/run/mysnap/shop", "/run/mysnap/clone-a/b", "/run/clone-shop", "/run/mysnap"]
+        {
+            assert!(!is_place_of_a_clone(Path::new(other)), "{other}");
+        }
     }
 }

@@ -14,6 +14,7 @@ use anyhow::Context as _;
 use service::Service;
 
 use crate::fault::{Failure, Fault, Kind, kind_of};
+use crate::kept;
 use crate::lvm::{self, LvRef, Volume};
 use crate::run::events::{Event, Observer};
 use crate::run::{self, Intent, Run};
@@ -80,9 +81,14 @@ fn merge_of(snapshot: &Volume) -> anyhow::Result<Merge> {
     if snapshot.invalid {
         return Err(wrong("overflowed: it holds nothing any more").into());
     }
+    if snapshot.has_tag(lvm::CLONED_TAG) {
+        return Err(wrong("is not what was frozen any more: a clone has written to it")
+            .hint("restore the backup of that run instead; `mysnap release` removes the snapshot")
+            .into());
+    }
     let found = lvm::volume(&origin)?;
     if let Some(volume) = &found {
-        run::refuse_live_on(&volume.uuid)?;
+        run::refuse_live_on(&volume.name, &volume.uuid)?;
     }
     let device = found.and_then(|v| v.device);
     let mounts = mount_points()?;
@@ -138,6 +144,8 @@ pub fn execute(plan: &Plan, observer: &dyn Observer, cancel: &Cancel) -> anyhow:
 }
 
 fn merge_and_start(plan: &Plan, observer: &dyn Observer, cancel: &Cancel) -> anyhow::Result<()> {
+    // A snapshot that is merged is gone, whenever LVM comes to that.
+    plan.snapshots.iter().filter_map(|merge| merge.snapshot.run()).try_for_each(|run| kept::forget(&run))?;
     for merge in &plan.snapshots {
         observer.phase("merge", || roll_back(merge, observer), |()| format!("{} is as it was", merge.origin))?;
     }

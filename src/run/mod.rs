@@ -5,6 +5,7 @@
 //! Alive means: the flock on the run's lock file is held; the kernel drops it with the process.
 //! One run at a time may work on a server ([`Run::begin`]).
 
+use std::fmt::Display;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -19,12 +20,17 @@ use crate::sys::{clock, durable, retry};
 pub mod events;
 pub mod record;
 
-pub use record::{Intent, Record};
+pub use record::{CloneGround, CloneRecord, Intent, Record};
 
 /// Where records outlive a reboot.
 pub const STATE_DIRECTORY: &str = "/var/lib/mysnap/runs";
 /// Where locks, mount points and sockets live.
 pub const RUNTIME_DIRECTORY: &str = "/run/mysnap";
+
+/// Where the socket of the clone of that name lies.
+pub fn clone_directory(name: &str) -> PathBuf {
+    Path::new(RUNTIME_DIRECTORY).join(format!("clone-{name}"))
+}
 
 /// How long a glance at a lock by another process may take.
 const GLANCE: Duration = Duration::from_secs(1);
@@ -70,6 +76,12 @@ impl Run {
         self.record.save()
     }
 
+    /// Tells others that what the run offers can be used now.
+    pub fn ready(&mut self) -> anyhow::Result<()> {
+        self.record.ready = Some(clock::now());
+        self.record.save()
+    }
+
     /// The run leaves nothing behind that needs a record.
     pub fn forget(self) -> anyhow::Result<()> {
         self.record.remove_directory()?;
@@ -92,16 +104,17 @@ pub fn refuse_live(id: &RunId) -> anyhow::Result<()> {
         return Ok(());
     }
     let message = format!("run {id} is at work: {}", record.holder());
-    Err(Fault::new(Kind::Busy, message).hint("wait for it to end").into())
+    Err(Fault::new(Kind::Busy, message).hint(record.way_out()).into())
 }
 
-/// An error while a live run takes or reads snapshots of the volume with `uuid`.
-pub fn refuse_live_on(uuid: &str) -> anyhow::Result<()> {
+/// An error while a live run takes or reads snapshots of the volume `name` with `uuid`, or is a clone on it.
+pub fn refuse_live_on(name: &dyn Display, uuid: &str) -> anyhow::Result<()> {
     let (records, _) = record::all()?;
-    for record in records.iter().filter(|record| record.has_snapshot_of(uuid)) {
+    for record in records.iter().filter(|record| record.needs(uuid)) {
         if record.try_adopt()?.is_none() {
-            let message = format!("a snapshot of the volume is in use by {}", record.holder());
-            return Err(Fault::new(Kind::Busy, message).hint("wait for it to end; nothing was touched").into());
+            let message = format!("{name}, or a snapshot of it, is in use by {}", record.holder());
+            let hint = format!("{}; nothing was touched", record.way_out());
+            return Err(Fault::new(Kind::Busy, message).hint(hint).into());
         }
     }
     Ok(())

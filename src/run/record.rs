@@ -1,5 +1,6 @@
 //! What a run is about to do, on disk before it does it.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
@@ -44,6 +45,8 @@ pub enum Intent {
         /// The directory.
         path: PathBuf,
     },
+    /// A server for people is about to be started beside the live one; the run's job is its name.
+    Clone(CloneRecord),
     /// A snapshot is about to be merged into its origin.
     Merge {
         /// Volume group.
@@ -57,6 +60,36 @@ pub enum Intent {
         /// The service that was stopped.
         unit: Option<String>,
     },
+}
+
+/// A server for people, as others see it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CloneRecord {
+    /// The run that kept the snapshot, or the backup.
+    pub of: RunId,
+    /// The moment that its data is of.
+    pub taken: Timestamp,
+    /// What its data lies on.
+    pub ground: CloneGround,
+    /// LVM's identifiers of volumes that must stay as they are while it lives: kept snapshots, and the
+    /// origins of thick ones.
+    pub uses: Vec<String>,
+    /// Its socket.
+    pub socket: PathBuf,
+    /// Where it listens besides.
+    pub listen: Option<SocketAddr>,
+}
+
+/// What the data of a clone lies on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CloneGround {
+    /// A thin snapshot of its own of one that is kept.
+    Thin,
+    /// A thick snapshot that is kept.
+    Thick,
+    /// Restored files.
+    Files,
 }
 
 /// A run's record; the format is versioned by its field `format`.
@@ -76,12 +109,16 @@ pub struct Record {
     pub begun: Timestamp,
     /// What it was about to do, oldest first.
     pub intents: Vec<Intent>,
+    /// From when on what it offers can be used.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ready: Option<Timestamp>,
 }
 
 impl Record {
     pub(super) fn new(id: RunId, verb: &str, job: Option<&str>, begun: Timestamp) -> Self {
         let job = job.map(str::to_owned);
-        Self { format: 1, id, verb: verb.to_owned(), job, pid: std::process::id(), begun, intents: Vec::new() }
+        let (verb, pid, intents) = (verb.to_owned(), std::process::id(), Vec::new());
+        Self { format: 1, id, verb, job, pid, begun, intents, ready: None }
     }
 
     /// The run in words: `backup nightly (pid 812, run 20261121T…, since 2026-11-21T09:22:33Z)`.
@@ -91,9 +128,29 @@ impl Record {
         format!("{}{job} (pid {}, run {}, since {since})", self.verb, self.pid, self.id)
     }
 
-    /// Whether the run makes, or made, a snapshot of the volume with `uuid`.
-    pub fn has_snapshot_of(&self, uuid: &str) -> bool {
-        self.intents.iter().any(|i| matches!(i, Intent::Snapshot { origin_uuid, .. } if origin_uuid == uuid))
+    /// Whether the run makes, or made, a snapshot of the volume with `uuid`, or stands on it.
+    pub fn needs(&self, uuid: &str) -> bool {
+        self.intents.iter().any(|intent| match intent {
+            Intent::Snapshot { origin_uuid, .. } => origin_uuid == uuid,
+            Intent::Clone(clone) => clone.uses.iter().any(|used| used == uuid),
+            _ => false,
+        })
+    }
+
+    /// The clone that the run is.
+    pub fn clone_record(&self) -> Option<&CloneRecord> {
+        self.intents.iter().find_map(|intent| match intent {
+            Intent::Clone(clone) => Some(clone),
+            _ => None,
+        })
+    }
+
+    /// What a person does who needs what the run has.
+    pub(super) fn way_out(&self) -> String {
+        match (self.clone_record(), &self.job) {
+            (Some(_), Some(name)) => format!("`mysnap clone stop {name}` ends it"),
+            _ => "wait for it to end".to_owned(),
+        }
     }
 
     /// Writes the record durably.
@@ -166,6 +223,13 @@ pub fn forget(id: &RunId) -> anyhow::Result<()> {
     durable::remove_file(&lock_path_of(id))
 }
 
+/// Whether the run `id` is alive.
+pub fn lives(id: &RunId) -> anyhow::Result<bool> {
+    let path = lock_path_of(id);
+    // Where it has forgotten itself there is none, and a look must not make one.
+    Ok(path.exists() && matches!(LockFile::try_lock(&path)?, Attempt::Busy(_)))
+}
+
 /// Runs that died before their record was whole, with their locks: they had done nothing yet.
 pub fn stillborn() -> anyhow::Result<Vec<(RunId, LockFile)>> {
     let mut found = Vec::new();
@@ -224,6 +288,17 @@ mod tests {
         let text = include_str!("../../tests/data/record-1.json");
         let record: Record = serde_json::from_str(text).unwrap();
         assert_eq!(record.intents.len(), 4);
+        assert_eq!(serde_json::from_str::<Record>(&serde_json::to_string(&record).unwrap()).unwrap(), record);
+        assert!(record.needs("QwQ1pX-0000-0000-0000-0000-0000-abcdef"));
+        assert_eq!(record.clone_record(), None);
+    }
+
+    #[test]
+    fn a_record_of_a_clone_tells_what_it_stands_on_and_how_to_end_it() {
+        let record: Record = serde_json::from_str(include_str!("../../tests/data/record-clone-1.json")).unwrap();
+        assert_eq!(record.clone_record().unwrap().listen, Some(([127, 0, 0, 1], 3307).into()));
+        assert!(record.needs("QwQ1pX-0000-0000-0000-0000-0000-abcdef") && !record.needs("another"));
+        assert_eq!(record.way_out(), "`mysnap clone stop shop` ends it");
         assert_eq!(serde_json::from_str::<Record>(&serde_json::to_string(&record).unwrap()).unwrap(), record);
     }
 }

@@ -95,6 +95,13 @@ impl std::fmt::Display for Endpoint {
     }
 }
 
+impl Address {
+    /// An error unless a server answers there now; a refused login is an answer.
+    pub fn answers(&self) -> anyhow::Result<()> {
+        session::answers(self)
+    }
+}
+
 impl Access {
     /// Looks up what is missing.
     pub fn resolve(&self) -> anyhow::Result<Address> {
@@ -120,7 +127,7 @@ impl Access {
         let end = Instant::now() + patience;
         loop {
             // The socket may appear only when the server is up: look for it each time.
-            let answer = self.resolve().and_then(|address| session::answers(&address));
+            let answer = self.resolve().and_then(|address| address.answers());
             match answer {
                 Ok(()) => return Ok(()),
                 Err(error) if Instant::now() >= end => {

@@ -9,6 +9,7 @@ use super::Address;
 use super::facts::Facts;
 use super::session::Connection;
 use super::sql::{self, Dialect};
+use super::version::Flavour;
 
 /// A statement may read a whole table.
 const ANSWER: Duration = Duration::from_secs(24 * 3600);
@@ -59,6 +60,11 @@ impl Inspector {
             Some((row.get(&["log_name"])?.to_owned(), row.get(&["file_size"])?.parse().ok()?))
         };
         Ok(rows.iter().filter_map(entry).collect())
+    }
+
+    /// The names of the accounts with which somebody could log in.
+    pub fn unlocked_accounts(&mut self, flavour: Flavour) -> anyhow::Result<Vec<String>> {
+        self.connection.list(sql::unlocked_accounts(flavour))
     }
 
     /// The executed transactions.

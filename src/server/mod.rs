@@ -49,5 +49,5 @@ pub use reader::{
 };
 pub use session::Session;
 pub use side_by_side::{Connected, side_by_side};
-pub use sql::{own_account, quoted};
+pub use sql::{own_account, quoted, replaced_accounts};
 pub use version::{Flavour, Version};

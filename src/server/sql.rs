@@ -138,6 +138,36 @@ pub fn own_account(user: &str, password: &str, everything: bool) -> String {
     )
 }
 
+/// Locks every account, and makes one that may do everything, by socket and by TCP; one statement a line, as
+/// MariaDB reads an init file. Locked ones stay definers: views and stored programs go on working.
+pub fn replaced_accounts(flavour: Flavour, user: &str, password: &str) -> String {
+    let lock = if flavour.is_mariadb() {
+        "UPDATE mysql.global_priv SET Priv = JSON_SET(Priv, '$.account_locked', true) \
+         WHERE JSON_VALUE(Priv, '$.is_role') IS NULL"
+    } else {
+        "UPDATE mysql.user SET account_locked = 'Y'"
+    };
+    // An anonymous account of localhost would come before one of every host.
+    let made = ["localhost", "%"].map(|host| {
+        let account = format!("'{user}'@'{host}'");
+        format!(
+            "DROP USER IF EXISTS {account};\nCREATE USER {account} IDENTIFIED BY '{password}';\n\
+             GRANT ALL PRIVILEGES ON *.* TO {account} WITH GRANT OPTION;\n"
+        )
+    });
+    format!("SET sql_log_bin = 0;\n{lock};\nFLUSH PRIVILEGES;\n{}", made.concat())
+}
+
+/// The names of the accounts with which somebody could log in.
+pub fn unlocked_accounts(flavour: Flavour) -> &'static str {
+    if flavour.is_mariadb() {
+        "SELECT User FROM mysql.global_priv WHERE JSON_VALUE(Priv, '$.is_role') IS NULL \
+         AND COALESCE(JSON_CONTAINS(Priv, 'true', '$.account_locked'), 0) = 0"
+    } else {
+        "SELECT User FROM mysql.user WHERE account_locked = 'N'"
+    }
+}
+
 /// Has NOW() be `seconds` since the epoch, and times without a zone mean what they meant to a server whose
 /// clock was `offset` seconds ahead of UTC.
 pub fn at_that_time(seconds: i64, offset: i32) -> String {

@@ -15,16 +15,18 @@ mod plan;
 mod remove;
 mod thick;
 mod thin;
+mod watch;
 
 use std::time::{Duration, Instant};
 
 pub use merge::{MergeProgress, finish_merge, start_merge};
 pub use monitor::{Action, Limits, Sample, decide, sample};
 pub use mounts::{mount, mount_writable, unsupported};
-pub use plan::{Plan, Planned, PoolRoom, StoreSize, WriteRate, plan};
+pub use plan::{Plan, Planned, PoolRoom, StoreSize, WriteRate, cannot_overflow, plan};
 pub use remove::{remove, remove_all_of};
 pub use thick::Thick;
 pub use thin::Thin;
+pub use watch::{look, lost, watched};
 
 use crate::fault::{Failure, Fault, Kind};
 use crate::id::RunId;

@@ -66,6 +66,13 @@ pub struct PoolRoom {
     pub metadata: Percent,
 }
 
+impl Default for PoolRoom {
+    /// As the configuration has it where it says nothing.
+    fn default() -> Self {
+        Self { data: Percent(80), metadata: Percent(70) }
+    }
+}
+
 /// Decides the size of each snapshot of `origins`, or says why there is no room. Every origin comes
 /// with its group and, for thin ones, its pool.
 pub fn plan(
@@ -114,6 +121,12 @@ fn thick(origin: &Volume, group: &Group, free: Bytes, asked: StoreSize, rate: Wr
             .hint("add a physical volume (vgextend), remove what is not needed, or set snapshot_size"));
     }
     Ok(Planned { origin: origin.clone(), group: group.clone(), size, cannot_overflow: size >= whole })
+}
+
+/// Whether the store of the thick snapshot `of` can't overflow, whatever is written to its `origin`, or to
+/// the snapshot: a chunk needs room once.
+pub fn cannot_overflow(of: &Volume, origin: &Volume, group: &Group) -> bool {
+    of.size >= whole(origin.size, group.extent)
 }
 
 /// What a store needs when every chunk of its origin is rewritten: it cannot overflow.

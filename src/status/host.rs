@@ -3,7 +3,7 @@
 use super::{Level, Line};
 use crate::lvm::{self, LvRef, Volume};
 use crate::recover;
-use crate::run::record;
+use crate::run::{Record, record};
 
 /// From which use on a store or a pool is worth a look, and from which on something is about to be
 /// lost: where a run warns, and where it gives up.
@@ -17,12 +17,21 @@ pub(super) fn runs() -> Vec<Line> {
             unreadable.iter().map(|error| Line::new(Level::Warning, "run", "-", format!("{error:#}"))).collect();
         for record in records {
             if record.try_adopt()?.is_none() {
-                lines.push(Line::new(Level::Ok, "run", record.id.as_str(), format!("{} is at work", record.holder())));
+                lines.push(at_work(&record));
             }
         }
         Ok(lines)
     };
     look().unwrap_or_else(|error| vec![Line::unknown("run", "-", &error)])
+}
+
+fn at_work(record: &Record) -> Line {
+    let (Some(clone), Some(name)) = (record.clone_record(), &record.job) else {
+        return Line::new(Level::Ok, "run", record.id.as_str(), format!("{} is at work", record.holder()));
+    };
+    let at = clone.listen.map_or_else(|| clone.socket.display().to_string(), |at| at.to_string());
+    let since = record.begun.strftime("%Y-%m-%dT%H:%M:%SZ");
+    Line::new(Level::Ok, "clone", name, format!("of {} at {at}, since {since}", clone.of))
 }
 
 /// What dead runs left.

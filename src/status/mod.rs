@@ -62,7 +62,7 @@ impl Level {
 pub struct Line {
     /// How bad it is.
     pub level: Level,
-    /// `job`, `run`, `leftover`, `snapshot`, `pool`.
+    /// `job`, `drill`, `run`, `clone`, `leftover`, `snapshot`, `pool`.
     pub what: &'static str,
     /// Which one.
     pub name: String,

@@ -325,6 +325,11 @@ impl Manifest {
         Ok(manifest)
     }
 
+    /// The moment that the data is of.
+    pub fn taken(&self) -> Timestamp {
+        self.hold.at.unwrap_or(self.begin)
+    }
+
     /// The root of that name.
     pub fn root(&self, name: &RootName) -> Option<&Root> {
         self.roots.iter().find(|root| root.name == *name)

@@ -5,7 +5,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::Write as _;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
 
 use anyhow::Context as _;
@@ -71,6 +71,12 @@ pub fn create_private_directory(path: &Path) -> anyhow::Result<()> {
         .with_context(|| format!("cannot create directory {}", path.display()))
 }
 
+/// Lets others pass through `directory` to what they may see there; they see no more of it than that.
+pub fn make_passable(directory: &Path) -> anyhow::Result<()> {
+    std::fs::set_permissions(directory, std::fs::Permissions::from_mode(0o711))
+        .with_context(|| format!("cannot set the mode of {}", directory.display()))
+}
+
 /// A new file with mode 0600; an existing one is an error.
 pub fn create_private_file(path: &Path) -> anyhow::Result<File> {
     OpenOptions::new()
@@ -93,7 +99,6 @@ pub fn remove_file(path: &Path) -> anyhow::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::PermissionsExt as _;
 
     #[test]
     fn a_written_file_is_private_and_replaces_the_old_one() {

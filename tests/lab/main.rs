@@ -27,6 +27,7 @@
 
 mod backup;
 mod canary;
+mod clone;
 mod crowd;
 mod damage;
 mod disk;

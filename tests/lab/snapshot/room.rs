@@ -99,6 +99,13 @@ fn the_store_of_auto_cannot_overflow() {
     assert!(planned.cannot_overflow);
     let id = new_run();
     let snapshot = take(Spec::new(planned.origin, planned.group, &id, planned.size)).unwrap();
+    // As a clone does; what is not written to here is copied here when it changes there.
+    let mut device = OpenOptions::new().write(true).open(snapshot.spec.name.device()).unwrap();
+    for _ in 0..scratch.volume().size.0 / MIB / 2 {
+        device.write_all(&vec![2; 1 << 20]).unwrap();
+    }
+    device.sync_all().unwrap();
+    drop(device);
     scratch.unmount_origin();
     let mut device = OpenOptions::new().write(true).open(scratch.origin.device()).unwrap();
     for byte in [3, 4] {

@@ -1,0 +1,94 @@
+//! Watching snapshots for as long as they are used.
+
+use std::sync::{Condvar, Mutex};
+use std::time::Duration;
+
+use super::{Action, Limits, Sample, Snapshot, decide, sample};
+use crate::fault::{Fault, Kind};
+use crate::lvm;
+use crate::sys::cancel::Cancel;
+use crate::sys::retry;
+
+/// How often the snapshots are looked at.
+const PAUSE: Duration = Duration::from_secs(1);
+/// For how long a look at them is tried.
+const LOOK: Duration = Duration::from_secs(5);
+
+/// Runs `work` while `snapshots` are watched. Where one is lost or must be given up, `cancel` ends the
+/// work, and the loss is the error, whatever the work came to.
+pub fn watched<T>(
+    snapshots: &[Snapshot],
+    limits: Limits,
+    cancel: &Cancel,
+    work: impl FnOnce() -> anyhow::Result<T>,
+) -> anyhow::Result<T> {
+    let done = Mutex::new(false);
+    let over = Condvar::new();
+    std::thread::scope(|scope| {
+        let watcher = scope.spawn(|| watch(snapshots, limits, cancel, &done, &over));
+        let result = work();
+        if let Ok(mut done) = done.lock() {
+            *done = true;
+        }
+        over.notify_all();
+        let lost = watcher.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        lost.and(result)
+    })
+}
+
+fn watch(
+    snapshots: &[Snapshot],
+    limits: Limits,
+    cancel: &Cancel,
+    done: &Mutex<bool>,
+    over: &Condvar,
+) -> anyhow::Result<()> {
+    loop {
+        for snapshot in snapshots {
+            if let Err(error) = tend(snapshot, limits) {
+                cancel.set(nix::libc::SIGUSR1);
+                return Err(error);
+            }
+        }
+        let Ok(finished) = done.lock() else { return Ok(()) };
+        match over.wait_timeout_while(finished, PAUSE, |finished| !*finished) {
+            Ok((finished, _)) if *finished => return Ok(()),
+            Ok(_) => {}
+            Err(_) => return Ok(()),
+        }
+    }
+}
+
+/// Looks at `snapshot`. One look that fails while LVM changes something is no loss.
+pub fn look(snapshot: &Snapshot) -> anyhow::Result<Sample> {
+    retry::until(LOOK, || sample(snapshot))
+}
+
+/// Looks at `snapshot` and does what is to be done about it.
+fn tend(snapshot: &Snapshot, limits: Limits) -> anyhow::Result<()> {
+    let name = &snapshot.spec.name;
+    match decide(&look(snapshot)?, &limits) {
+        Action::Continue => Ok(()),
+        Action::Warn(used) => {
+            tracing::warn!("the store of {name} is {used:.0}% full");
+            Ok(())
+        }
+        Action::Grow(by) => {
+            tracing::info!("growing the store of {name} by {by}");
+            // Another command may hold the group: the next look tries again.
+            if let Err(error) = lvm::extend(name, by) {
+                tracing::warn!("cannot grow {name}: {error}");
+            }
+            Ok(())
+        }
+        Action::GiveUp(why) => Err(lost(snapshot, why)),
+    }
+}
+
+/// The error that says that `snapshot` is lost, and why.
+pub fn lost(snapshot: &Snapshot, why: &str) -> anyhow::Error {
+    let message = format!("snapshot {} was given up: {why}", snapshot.spec.name);
+    Fault::new(Kind::Snapshot, message)
+        .hint("the server is unharmed; give the group or pool more room, raise snapshot_size, or try at a calmer time")
+        .into()
+}
