@@ -10,7 +10,7 @@ use crate::run::Record;
 use crate::server::Version;
 use crate::store::{Destination, Manifest, Slot, StoredPath};
 use crate::sys::{mount, units};
-use crate::{check, instance, lvm, server, store};
+use crate::{binlog, check, instance, lvm, server, store};
 
 /// A reader, and what it reads on a good day.
 #[derive(Clone, Copy)]
@@ -21,7 +21,14 @@ pub struct Target {
     pub read: fn(&[u8]),
     /// Where a search begins.
     pub seeds: &'static [&'static [u8]],
+    /// How many damaged inputs the unit test tries.
+    pub rounds: usize,
 }
+
+/// For a reader of what is little and seldom.
+const FEW: usize = 1_500;
+/// For each of the readers of binary logs, which may be anything: a million together.
+const MANY: usize = 500_000;
 
 /// All of them.
 pub const TARGETS: &[Target] = &[
@@ -29,11 +36,13 @@ pub const TARGETS: &[Target] = &[
         name: "configuration",
         read: configuration,
         seeds: &[include_bytes!("../packaging/mysnap.toml.example")],
+        rounds: FEW,
     },
     Target {
         name: "option_file",
         read: |bytes| server::fuzz::option_file(&text(bytes)),
         seeds: &[b"[client]\nuser = mysnap\npassword = 'a \"b\" \\s#c'\n!includedir /etc/mysql/conf.d\n[mysnap]\nport=3306"],
+        rounds: FEW,
     },
     Target {
         name: "lvm_report",
@@ -43,13 +52,15 @@ pub const TARGETS: &[Target] = &[
             include_bytes!("../tests/data/lvm/trixie/partial.pvs.json"),
             include_bytes!("../tests/data/lvm/sid/thin-full.vgs.json"),
         ],
+        rounds: FEW,
     },
-    Target { name: "manifest", read: manifest, seeds: &[include_bytes!("../tests/data/manifest-1.json")] },
-    Target { name: "file_list", read: file_list, seeds: &[include_bytes!("../tests/data/files-1.jsonl")] },
+    Target { name: "manifest", read: manifest, seeds: &[include_bytes!("../tests/data/manifest-1.json")], rounds: FEW },
+    Target { name: "file_list", read: file_list, seeds: &[include_bytes!("../tests/data/files-1.jsonl")], rounds: FEW },
     Target {
         name: "names",
         read: names,
         seeds: &[b"20261121T092233Z-4f2a", b"root@[fe80::1]:/srv/a%20b/c", b"12.5GiB", b"1h30m", b"nightly/.unfinished-x"],
+        rounds: FEW,
     },
     Target {
         name: "remote_answer",
@@ -61,6 +72,7 @@ pub const TARGETS: &[Target] = &[
             b"Filesystem 1024-blocks Used Available Capacity Mounted on\n/dev/x 100 50 50 50% /srv\n",
             b"  1,234,567  12%   10.00MB/s    0:00:10 (xfr#5, to-chk=7/19)",
         ],
+        rounds: FEW,
     },
     Target {
         name: "server_answer",
@@ -73,6 +85,7 @@ pub const TARGETS: &[Target] = &[
               Auto_Position=1\nChannel_Name=a'b\nFile=binlog.000007\nPosition=1024",
             b"Id=7\nUser=app\nCommand=Query\nTime=99\nInfo=/* c */ UPDATE t SET a='it''s', b=\"\\\"\" -- x\nState=updating",
         ],
+        rounds: FEW,
     },
     Target {
         name: "system_table",
@@ -82,8 +95,25 @@ pub const TARGETS: &[Target] = &[
             b"UUID=0a3407de-014b-458b-b5c1-848e92a327a3 /var/lib/mysql ext4 defaults 0 2\n",
             b"mariadbd  Ver 10.11.19-MariaDB-0+deb12u1 for debian-linux-gnu on x86_64 (Debian 12)",
         ],
+        rounds: FEW,
     },
-    Target { name: "run_record", read: run_record, seeds: &[include_bytes!("../tests/data/record-1.json")] },
+    Target { name: "run_record", read: run_record, seeds: &[include_bytes!("../tests/data/record-1.json")], rounds: FEW },
+    Target {
+        name: "binary_log",
+        read: binlog::fuzz::log,
+        seeds: &[
+            include_bytes!("../tests/data/binlog/mariadb-10.11.000001"),
+            include_bytes!("../tests/data/binlog/mariadb-10.11-no-checksums.000001"),
+            include_bytes!("../tests/data/binlog/mysql-9.7-by-hand.000007"),
+        ],
+        rounds: MANY,
+    },
+    Target {
+        name: "binlog_event",
+        read: binlog::fuzz::event_body,
+        seeds: binlog::fuzz::BODIES,
+        rounds: MANY,
+    },
 ];
 
 fn text(bytes: &[u8]) -> String {
@@ -151,8 +181,6 @@ mod tests {
 
     use super::*;
 
-    const ROUNDS: usize = 1_500;
-
     /// What numbers, quotes and lengths go wrong at.
     const WORDS: [&[u8]; 12] = [
         b"",
@@ -193,7 +221,7 @@ mod tests {
             for seed in target.seeds {
                 (target.read)(seed);
             }
-            for _ in 0..ROUNDS {
+            for _ in 0..target.rounds {
                 let bytes = damaged(target, &mut random);
                 let read = std::panic::catch_unwind(|| (target.read)(&bytes));
                 assert!(read.is_ok(), "{} panics over {:?}", target.name, String::from_utf8_lossy(&bytes));

@@ -1,6 +1,7 @@
 //! mysnap: LVM snapshot backups of MySQL and MariaDB.
 
 pub mod backup;
+pub mod binlog;
 pub mod check;
 pub mod cli;
 pub mod clone;

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// Each part with the parts below it that it may use.
-const LAYERS: [(&str, &[&str]); 29] = [
+const LAYERS: [(&str, &[&str]); 30] = [
     ("fault", &[]),
     ("sys", &["fault"]),
     ("id", &["sys"]),
@@ -21,6 +21,7 @@ const LAYERS: [(&str, &[&str]); 29] = [
     ("config", &["dump", "fault", "id", "server", "snapshot", "store", "sys"]),
     ("recover", &["fault", "id", "kept", "lvm", "run", "snapshot", "store", "sys"]),
     ("instance", &["fault", "server", "store", "sys"]),
+    ("binlog", &["server", "store"]),
     ("restore", &["fault", "id", "instance", "run", "server", "store", "sys"]),
     ("load", &["dump", "fault", "server", "store", "sys"]),
     ("proof", &["dump", "fault", "instance", "run", "server", "store", "sys"]),
@@ -50,7 +51,7 @@ const LAYERS: [(&str, &[&str]); 29] = [
             "verify",
         ],
     ),
-    ("fuzz", &["check", "config", "instance", "lvm", "restore", "run", "server", "store", "sys"]),
+    ("fuzz", &["binlog", "check", "config", "instance", "lvm", "restore", "run", "server", "store", "sys"]),
     ("main", &["cli", "exit", "sys"]),
 ];
 
