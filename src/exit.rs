@@ -8,7 +8,7 @@ pub const SUCCESS: u8 = 0;
 pub const FAILED: u8 = 1;
 
 /// Every class with its status and the sentence that the documentation carries.
-pub const TABLE: [(Kind, u8, &str); 11] = [
+pub const TABLE: [(Kind, u8, &str); 12] = [
     (Kind::Config, 2, "wrong arguments, configuration, credentials or privileges"),
     (Kind::Refused, 3, "a check refused before anything was touched"),
     (Kind::Lock, 4, "the read lock was not obtained, or not kept, within its budget"),
@@ -19,6 +19,7 @@ pub const TABLE: [(Kind, u8, &str); 11] = [
     (Kind::CleanupPending, 9, "the result is good, but something of ours is left; run `mysnap recover`"),
     (Kind::NotFound, 10, "no such backup, job, snapshot or clone"),
     (Kind::Declined, 11, "not confirmed"),
+    (Kind::Gap, 12, "binary logs are missing or damaged: an archive has a gap that no restore can cross"),
     (Kind::Cancelled, 128, "ended by a signal: 128 and its number (143 for SIGTERM, 130 for Ctrl-C)"),
 ];
 

@@ -30,6 +30,8 @@ pub enum Kind {
     CleanupPending,
     /// No such backup, job, snapshot or clone.
     NotFound,
+    /// Binary logs are missing, or damaged, between what is archived.
+    Gap,
     /// The person did not agree, or nobody was there to ask.
     Declined,
     /// A signal asked the run to end.

@@ -27,8 +27,8 @@ pub struct Target {
 
 /// For a reader of what is little and seldom.
 const FEW: usize = 1_500;
-/// For each of the readers of binary logs, which may be anything: a million together.
-const MANY: usize = 500_000;
+/// For each of the three readers of binary logs, which may be anything: a million together.
+const MANY: usize = 340_000;
 
 /// All of them.
 pub const TARGETS: &[Target] = &[
@@ -112,6 +112,12 @@ pub const TARGETS: &[Target] = &[
         name: "binlog_event",
         read: binlog::fuzz::event_body,
         seeds: binlog::fuzz::BODIES,
+        rounds: MANY,
+    },
+    Target {
+        name: "binlog_index",
+        read: binlog::fuzz::index,
+        seeds: &[include_bytes!("../tests/data/binlog/index-1.json")],
         rounds: MANY,
     },
 ];

@@ -56,7 +56,7 @@ fn commands_in_the_documentation_are_understood() {
 
 #[test]
 fn commands_in_the_units_are_understood() {
-    for name in ["packaging/mysnap@.service", "packaging/mysnap-recover.service"] {
+    for name in ["packaging/mysnap@.service", "packaging/mysnap-recover.service", "packaging/mysnap-binlog@.service"] {
         let text = text(name);
         let commands = text.lines().filter(|line| line.starts_with("Exec")).filter_map(|line| line.split_once('='));
         for (_, command) in commands {

@@ -7,6 +7,7 @@
 mod bench;
 #[path = "dump/own_data.rs"]
 mod own_data;
+#[allow(dead_code, reason = "binlog.rs uses the rest")]
 #[path = "dump/server.rs"]
 mod server;
 

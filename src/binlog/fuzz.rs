@@ -2,6 +2,7 @@
 
 use super::event::Kind;
 use super::gtid::GtidSet;
+use super::index::Index;
 use super::reading::Reading;
 use super::summary::{Stop, Summary};
 
@@ -24,6 +25,16 @@ pub(crate) fn event_body(bytes: &[u8]) {
     Reading::default().look_into(Kind(*kind), body);
     if let Some(set) = GtidSet::of(Kind(*kind), body) {
         assert_eq!(set.to_string().parse(), Ok(set));
+    }
+}
+
+/// An index: one that is taken can be written and read again, and finds its way.
+pub(crate) fn index(bytes: &[u8]) {
+    let Ok(index) = Index::decode(bytes) else { return };
+    let again = index.encode().and_then(|encoded| Index::decode(&encoded));
+    assert!(again.is_ok_and(|again| again == index), "an index changes when it is written again");
+    for window in index.windows() {
+        drop((window.size(), window.times(), window.to_string()));
     }
 }
 

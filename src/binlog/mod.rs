@@ -1,21 +1,44 @@
-//! Binary logs: what the servers' files hold.
+//! Archives of binary logs: a byte-exact copy of everything that a server has logged, the newest included.
 //!
-//! The parsers ([`event`], [`gtid`], [`statement`], [`rows`], [`Walker`]) are functions of bytes that nobody trusts:
-//! no length in them is believed, and an event counts when all of it was read and its checksum is right. A kind that
-//! nobody has heard of is as good as any other.
+//! The server's own files are read, on its host: no account and no second replica is needed, the same code does for
+//! both families, and where it went on is where the archive ends. What is taken over are whole events, each with its
+//! checksum compared; a kind that nobody has heard of is as good as any other. [`Archiver`] brings an archive up to
+//! the server, once ([`ship`]) or again and again ([`stream`]).
+//!
+//! Nothing is called complete that is not: what was purged before it was archived, a server that was reset or whose
+//! place another one took, a damaged file are named at once, and stay in the index as the ends of what hangs together
+//! ([`Index::windows`]). Nothing is deleted, neither from the server nor from the archive. See `docs/formats.md`.
+//!
+//! The parsers ([`event`], [`gtid`], [`statement`], [`rows`], [`Walker`]) are functions of bytes that nobody trusts.
 
+mod archiver;
 mod bytes;
+pub mod check;
+mod closing;
+mod copying;
 pub mod event;
+pub mod find;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzz;
 pub mod gtid;
+mod home;
+mod index;
+mod place;
 mod reading;
 pub mod rows;
+mod source;
 pub mod statement;
+mod stream;
 mod summary;
 mod unpack;
+pub mod verify;
 mod walk;
 
+pub use archiver::{Archiver, Passed};
+pub use home::Home;
+pub use index::{FORMAT, Identity, Index, LogFile, Piece, Start, State, Timeline, Window, is_plain};
 pub use reading::{Found, Matched, Reading};
+pub use source::Source;
+pub use stream::{Request, Shipped, ship, stream};
 pub use summary::{Ending, Stop, Summary};
-pub use walk::{Broken, Event, Step, Walker};
+pub use walk::{Broken, Event, KEPT, Step, Walker};

@@ -22,9 +22,11 @@ At once:   mysnap backup --to /DIR    a dump of this host's server, nothing conf
 Before:    mysnap check JOB           would a backup work?
 Each day:  mysnap backup JOB --quiet  from cron or a timer
 Each week: mysnap drill JOB --quiet   does the newest backup start?
+All along: mysnap binlog stream       a copy of the binary logs, to the second
 At 3 a.m.: mysnap list                what is there
            mysnap restore latest --to /var/lib/mysql --replace --dry-run
            mysnap restore latest --database shop --as shop_then
+           mysnap binlog find --kind drop    what was done, and the place just before it
            mysnap recover             after a crash; always safe
 To try:    mysnap clone ID --name x   a server beside the live one, on a kept snapshot or a backup
 
@@ -60,7 +62,7 @@ pub enum EventFormat {
 pub enum Verb {
     /// Take a snapshot under a short read lock and copy or dump it to the job's destination
     Backup(BackupArgs),
-    /// Look whether a backup would work now; changes nothing
+    /// Look whether a backup, or an archive of binary logs, would work now; changes nothing
     Check(CheckArgs),
     /// How things stand: newest backups, runs, leftovers, snapshots, pools; exits like a monitoring plugin
     Status(StatusArgs),
@@ -84,6 +86,9 @@ pub enum Verb {
     Rollback(RollbackArgs),
     /// Start a server beside the live one, on a kept snapshot or a backup, to be written to and thrown away
     Clone(CloneArgs),
+    /// Archive the server's binary logs, and look into the archive
+    #[command(subcommand)]
+    Binlog(BinlogVerb),
     /// Show the configuration that is in force
     #[command(subcommand)]
     Config(ConfigVerb),
@@ -128,7 +133,7 @@ pub struct BackupArgs {
 /// Arguments of `check`.
 #[derive(Debug, Args)]
 pub struct CheckArgs {
-    /// The job, a `[job.NAME]` of the configuration
+    /// The job, a `[job.NAME]` of the configuration, or an archive, a `[binlog.NAME]`
     pub job: String,
     /// Print the findings as JSON
     #[arg(long)]
@@ -405,6 +410,95 @@ pub enum CloneVerb {
         #[arg(long)]
         yes: bool,
     },
+}
+
+/// Verbs about archives of binary logs.
+#[derive(Debug, Subcommand)]
+pub enum BinlogVerb {
+    /// Follow the server and keep a copy of everything it logs, until ended
+    Stream {
+        /// The archive, a `[binlog.NAME]` of the configuration; may be left out where there is one
+        archive: Option<String>,
+    },
+    /// Copy what is new, and end (for cron)
+    Ship(ShipArgs),
+    /// List what an archive holds: the windows of time that hang together, and the gaps between them
+    List {
+        /// Which archive
+        #[command(flatten)]
+        which: BinlogArchive,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Read every archived file, compare it with its digest, and its events with their checksums
+    Verify(VerifyArchiveArgs),
+    /// Find what was done to the data, with the place just before it
+    Find(FindArgs),
+}
+
+/// Which archive is meant.
+#[derive(Debug, Args)]
+pub struct BinlogArchive {
+    /// The archive, a `[binlog.NAME]` of the configuration; may be left out where there is one
+    pub archive: Option<String>,
+    /// The archive's own directory, `/srv/binlog/NAME`; needs no configuration
+    #[arg(long, value_name = "DIR", conflicts_with = "archive")]
+    pub from: Option<PathBuf>,
+}
+
+/// Arguments of `binlog ship`.
+#[derive(Debug, Args)]
+pub struct ShipArgs {
+    /// The archive, a `[binlog.NAME]` of the configuration; may be left out where there is one
+    pub archive: Option<String>,
+    /// Let the server begin a new file first, so that all before it is closed and packed
+    #[arg(long)]
+    pub rotate: bool,
+}
+
+/// Arguments of `binlog verify`.
+#[derive(Debug, Args)]
+pub struct VerifyArchiveArgs {
+    /// Which archive
+    #[command(flatten)]
+    pub which: BinlogArchive,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `binlog find`: all that is given must fit.
+#[derive(Debug, Args)]
+pub struct FindArgs {
+    /// Which archive
+    #[command(flatten)]
+    pub which: BinlogArchive,
+    /// What was done to this table, `NAME` or `DATABASE.NAME`
+    #[arg(long, value_name = "TABLE")]
+    pub table: Option<String>,
+    /// The first word of a statement: `drop`, `alter`, …; rows are `insert`, `update` and `delete`. Can be given several
+    /// times
+    #[arg(long = "kind", value_name = "WORD")]
+    pub kinds: Vec<String>,
+    /// A part of the statement, whatever its case
+    #[arg(long, value_name = "TEXT")]
+    pub text: Option<String>,
+    /// Not before this moment, in UTC unless it says otherwise
+    #[arg(long, value_name = "TIME")]
+    pub since: Option<String>,
+    /// Not after this moment
+    #[arg(long, value_name = "TIME")]
+    pub until: Option<String>,
+    /// In this transaction, `uuid:number` or `domain-server-number`
+    #[arg(long, value_name = "GTID")]
+    pub gtid: Option<String>,
+    /// So many at most
+    #[arg(long, value_name = "N", default_value_t = 50)]
+    pub limit: usize,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Verbs about the configuration.

@@ -3,6 +3,7 @@
 use super::Context;
 use super::args::{BackupArgs, CheckArgs};
 use crate::backup::{self, Outcome};
+use crate::binlog;
 use crate::check::{self, Findings, Level, Request};
 use crate::config::{Config, Job, LIVE, SnapshotSize};
 use crate::fault::{Failure, Fault, Kind, Leftover};
@@ -30,17 +31,26 @@ pub(super) fn backup(context: &Context<'_>, arguments: &BackupArgs) -> anyhow::R
 }
 
 pub(super) fn check(context: &Context<'_>, arguments: &CheckArgs) -> anyhow::Result<()> {
-    let request = request(context.config()?.job(&arguments.job)?);
-    let (_, mut findings) = survey(context, &request)?;
-    for Leftover { text, remedy } in findings.attempt("leftovers", leftovers()).into_iter().flatten() {
-        findings.warn("leftovers", text, remedy.unwrap_or("the next run does not touch it"));
-    }
+    let config = context.config()?;
+    let findings = match config.archives().iter().find(|archive| archive.name.as_str() == arguments.job) {
+        Some(archive) => binlog::check::survey(&super::binlog::request(archive), context.cancel),
+        None => checked(context, config.job(&arguments.job)?)?,
+    };
     if arguments.json {
         context.output.answer_json(&findings)?;
     } else {
         context.output.answer(&shown(&findings));
     }
     findings.into_result()
+}
+
+/// What a backup of `job` would meet, and what dead runs left.
+fn checked(context: &Context<'_>, job: &Job) -> anyhow::Result<Findings> {
+    let (_, mut findings) = survey(context, &request(job))?;
+    for Leftover { text, remedy } in findings.attempt("leftovers", leftovers()).into_iter().flatten() {
+        findings.warn("leftovers", text, remedy.unwrap_or("the next run does not touch it"));
+    }
+    Ok(findings)
 }
 
 /// Looked at, not remembered: after a failed run people ask first what it left.

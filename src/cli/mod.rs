@@ -2,6 +2,7 @@
 
 pub mod args;
 mod backup;
+mod binlog;
 mod catalog;
 mod clone;
 mod drill;
@@ -47,6 +48,7 @@ pub fn dispatch(arguments: &Arguments, output: &Output, cancel: &Cancel) -> anyh
         Verb::Drill(drill) => drill::drill(&context, drill),
         Verb::Restore(restore) => restore::restore(&context, restore),
         Verb::Node => node::node(&context),
+        Verb::Binlog(verb) => binlog::binlog(&context, verb),
         Verb::Config(ConfigVerb::Show { json }) => show_config(&context, *json),
         Verb::Recover(recover) => snapshots::recover(&context, recover),
         Verb::Snapshots(list) => snapshots::snapshots(&context, list),

@@ -15,9 +15,13 @@ use crate::id::JobName;
 pub(super) struct Document {
     server: Section,
     defaults: Section,
-    jobs: BTreeMap<JobName, (Section, Section)>,
+    jobs: Named,
+    binlogs: Named,
     place: Place,
 }
+
+/// Sections by name, each with that of its server.
+type Named = BTreeMap<JobName, (Section, Section)>;
 
 /// A place in a file, for messages.
 #[derive(Debug, Clone)]
@@ -52,7 +56,8 @@ impl Document {
         let mut document = Self {
             server: Section::default(),
             defaults: Section::default(),
-            jobs: BTreeMap::new(),
+            jobs: Named::new(),
+            binlogs: Named::new(),
             place: source.place(1),
         };
         for (name, value) in table.get_ref() {
@@ -60,15 +65,44 @@ impl Document {
             match (name.get_ref().as_ref(), value.get_ref()) {
                 ("server", DeValue::Table(table)) => document.server = source.section(table, schema::SERVER)?,
                 ("defaults", DeValue::Table(table)) => document.defaults = source.section(table, schema::JOB)?,
-                ("job", DeValue::Table(table)) => document.jobs = source.jobs(table)?,
+                ("job", DeValue::Table(table)) => document.jobs = source.named("job", table, schema::JOB)?,
+                ("binlog", DeValue::Table(table)) => {
+                    document.binlogs = source.named("binlog", table, schema::BINLOG)?;
+                }
                 (other, _) => {
                     return Err(place.error(&format!(
-                        "{other} is not known here; allowed: the sections [server], [defaults] and [job.NAME]"
+                        "{other} is not known here; allowed: the sections [server], [defaults], [job.NAME] and \
+                         [binlog.NAME]"
                     )));
                 }
             }
         }
+        document.refuse_shared_names()?;
         Ok(document)
+    }
+
+    /// At a destination both would have the same directory.
+    fn refuse_shared_names(&self) -> anyhow::Result<()> {
+        match self.binlogs().find(|name| self.jobs.contains_key(name)) {
+            Some(name) => Err(self.binlog(name).conflict(&["to"], "has the name of a job; allowed: another one")),
+            None => Ok(()),
+        }
+    }
+
+    /// The names of all archives of binary logs.
+    pub(super) fn binlogs(&self) -> impl Iterator<Item = &JobName> {
+        self.binlogs.keys()
+    }
+
+    /// What is in force in an archive.
+    pub(super) fn binlog(&self, name: &JobName) -> Layers<'_> {
+        self.layers(self.binlogs.get(name).map(|(own, _)| own), None, schema::BINLOG, format!("binlog.{name}"))
+    }
+
+    /// What is in force for an archive's server.
+    pub(super) fn binlog_server(&self, name: &JobName) -> Layers<'_> {
+        let nearest = self.binlogs.get(name).map(|(_, server)| server);
+        self.layers(nearest, Some(&self.server), schema::SERVER, format!("binlog.{name}.server"))
     }
 
     /// The names of all jobs.
@@ -79,23 +113,23 @@ impl Document {
     /// What is in force in a job.
     pub(super) fn job(&self, name: &JobName) -> Layers<'_> {
         let nearest = self.jobs.get(name).map(|(job, _)| job);
-        self.layers(nearest, &self.defaults, schema::JOB, format!("job.{name}"))
+        self.layers(nearest, Some(&self.defaults), schema::JOB, format!("job.{name}"))
     }
 
     /// What is in force for a job's server.
     pub(super) fn server(&self, name: &JobName) -> Layers<'_> {
         let nearest = self.jobs.get(name).map(|(_, server)| server);
-        self.layers(nearest, &self.server, schema::SERVER, format!("job.{name}.server"))
+        self.layers(nearest, Some(&self.server), schema::SERVER, format!("job.{name}.server"))
     }
 
     fn layers<'a>(
         &'a self,
         nearest: Option<&'a Section>,
-        shared: &'a Section,
+        shared: Option<&'a Section>,
         keys: &'static [Key],
         title: String,
     ) -> Layers<'a> {
-        Layers { sections: nearest.into_iter().chain([shared]).collect(), keys, title, place: &self.place }
+        Layers { sections: nearest.into_iter().chain(shared).collect(), keys, title, place: &self.place }
     }
 }
 
@@ -167,21 +201,21 @@ impl Source<'_> {
         self.place(self.line(offset))
     }
 
-    fn jobs(&self, table: &DeTable<'_>) -> anyhow::Result<BTreeMap<JobName, (Section, Section)>> {
-        let mut jobs = BTreeMap::new();
+    fn named(&self, kind: &str, table: &DeTable<'_>, allowed: &'static [Key]) -> anyhow::Result<Named> {
+        let mut named = Named::new();
         for (name, value) in table {
             let place = self.at(name.span().start);
-            let job: JobName = name.get_ref().parse().map_err(|reason: String| place.error(&reason))?;
+            let own: JobName = name.get_ref().parse().map_err(|reason: String| place.error(&reason))?;
             let DeValue::Table(keys) = value.get_ref() else {
-                return Err(place.error(&format!("job.{job} is not a section; write [job.{job}]")));
+                return Err(place.error(&format!("{kind}.{own} is not a section; write [{kind}.{own}]")));
             };
             let server = match keys.get("server").map(toml::Spanned::get_ref) {
                 Some(DeValue::Table(table)) => self.section(table, schema::SERVER)?,
                 _ => Section::default(),
             };
-            jobs.insert(job, (self.section(keys, schema::JOB)?, server));
+            named.insert(own, (self.section(keys, allowed)?, server));
         }
-        Ok(jobs)
+        Ok(named)
     }
 
     fn section(&self, table: &DeTable<'_>, keys: &'static [Key]) -> anyhow::Result<Section> {

@@ -13,7 +13,7 @@ mod setting;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::dump::{self, DumpSource, Selection};
+use crate::dump::{self, Compression, DumpSource, Selection};
 use crate::fault::{Fault, Kind};
 use crate::id::JobName;
 use crate::server::{Access, HoldLimits, LockChoice, LongQueryPolicy};
@@ -34,6 +34,7 @@ pub const LIVE: &str = "live";
 pub struct Config {
     path: PathBuf,
     jobs: Vec<Job>,
+    archives: Vec<Archive>,
     shown: toml::Table,
 }
 
@@ -88,6 +89,21 @@ pub struct Job {
     pub max_age: Duration,
 }
 
+/// An archive of binary logs, checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Archive {
+    /// Its name.
+    pub name: JobName,
+    /// How to reach the server.
+    pub server: Access,
+    /// The directory below which it lies, under its name.
+    pub to: PathBuf,
+    /// How closed files are packed.
+    pub compression: Compression,
+    /// How often a stream makes durable what is new.
+    pub sync_interval: Duration,
+}
+
 /// The size of a snapshot's store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SnapshotSize {
@@ -139,13 +155,18 @@ impl Config {
     pub(crate) fn parse(path: &Path, text: &str) -> anyhow::Result<Self> {
         let document = Document::parse(path, text)?;
         let jobs = document.jobs().map(|name| Job::read(name, &document)).collect::<anyhow::Result<Vec<_>>>()?;
-        let shown = document.jobs().map(|name| {
-            let mut section = document.job(name).shown();
-            section.insert("server".to_owned(), document.server(name).shown().into());
-            (name.to_string(), section.into())
-        });
-        let shown = [("job".to_owned(), toml::Value::Table(shown.collect()))].into_iter().collect();
-        Ok(Self { path: path.to_owned(), jobs, shown })
+        let archives = document.binlogs().map(|name| Archive::read(name, &document)).collect::<anyhow::Result<_>>()?;
+        let section = |name: &JobName, own: &Layers<'_>, server: &Layers<'_>| {
+            let mut section = own.shown();
+            section.insert("server".to_owned(), server.shown().into());
+            (name.to_string(), toml::Value::Table(section))
+        };
+        let jobs_shown = document.jobs().map(|name| section(name, &document.job(name), &document.server(name)));
+        let binlogs = document.binlogs();
+        let binlogs = binlogs.map(|name| section(name, &document.binlog(name), &document.binlog_server(name)));
+        let shown = [("job", jobs_shown.collect::<toml::Table>()), ("binlog", binlogs.collect())];
+        let shown = shown.into_iter().map(|(kind, all)| (kind.to_owned(), all.into())).collect();
+        Ok(Self { path: path.to_owned(), jobs, archives, shown })
     }
 
     /// The job of that name.
@@ -157,6 +178,33 @@ impl Config {
             let message = format!("{} has no job {name:?}", self.path.display());
             Fault::new(Kind::NotFound, message).hint(known).into()
         })
+    }
+
+    /// The archive of that name, or the only one.
+    pub fn archive(&self, name: Option<&str>) -> anyhow::Result<&Archive> {
+        let names = || self.archives.iter().map(|archive| archive.name.as_str()).collect::<Vec<_>>().join(", ");
+        let file = self.path.display();
+        let missing = |message: String, hint: String| Fault::new(Kind::NotFound, message).hint(hint).into();
+        match (name, self.archives.as_slice()) {
+            (None, [only]) => Ok(only),
+            (_, []) => {
+                let hint = "two lines make one: [binlog.NAME] and to = \"/srv/binlog\"";
+                Err(missing(format!("{file} has no archive of binary logs"), hint.to_owned()))
+            }
+            (None, _) => {
+                let fault = Fault::new(Kind::Config, format!("which archive is meant? there are {}", names()));
+                Err(fault.hint("name it").into())
+            }
+            (Some(name), all) => all
+                .iter()
+                .find(|archive| archive.name.as_str() == name)
+                .ok_or_else(|| missing(format!("{file} has no archive {name:?}"), format!("it has {}", names()))),
+        }
+    }
+
+    /// All archives of binary logs, in the order of their names.
+    pub fn archives(&self) -> &[Archive] {
+        &self.archives
     }
 
     /// All jobs, in the order of their names.
@@ -173,14 +221,15 @@ impl Config {
     /// The same as a configuration file, keys in the order in which they are documented.
     pub fn written(&self) -> String {
         let mut lines = vec![format!("# in force with {}", self.path.display())];
-        let jobs = self.shown.get("job").and_then(toml::Value::as_table).into_iter().flatten();
-        for (name, job) in jobs {
-            lines.extend([String::new(), format!("[job.{name}]")]);
-            lines.extend(assignments(job, schema::JOB));
-            lines.push(format!("[job.{name}.server]"));
-            let server: Vec<String> = job.get("server").map(|s| assignments(s, schema::SERVER)).unwrap_or_default();
-            let unset = server.is_empty().then(|| "# looked up: option files, then the usual sockets".to_owned());
-            lines.extend(server.into_iter().chain(unset));
+        for (kind, keys) in [("job", schema::JOB), ("binlog", schema::BINLOG)] {
+            for (name, own) in self.shown.get(kind).and_then(toml::Value::as_table).into_iter().flatten() {
+                lines.extend([String::new(), format!("[{kind}.{name}]")]);
+                lines.extend(assignments(own, keys));
+                lines.push(format!("[{kind}.{name}.server]"));
+                let server: Vec<String> = own.get("server").map(|s| assignments(s, schema::SERVER)).unwrap_or_default();
+                let unset = server.is_empty().then(|| "# looked up: option files, then the usual sockets".to_owned());
+                lines.extend(server.into_iter().chain(unset));
+            }
         }
         lines.join("\n")
     }
@@ -221,6 +270,29 @@ impl Job {
                 give_up: job.get("pool_give_up")?,
             },
             max_age: job.get("max_age")?,
+        })
+    }
+}
+
+impl Archive {
+    fn read(name: &JobName, document: &Document) -> anyhow::Result<Self> {
+        let own = document.binlog(name);
+        let Destination::Local(to) = own.get("to")? else {
+            let reason = "is on another node, which is not available for archives in this release; \
+                          allowed: \"/path\", where a file system of another node may be mounted";
+            return Err(own.conflict(&["to"], reason));
+        };
+        let sync_interval: Duration = own.get("sync_interval")?;
+        if !(100..=60_000).contains(&sync_interval.as_millis()) {
+            let reason = "has a sync_interval out of range; allowed: \"100ms\" to \"60s\"";
+            return Err(own.conflict(&["sync_interval"], reason));
+        }
+        Ok(Self {
+            name: name.clone(),
+            server: access(&document.binlog_server(name))?,
+            to,
+            compression: own.get("compression")?,
+            sync_interval,
         })
     }
 }

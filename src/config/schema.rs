@@ -30,6 +30,13 @@ pub const SERVER: &[Key] = &[
     without_default("tls_ca", "a file of certificate authorities that may vouch for the server"),
 ];
 
+/// The keys of `[binlog.NAME]`.
+pub const BINLOG: &[Key] = &[
+    without_default("to", "where the archive goes: \"/path\", a directory on another disk of this host; required"),
+    key("compression", "\"zstd\"", "how files are packed that the server has closed: \"zstd\", \"gzip\" or \"none\""),
+    key("sync_interval", "\"1s\"", "how often a stream makes durable what is new: 100ms to 60s"),
+];
+
 /// The keys of `[job.NAME]` and `[defaults]`.
 pub const JOB: &[Key] = &[
     without_default("to", "where backups go: \"/path\" or \"user@host:/path\"; required"),
@@ -145,7 +152,7 @@ mod tests {
 
     #[test]
     fn no_key_is_listed_twice() {
-        for keys in [SERVER, JOB] {
+        for keys in [SERVER, BINLOG, JOB] {
             let names: std::collections::HashSet<_> = keys.iter().map(|key| key.name).collect();
             assert_eq!(names.len(), keys.len());
         }

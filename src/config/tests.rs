@@ -144,11 +144,33 @@ fn an_error_names_file_line_key_value_and_what_is_allowed() {
         ("[job.weekly]", "[job.weekly] lacks to hint: to is where backups go"),
         ("[server]\ntls = \"verify-ca\"", "whoever it is for; allowed: \"verify-identity\", \"disabled\""),
         ("[server]\ntls = \"required\"", "tls = \"required\": allowed: \"verify-identity\", \"disabled\""),
+        ("[binlog.shop]\nto = \"node2:/srv\"", "[binlog.shop] is on another node, which is not available"),
+        ("[binlog.shop]\nto = \"/srv\"\nsync_interval = \"0s\"", "out of range; allowed: \"100ms\" to \"60s\""),
+        ("[binlog.shop]\nto = \"/srv\"\nnice = 3", "nice belongs into [job.NAME]"),
+        ("[binlog.shop]", "[binlog.shop] lacks to"),
+        ("[binlog.nightly]\nto = \"/srv\"", "[binlog.nightly] has the name of a job"),
         ("[server]\nsocket = \"/a\"\nhost = \"b\"", "has both socket and host"),
     ] {
         let error = refused(&format!("{SHORTEST}{line}\n"));
         assert!(error.contains(expected), "{line}: {error}");
     }
+}
+
+#[test]
+fn an_archive_is_read_and_found_by_its_name_or_as_the_only_one() {
+    let shop = "[server]\nuser = \"a\"\n[binlog.shop]\nto = \"/srv/binlog\"\nsync_interval = \"5s\"\n";
+    let config = parse(&format!("{SHORTEST}{shop}[binlog.shop.server]\nsocket = \"/run/x\"\n")).unwrap();
+    let archive = config.archive(None).unwrap();
+    assert_eq!((archive.to.as_path(), archive.compression), (Path::new("/srv/binlog"), Compression::Zstd));
+    assert_eq!(archive.sync_interval, Duration::from_secs(5));
+    assert_eq!((archive.server.user.as_deref(), archive.server.socket.is_some()), (Some("a"), true));
+    assert_eq!(config.archive(Some("shop")).unwrap(), archive);
+    assert!(hints_of(&config.archive(Some("crm")).unwrap_err()).contains(&"it has shop"));
+    assert_eq!(parse(&config.written()).unwrap().archives(), config.archives());
+    let two = parse(&format!("{shop}[binlog.crm]\nto = \"/srv\"\n")).unwrap();
+    assert!(two.archive(None).unwrap_err().to_string().contains("which archive is meant? there are crm, shop"));
+    let none = parse(SHORTEST).unwrap().archive(None).unwrap_err();
+    assert_eq!(crate::fault::kind_of(&none), Some(Kind::NotFound));
 }
 
 #[test]
@@ -173,7 +195,7 @@ fn what_is_shown_is_a_configuration_of_the_same_meaning() {
 fn the_example_shows_every_key_with_its_default() {
     let example = include_str!("../../packaging/mysnap.toml.example");
     parse(example).unwrap();
-    for key in schema::SERVER.iter().chain(schema::JOB) {
+    for key in schema::SERVER.iter().chain(schema::BINLOG).chain(schema::JOB) {
         let line = example.lines().find(|l| l.trim_start_matches("# ").starts_with(&format!("{} = ", key.name)));
         let line = line.unwrap_or_else(|| panic!("{} is not in the example", key.name));
         if let Some(default) = key.default {
@@ -194,7 +216,7 @@ fn the_readme_lists_every_key_with_its_default_and_no_other() {
     let (_, section) = readme.split_once("## Configuration").unwrap();
     let (section, _) = section.split_once("\n## ").unwrap();
     let rows: Vec<&str> = section.lines().filter(|line| line.starts_with("| `")).collect();
-    let keys: Vec<&schema::Key> = schema::JOB.iter().chain(schema::SERVER).collect();
+    let keys: Vec<&schema::Key> = schema::JOB.iter().chain(schema::SERVER).chain(schema::BINLOG).collect();
     for key in &keys {
         let default = match key.default {
             Some(default) => format!("`{default}`"),

@@ -77,7 +77,7 @@ fn escape(bytes: &[u8], to: &mut Vec<u8>) {
 
 impl Compression {
     /// How names of files end.
-    pub(super) fn ending(self) -> &'static str {
+    pub fn ending(self) -> &'static str {
         match self {
             Self::Zstd => ".zst",
             Self::Gzip => ".gz",

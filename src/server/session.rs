@@ -65,6 +65,16 @@ impl Session {
         &self.facts
     }
 
+    /// Lets the server begin a new file of its binary log.
+    pub fn rotate_binary_log(&mut self) -> anyhow::Result<()> {
+        self.connection.run(sql::ROTATE_BINARY_LOG).map_err(|error| {
+            let missing = is_missing_privilege(&error);
+            let kind = if missing { Kind::Config } else { Kind::Refused };
+            let fault = Fault::new(kind, "the server did not begin a new binary log").caused_by(error);
+            if missing { fault.hint("GRANT RELOAD ON *.*").into() } else { fault.into() }
+        })
+    }
+
     /// Another connection, which reads for a dump.
     pub fn reader(&self) -> anyhow::Result<Reader> {
         Reader::open(&self.address, &self.facts)

@@ -24,6 +24,8 @@ pub const LSN: &str = "SHOW GLOBAL STATUS LIKE 'Innodb_lsn_%'";
 
 /// How far the session's clock is ahead, in seconds.
 pub const UTC_OFFSET: &str = "SELECT TIMESTAMPDIFF(SECOND, UTC_TIMESTAMP(), NOW())";
+/// Begins a new binary log. LOCAL keeps it from the replicas. Needs RELOAD on every server.
+pub const ROTATE_BINARY_LOG: &str = "FLUSH LOCAL BINARY LOGS";
 /// Every binary log with its size.
 pub const BINARY_LOGS: &str = "SHOW BINARY LOGS";
 /// What holds data: no views, and nothing that the server makes up.

@@ -30,9 +30,12 @@ pub fn write(path: &Path, contents: &[u8]) -> anyhow::Result<()> {
     sync_directory(directory)
 }
 
+/// How the name of each file begins that has no name of its own yet.
+pub const UNFINISHED: &str = ".new-";
+
 /// How the name of a file begins that is to become `path`: what a write that was cut short leaves.
 pub fn unfinished_name(path: &Path) -> String {
-    format!(".new-{}-", path.file_name().unwrap_or_default().to_string_lossy())
+    format!("{UNFINISHED}{}-", path.file_name().unwrap_or_default().to_string_lossy())
 }
 
 /// Renames durably. An existing file is replaced, an existing non-empty directory is an error.

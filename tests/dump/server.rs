@@ -13,42 +13,66 @@ use mysnap::sys::{durable, retry};
 /// A MariaDB that ends with the test.
 pub struct Server {
     home: tempfile::TempDir,
+    options: Vec<String>,
     process: Mutex<Option<Running<'static>>>,
 }
 
 impl Server {
     /// An empty one.
     pub fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    /// An empty one with more options.
+    pub fn start_with(options: &[&str]) -> Self {
         let home = tempfile::tempdir().unwrap();
         let at = |name: &str| home.path().join(name).display().to_string();
         let user = nix::unistd::User::from_uid(nix::unistd::geteuid()).unwrap().unwrap().name;
-        let common = [format!("--datadir={}", at("data")), format!("--user={user}")];
+        // A server that starts removes temporary tables of others from a directory that they share.
+        durable::create_private_directory(&home.path().join("tmp")).unwrap();
+        let common =
+            vec![format!("--datadir={}", at("data")), format!("--tmpdir={}", at("tmp")), format!("--user={user}")];
         Call::new("mariadb-install-db")
             .args(["--no-defaults", "--auth-root-authentication-method=normal", "--skip-test-db"])
             .args(&common)
             .run()
             .unwrap();
-        let process = Call::new("mariadbd")
-            .args(["--no-defaults", "--skip-networking", "--log-bin=b", "--innodb-flush-log-at-trx-commit=0"])
-            .args(["--character-set-server=utf8mb4", "--max-allowed-packet=64M"])
-            .args(&common)
-            .args([format!("--socket={}", at("socket")), format!("--log-error={}", at("log"))])
-            .deadline(Duration::from_secs(600))
-            .start()
-            .unwrap();
+        let places = [format!("--socket={}", at("socket")), format!("--log-error={}", at("log"))];
+        let options =
+            common.into_iter().chain(places).chain(options.iter().map(|option| (*option).to_owned())).collect();
         // An option file of this host must not matter.
         durable::write(&home.path().join("nothing.cnf"), b"").unwrap();
-        let server = Self { home, process: Mutex::new(Some(process)) };
-        let answers = || if server.ran("SELECT 1").status.success() { Ok(()) } else { Err(()) };
-        retry::until(Duration::from_secs(60), answers).unwrap();
+        let server = Self { home, options, process: Mutex::new(None) };
+        server.start_again();
         server
     }
 
-    fn socket(&self) -> PathBuf {
+    /// Starts it on the data that it has.
+    pub fn start_again(&self) {
+        let process = Call::new("mariadbd")
+            .args(["--no-defaults", "--skip-networking", "--log-bin=b", "--innodb-flush-log-at-trx-commit=0"])
+            .args(["--character-set-server=utf8mb4", "--max-allowed-packet=64M"])
+            .args(&self.options)
+            .deadline(Duration::from_secs(600))
+            .start()
+            .unwrap();
+        *self.process.lock().unwrap() = Some(process);
+        let answers = || if self.ran("SELECT 1").status.success() { Ok(()) } else { Err(()) };
+        retry::until(Duration::from_secs(60), answers).unwrap();
+    }
+
+    /// Where its data is.
+    pub fn datadir(&self) -> PathBuf {
+        self.home.path().join("data")
+    }
+
+    /// Its socket.
+    pub fn socket(&self) -> PathBuf {
         self.home.path().join("socket")
     }
 
-    fn access(&self) -> Access {
+    /// What is known about reaching it.
+    pub fn access(&self) -> Access {
         let option_file = Some(self.home.path().join("nothing.cnf"));
         Access { option_file, socket: Some(self.socket()), user: Some("root".to_owned()), ..Access::default() }
     }

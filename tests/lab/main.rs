@@ -26,6 +26,7 @@
 )]
 
 mod backup;
+mod binlog;
 mod canary;
 mod clone;
 mod crowd;

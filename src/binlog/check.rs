@@ -1,0 +1,61 @@
+//! What an archive needs, asked and found; changes nothing.
+
+use super::index::Index;
+use super::source::Source;
+use super::stream::{Request, refuse_the_servers_own};
+use crate::check::Findings;
+use crate::store::{LocalStore, Store as _};
+use crate::sys::cancel::Cancel;
+use crate::sys::units::Bytes;
+
+/// Looks whether the archive could be brought up to the server now.
+pub fn survey(request: &Request, cancel: &Cancel) -> Findings {
+    let mut findings = Findings::default();
+    let session = findings.attempt("server", request.server.connect(cancel));
+    let source = session.and_then(|session| {
+        let facts = session.facts();
+        findings.good("server", format!("{} {} in {}", facts.flavour, facts.version, facts.datadir.display()));
+        findings.attempt("binary log", Source::of(&session))
+    });
+    if let Some(source) = &source
+        && let Some(files) = findings.attempt("binary log", source.files(cancel))
+    {
+        findings.good("binary log", format!("{} files in {}", files.len(), source.directory().display()));
+    }
+    destination(request, source.as_ref(), &mut findings, cancel);
+    if let Some(index) = findings.attempt("archive", request.home.read_index()) {
+        archive(index.as_ref(), source.as_ref(), &mut findings);
+    }
+    findings
+}
+
+fn destination(request: &Request, source: Option<&Source>, findings: &mut Findings, cancel: &Cancel) {
+    let path = request.home.path();
+    let store = LocalStore::new(path, cancel);
+    let Some(room) = findings.attempt("destination", store.room()) else { return };
+    findings.good("destination", format!("{}, {} free", path.display(), room.bytes));
+    let Some(source) = source else { return };
+    if findings.attempt("destination", refuse_the_servers_own(source, &request.home)).is_none() {
+        return;
+    }
+    let device = |path| LocalStore::new(path, cancel).device().ok().flatten();
+    if device(path).is_some_and(|own| device(source.directory()) == Some(own)) {
+        let text =
+            format!("{} is on the file system of the server's logs: both would be lost together", path.display());
+        findings.warn("destination", text, "give the archive a directory on another disk");
+    }
+}
+
+fn archive(index: Option<&Index>, source: Option<&Source>, findings: &mut Findings) {
+    let Some((index, timeline)) = index.and_then(|index| Some((index, index.timelines.last()?))) else {
+        findings.good("archive", "it holds nothing yet; the first file is the oldest that the server has");
+        return;
+    };
+    let size = index.windows().iter().map(super::Window::size).sum();
+    let end = index.windows().last().map(ToString::to_string).unwrap_or_default();
+    findings.good("archive", format!("{end}, {} in all, unpacked", Bytes(size)));
+    if let Some(source) = source.filter(|source| source.identity.key != timeline.server.key) {
+        let text = format!("it is of the server {}, and this one is {}", timeline.server.key, source.identity.key);
+        findings.warn("archive", text, "the next pass begins a new timeline; what is there stays");
+    }
+}

@@ -1,0 +1,70 @@
+//! Where an archive goes on in what the server lists, or why it can't.
+
+use super::copying::begins_like;
+use super::home::{self, Home};
+use super::index::{LogFile, State, Timeline};
+use super::source::{Listed, follows, number};
+
+/// Where the archive goes on in the server's list.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Next {
+    /// With the file of this number, without a gap.
+    Go(usize),
+    /// With this one, after a gap.
+    Gap(usize, String),
+    /// With the first one, in a new timeline.
+    Restarted(String),
+}
+
+/// Where the archive of `timeline` goes on in what the server lists.
+pub(super) fn next(home: &Home, timeline: &Timeline, listed: &[Listed]) -> anyhow::Result<Next> {
+    let (Some(last), Some(first)) = (timeline.files.last(), listed.first()) else { return Ok(Next::Go(0)) };
+    if let Some((at, same)) = listed.iter().enumerate().find(|(_, file)| file.name == last.name) {
+        // Of an open file more is compared when it is taken up.
+        return Ok(match last.state {
+            State::Open => Next::Go(at),
+            _ if is_same(home, timeline, last, same)? => Next::Go(at + 1),
+            _ => Next::Restarted(format!("the server has another {} than the archived one", last.name)),
+        });
+    }
+    let counts_on = match (number(&last.name), number(&first.name)) {
+        (Some((stem, last)), Some((other, first))) => stem == other && first > last,
+        _ => false,
+    };
+    if !counts_on {
+        return Ok(Next::Restarted(format!(
+            "the server counts its logs anew, from {} on after {}",
+            first.name, last.name
+        )));
+    }
+    let joins = follows(&last.name, &first.name);
+    Ok(match last.state {
+        State::Closed if joins => Next::Go(0),
+        State::Open if joins && is_rotated(home, timeline, last)? => Next::Go(0),
+        State::Open => Next::Gap(
+            0,
+            format!("the rest of {} and all before {} was purged before it was archived", last.name, first.name),
+        ),
+        _ => Next::Gap(
+            0,
+            format!("what came between {} and {} was purged before it was archived", last.name, first.name),
+        ),
+    })
+}
+
+/// Whether the server's file is the closed one of the archive: by its first event, which is the same in all files that
+/// were begun within a second, and by what follows.
+fn is_same(home: &Home, timeline: &Timeline, file: &LogFile, listed: &Listed) -> anyhow::Result<bool> {
+    let (Some(archived), Some(there)) = (file.fingerprint, listed.open()?) else { return Ok(true) };
+    if home::beginning(&there)?.is_some_and(|(_, fingerprint)| fingerprint != archived) {
+        return Ok(false);
+    }
+    // What can't be read is for `verify` to tell.
+    let Ok(stored) = home.read(&timeline.id, file) else { return Ok(true) };
+    Ok(there.metadata()?.len() >= file.size && begins_like(&there, stored, file.size)?)
+}
+
+/// Whether the archived part of an open file is all of it.
+fn is_rotated(home: &Home, timeline: &Timeline, file: &LogFile) -> anyhow::Result<bool> {
+    Ok(home::examine(home.read(&timeline.id, file)?).is_ok_and(|(summary, ..)| summary.is_rotated()))
+}

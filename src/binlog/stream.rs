@@ -1,0 +1,186 @@
+//! `ship` and `stream`: once, and again and again.
+
+use std::time::{Duration, Instant};
+
+use super::archiver::{Archiver, Passed};
+use super::home::Home;
+use super::source::Source;
+use crate::dump::Compression;
+use crate::fault::{Fault, Kind, kind_of};
+use crate::run::events::{Event, Observer};
+use crate::server::{Access, BinlogPosition, Session};
+use crate::sys::cancel::Cancel;
+use crate::sys::units::Bytes;
+
+/// How often the index tells how far the open file is: it is small, but written anew each time.
+const TELLS: Duration = Duration::from_secs(10);
+/// The longest pause before what failed is tried again.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What to archive, and where.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// How to reach the server.
+    pub server: Access,
+    /// The archive's directory.
+    pub home: Home,
+    /// How closed files are packed.
+    pub compression: Compression,
+    /// How often a stream makes durable what is new: what a lost host may cost.
+    pub sync_interval: Duration,
+}
+
+impl Request {
+    /// Claims the archive and asks the server who it is; with `rotate` the server begins a new file first.
+    fn open<'a>(&self, rotate: bool, observer: &dyn Observer, cancel: &'a Cancel) -> anyhow::Result<Archiver<'a>> {
+        let mut session: Session = self.server.connect(cancel)?;
+        let source = Source::of(&session)?;
+        refuse_the_servers_own(&source, &self.home)?;
+        let (archiver, passed) = Archiver::open(&self.home, source, self.compression, cancel)?;
+        tell(observer, &passed);
+        if rotate {
+            session.rotate_binary_log()?;
+        }
+        Ok(archiver)
+    }
+}
+
+impl Request {
+    /// An error where an archive that was there is not: below a mount point that lost its file system a new one would
+    /// begin.
+    fn still_there(&self) -> anyhow::Result<()> {
+        if self.home.read_index().is_ok_and(|index| index.is_none()) {
+            let message = format!("there is no archive in {} any more", self.home.path().display());
+            return Err(Fault::new(Kind::Copy, message).hint("is its file system mounted?").into());
+        }
+        Ok(())
+    }
+}
+
+/// The archive must outlive what it is a copy of.
+pub(super) fn refuse_the_servers_own(source: &Source, home: &Home) -> anyhow::Result<()> {
+    let inside = |path: &std::path::Path| {
+        home.path().ancestors().find_map(|above| above.canonicalize().ok()).is_some_and(|real| real.starts_with(path))
+    };
+    let logs = source.directory().canonicalize().unwrap_or_else(|_| source.directory().to_owned());
+    if !inside(&logs) {
+        return Ok(());
+    }
+    let message = format!("the archive {} would lie among the server's own logs", home.path().display());
+    Err(Fault::new(Kind::Refused, message).hint("give it a directory on another disk").into())
+}
+
+/// What one pass brought, and where the archive ends.
+#[derive(Debug)]
+pub struct Shipped {
+    /// What it brought.
+    pub passed: Passed,
+    /// Where the archive ends.
+    pub end: Option<BinlogPosition>,
+}
+
+/// Copies what is new. What is missing or damaged is archived around, and then an error.
+pub fn ship(request: &Request, rotate: bool, observer: &dyn Observer, cancel: &Cancel) -> anyhow::Result<Shipped> {
+    let mut archiver = request.open(rotate, observer, cancel)?;
+    let passed = observer.phase(
+        "ship",
+        || {
+            let passed = archiver.pass()?;
+            archiver.save()?;
+            Ok(passed)
+        },
+        |passed| format!("{} new, {} files closed", Bytes(passed.copied), passed.closed.len()),
+    )?;
+    passed.notes.iter().for_each(|note| observer.warn(note));
+    if passed.alarms.is_empty() {
+        return Ok(Shipped { passed, end: archiver.end() });
+    }
+    let fault = Fault::new(Kind::Gap, passed.alarms.join("; "));
+    Err(fault.hint("all else is archived; take a full backup now: no restore can cross this").into())
+}
+
+/// Follows the server until it is asked to end, which is success. What goes wrong after it once went right is told
+/// and tried again: a server that restarts, a destination that is full or away.
+pub fn stream(request: &Request, observer: &dyn Observer, cancel: &Cancel) -> anyhow::Result<()> {
+    let mut archiver = Some(request.open(false, observer, cancel)?);
+    let mut trouble = Trouble::default();
+    loop {
+        let outcome = match archiver.take() {
+            Some(archiver) => Ok(archiver),
+            None => request.still_there().and_then(|()| request.open(false, observer, cancel)),
+        };
+        let outcome = outcome.and_then(|archiver| follow(archiver, request, &mut trouble, observer, cancel));
+        match outcome {
+            Ok(()) => return Ok(()),
+            Err(error) if kind_of(&error) == Some(Kind::Cancelled) => return Ok(()),
+            Err(error) if cancel.signal().is_some() => return Err(error),
+            Err(error) => trouble.met(&error, observer),
+        }
+        if cancel.sleep(trouble.pause).is_err() {
+            return Ok(());
+        }
+    }
+}
+
+/// What goes wrong, told once.
+#[derive(Debug, Default)]
+struct Trouble {
+    text: Option<String>,
+    pause: Duration,
+}
+
+impl Trouble {
+    fn met(&mut self, error: &anyhow::Error, observer: &dyn Observer) {
+        let text = format!("{error:#}");
+        self.pause = (self.pause * 2).clamp(Duration::from_secs(1), PATIENCE);
+        if self.text.as_ref() != Some(&text) {
+            observer.warn(format!("{text}; it is tried again"));
+            self.text = Some(text);
+        }
+    }
+
+    fn over(&mut self, observer: &dyn Observer) {
+        if self.text.take().is_some() {
+            observer.event(Event::Note { text: "the archive goes on".to_owned() });
+        }
+        self.pause = Duration::ZERO;
+    }
+}
+
+/// Passes until one fails or `cancel` is set. A stop that the server can't get over is told once, not each time.
+fn follow(
+    mut archiver: Archiver<'_>,
+    request: &Request,
+    trouble: &mut Trouble,
+    observer: &dyn Observer,
+    cancel: &Cancel,
+) -> anyhow::Result<()> {
+    let (mut told, mut alarms) = (Instant::now(), Vec::new());
+    loop {
+        let begun = Instant::now();
+        let passed = match archiver.pass() {
+            Err(_) if cancel.signal().is_some() => return archiver.save(),
+            passed => passed?,
+        };
+        trouble.over(observer);
+        if passed.alarms != alarms || !passed.closed.is_empty() || !passed.notes.is_empty() {
+            tell(observer, &passed);
+        }
+        alarms.clone_from(&passed.alarms);
+        if passed.copied > 0 && told.elapsed() >= TELLS {
+            archiver.save()?;
+            told = Instant::now();
+        }
+        if cancel.sleep(request.sync_interval.saturating_sub(begun.elapsed())).is_err() {
+            return archiver.save();
+        }
+    }
+}
+
+fn tell(observer: &dyn Observer, passed: &Passed) {
+    passed.alarms.iter().for_each(|alarm| observer.warn(format!("{alarm}; no restore can cross this")));
+    passed.notes.iter().for_each(|note| observer.warn(note));
+    for name in &passed.closed {
+        observer.event(Event::Note { text: format!("{name} is complete") });
+    }
+}

@@ -1,0 +1,87 @@
+//! Archives of the binary logs of the guest's own server, of either family.
+
+use std::path::{Path, PathBuf};
+
+use nix::sys::signal::Signal;
+
+use crate::host::{self, mysnap, mysnap_ok, run};
+use crate::live::{Live, Undo, expect};
+
+/// On a disk other than the server's.
+const TO: &str = "/srv/local";
+const DEADLINE: std::time::Duration = std::time::Duration::from_secs(20);
+
+fn configure(name: &str) -> (String, Undo) {
+    run(&["mkdir", "-p", "-m", "0700", TO]);
+    let config = host::configure(name, &format!("[binlog.lab]\nto = \"{TO}\"\ncompression = \"none\"\n"));
+    (config, Undo::with(&format!("rm -rf {TO}/lab; {} -e 'DROP DATABASE IF EXISTS archived'", host::client())))
+}
+
+fn sql(statement: &str) -> String {
+    run(&[host::client(), "-N", "-e", statement])
+}
+
+/// The server's files, oldest first.
+fn logs() -> Vec<PathBuf> {
+    let index = sql("SELECT @@log_bin_index");
+    let names = std::fs::read_to_string(index.trim()).unwrap();
+    names.lines().map(|line| Path::new(index.trim()).with_file_name(Path::new(line).file_name().unwrap())).collect()
+}
+
+fn archived() -> PathBuf {
+    let timelines = run(&["find", &format!("{TO}/lab"), "-mindepth", "1", "-maxdepth", "1", "-type", "d"]);
+    PathBuf::from(timelines.lines().last().unwrap())
+}
+
+/// Every file of the server is in the archive, byte for byte, as far as it is closed.
+fn compare() {
+    let logs = logs();
+    for log in &logs[..logs.len() - 1] {
+        run(&["cmp", &log.display().to_string(), &archived().join(log.file_name().unwrap()).display().to_string()]);
+    }
+}
+
+#[test]
+fn what_the_server_has_logged_is_archived_and_found() {
+    let (config, _undo) = configure("binlog");
+    sql("CREATE DATABASE archived; CREATE TABLE archived.t (id INT PRIMARY KEY, a VARCHAR(300)); \
+         INSERT INTO archived.t VALUES (1, 'a'), (2, 'b'), (3, 'c'); DROP TABLE archived.t");
+    mysnap_ok(&["--config", &config, "check", "lab"]);
+    // The least-privilege account has RELOAD on both.
+    mysnap_ok(&["--config", &config, "binlog", "ship", "--rotate"]);
+    compare();
+    let found = mysnap_ok(&["--config", &config, "binlog", "find", "--table", "archived.t"]);
+    for told in ["insert archived.t  3 rows", "drop (in ", "CREATE TABLE archived.t"] {
+        assert!(found.contains(told), "{told}: {found}");
+    }
+    mysnap_ok(&["--config", &config, "binlog", "verify"]);
+    assert_eq!(mysnap_ok(&["--config", &config, "binlog", "list"]).matches("  window  ").count(), 1);
+}
+
+#[test]
+fn a_stream_goes_on_over_a_restart_and_ends_in_order() {
+    let (config, _undo) = configure("binlog");
+    sql("CREATE DATABASE archived; CREATE TABLE archived.t (id INT PRIMARY KEY)");
+    let stream = Live::start(&config, &["binlog", "stream"]);
+    for round in 0..3 {
+        sql(&format!("INSERT INTO archived.t VALUES ({round})"));
+        run(&["systemctl", "restart", host::service()]);
+    }
+    std::thread::sleep(DEADLINE);
+    stream.signal(Signal::SIGTERM);
+    expect(&stream.finish(), 0, &[]);
+    compare();
+    let found = mysnap_ok(&["--config", &config, "binlog", "find", "--table", "archived.t", "--kind", "insert"]);
+    assert_eq!(found.matches("  1 row  ").count(), 3, "{found}");
+}
+
+#[test]
+fn a_purged_log_is_a_gap() {
+    let (config, _undo) = configure("binlog");
+    mysnap_ok(&["--config", &config, "binlog", "ship"]);
+    sql("FLUSH BINARY LOGS; FLUSH BINARY LOGS");
+    let last = logs().last().unwrap().file_name().unwrap().to_str().unwrap().to_owned();
+    sql(&format!("PURGE BINARY LOGS TO '{last}'"));
+    expect(&mysnap(&["--config", &config, "binlog", "ship"]), 12, &["purged before it was archived"]);
+    expect(&mysnap(&["--config", &config, "binlog", "ship"]), 0, &[]);
+}
