@@ -17,8 +17,10 @@ fn configure(name: &str) -> (String, Undo) {
     (config, Undo::with(&format!("rm -rf {TO}/lab; {} -e 'DROP DATABASE IF EXISTS archived'", host::client())))
 }
 
+/// Rows are counted where rows are logged: MariaDB logs statements where it can.
 fn sql(statement: &str) -> String {
-    run(&[host::client(), "-N", "-e", statement])
+    let rows = if host::is_mariadb() { "SET SESSION binlog_format = ROW; " } else { "" };
+    run(&[host::client(), "-N", "-e", &format!("{rows}{statement}")])
 }
 
 /// The server's files, oldest first.
