@@ -183,7 +183,8 @@ fn what_writers_waited_is_what_is_recorded() {
 fn a_volume_that_froze_before_the_log_was_flushed_is_snapshotted_again_at_once() {
     let before = stored().len();
     let arguments = ["--config", &local("early", ""), "backup", "local"].map(str::to_owned);
-    let late = Point { step: "main sql FLUSH ENGINE LOGS#1".to_owned(), fault: "hang" };
+    // The first is the check's.
+    let late = Point { step: "main sql FLUSH LOCAL ENGINE#2".to_owned(), fault: "hang" };
     let (ran, reached) = hit(&arguments, &late);
     assert!(reached, "{}", ran.stderr);
     expect(&ran, 0, &["froze before everything was written out; again at once"]);
