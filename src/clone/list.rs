@@ -15,11 +15,14 @@ use crate::recover;
 use crate::run::events::Observer;
 use crate::run::{CloneGround, CloneRecord, Intent, Record, record};
 use crate::sys::cancel::Cancel;
+use crate::sys::process;
 use crate::sys::units::Bytes;
 
 /// How long the end of a clone may take: a thick one's server writes everything out.
 const PATIENCE: Duration = Duration::from_secs(900);
 const PAUSE: Duration = Duration::from_millis(100);
+/// What a clone's process is called.
+const PROGRAM: &str = "mysnap";
 
 /// How a clone is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -76,6 +79,8 @@ impl Listed {
         let (Some(what), Some(name)) = (record.clone_record().cloned(), record.job.clone()) else { return Ok(None) };
         let state = match record.try_adopt()? {
             Some(_) => State::Dead,
+            // Whoever cleans up after it holds the record too.
+            None if !process::runs(record.pid, PROGRAM) => State::Dead,
             None if record.ready.is_some() => State::Running,
             None => State::Starting,
         };

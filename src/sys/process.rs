@@ -32,6 +32,12 @@ pub fn others() -> anyhow::Result<Vec<Process>> {
     Ok(numbers.filter(|pid| *pid != Pid::this()).filter_map(look_at).collect())
 }
 
+/// Whether the process of that number runs `program`, whose name may go on.
+pub fn runs(pid: u32, program: &str) -> bool {
+    let found = i32::try_from(pid).ok().and_then(|pid| look_at(Pid::from_raw(pid)));
+    found.is_some_and(|process| process.name.starts_with(program))
+}
+
 /// None where it has ended meanwhile.
 fn look_at(pid: Pid) -> Option<Process> {
     let read = |file: &str| std::fs::read(format!("/proc/{pid}/{file}")).ok();
@@ -60,6 +66,8 @@ mod tests {
         });
         let sleeper = sleeper.unwrap();
         assert_eq!(sleeper.name, "sleep");
+        let pid = u32::try_from(sleeper.pid.as_raw()).unwrap();
+        assert!(runs(pid, "sleep") && !runs(pid, "mysnap") && !runs(u32::MAX, "sleep"));
         assert!(!child.has_ended());
         nix::sys::signal::kill(sleeper.pid, nix::sys::signal::Signal::SIGKILL).unwrap();
         drop(child.wait());
