@@ -27,10 +27,10 @@ pub(super) fn clone(context: &Context<'_>, arguments: &CloneArgs) -> anyhow::Res
 }
 
 fn begin(context: &Context<'_>, arguments: &CloneStart, from: &args::Source) -> anyhow::Result<()> {
-    let request = request(context, arguments, from)?;
     if let Some(report) = &arguments.report {
-        return in_the_unit(context, &request, report);
+        return in_the_unit(context, arguments, from, report);
     }
+    let request = request(context, arguments, from)?;
     let plan = clone::plan(&request)?;
     if arguments.dry_run {
         context.output.answer(&shown(&plan));
@@ -53,13 +53,20 @@ fn begin(context: &Context<'_>, arguments: &CloneStart, from: &args::Source) -> 
 }
 
 /// The unit's own part: whoever started it waits for an answer.
-fn in_the_unit(context: &Context<'_>, request: &Request, report: &std::path::Path) -> anyhow::Result<()> {
+fn in_the_unit(
+    context: &Context<'_>,
+    arguments: &CloneStart,
+    from: &args::Source,
+    report: &std::path::Path,
+) -> anyhow::Result<()> {
     let reporter = unit::Reporter::open(report)?;
     let ready = || {
         reporter.ready();
         Ok(())
     };
-    clone::serve(request, &reporter, context.cancel, &ready).inspect_err(|error| reporter.failed(error))
+    request(context, arguments, from)
+        .and_then(|request| clone::serve(&request, &reporter, context.cancel, &ready))
+        .inspect_err(|error| reporter.failed(error))
 }
 
 /// What was typed, for the unit: it works in another directory.

@@ -168,7 +168,10 @@ pub fn stop(clone: &Listed, observer: &dyn Observer, cancel: &Cancel) -> anyhow:
 }
 
 fn ask_to_end(clone: &Listed) {
-    // It holds the run's lock, so that the number is still its own.
+    // While it holds the run's lock the number is its own.
+    if !record::lives(&clone.run).unwrap_or(false) || !process::runs(clone.pid, PROGRAM) {
+        return;
+    }
     let sent = i32::try_from(clone.pid).map(|pid| kill(Pid::from_raw(pid), Signal::SIGTERM));
     if let Ok(Err(error)) = sent {
         tracing::debug!(%error, "it has ended meanwhile");

@@ -68,17 +68,30 @@ impl Life<'_> {
         let ground = self.ground(run, &directory)?;
         make_place(&self.place, &ground.parts)?;
         let memory = instance::home_in_memory(&directory)?;
-        let start = || self.start(&ground, &memory.path().join("own"));
+        let stopping = self.cancel.child();
+        // A recovery writes too.
+        ground.watched(self.limits(), &stopping, || self.used(run, &ground, memory.path(), &stopping, ready))?;
+        memory.release()?;
+        ground.release()
+    }
+
+    /// A server on it, until it is to end.
+    fn used(
+        &self,
+        run: &mut Run,
+        ground: &Ground,
+        memory: &Path,
+        stopping: &Cancel,
+        ready: &dyn Fn() -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
+        let start = || self.start(ground, &memory.join("own"), stopping);
         let answers = |server: &Instance| format!("the clone answers after {}", human_duration(server.started_in()));
         let mut server = self.observer.phase("start", start, answers)?;
         server.outlive_the_signal();
         run.ready()?;
         ready()?;
-        let stopping = self.cancel.child();
-        ground.watched(self.limits(), &stopping, || until_the_end(&mut server, &stopping))?;
-        self.shut_down(server)?;
-        memory.release()?;
-        ground.release()
+        until_the_end(&mut server, stopping)?;
+        self.shut_down(server)
     }
 
     /// On record before any of it is made.
@@ -115,7 +128,7 @@ impl Life<'_> {
         })
     }
 
-    fn start(&self, ground: &Ground, own: &Path) -> anyhow::Result<Instance> {
+    fn start(&self, ground: &Ground, own: &Path, stopping: &Cancel) -> anyhow::Result<Instance> {
         let request = self.request;
         let public = Public {
             socket: socket(&request.name),
@@ -123,7 +136,7 @@ impl Life<'_> {
             buffer_pool: request.buffer_pool,
             replace_accounts: request.replace_accounts,
         };
-        let server = Instance::offer(request.source.facts(), &ground.parts, &public, own, self.cancel)?;
+        let server = Instance::offer(request.source.facts(), &ground.parts, &public, own, stopping)?;
         if request.replace_accounts {
             durable::write(&option_file(&request.name), login(server.address(), &public).as_bytes())?;
         }

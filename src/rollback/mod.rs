@@ -81,11 +81,7 @@ fn merge_of(snapshot: &Volume) -> anyhow::Result<Merge> {
     if snapshot.invalid {
         return Err(wrong("overflowed: it holds nothing any more").into());
     }
-    if snapshot.has_tag(lvm::CLONED_TAG) {
-        return Err(wrong("is not what was frozen any more: a clone has written to it")
-            .hint("restore the backup of that run instead; `mysnap release` removes the snapshot")
-            .into());
-    }
+    refuse_written_to(snapshot)?;
     let found = lvm::volume(&origin)?;
     if let Some(volume) = &found {
         run::refuse_live_on(&volume.name, &volume.uuid)?;
@@ -97,6 +93,24 @@ fn merge_of(snapshot: &Volume) -> anyhow::Result<Merge> {
         wrong("cannot be merged: its origin is not mounted").hint("mount it where the server has it, then try again")
     })?;
     Ok(Merge { snapshot: snapshot.clone(), origin, mount_point })
+}
+
+fn refuse_written_to(snapshot: &Volume) -> anyhow::Result<()> {
+    if !snapshot.has_tag(lvm::CLONED_TAG) {
+        return Ok(());
+    }
+    let why = format!("snapshot {} is not what was frozen any more: a clone has written to it", snapshot.name);
+    let fault = Fault::new(Kind::Refused, why);
+    Err(fault.hint("restore the backup of that run instead; `mysnap release` removes the snapshot").into())
+}
+
+/// While somebody thought about it, and the server was stopped, a clone may have been started on the snapshot.
+fn is_as_planned(merge: &Merge) -> anyhow::Result<()> {
+    let found = lvm::volume(&merge.snapshot.name)?.filter(|volume| volume.uuid == merge.snapshot.uuid);
+    let snapshot = found.with_context(|| format!("snapshot {} is gone", merge.snapshot.name))?;
+    refuse_written_to(&snapshot)?;
+    let origin = lvm::volume(&merge.origin)?.with_context(|| format!("volume {} is gone", merge.origin))?;
+    run::refuse_live_on(&origin.name, &origin.uuid)
 }
 
 impl Plan {
@@ -144,23 +158,23 @@ pub fn execute(plan: &Plan, observer: &dyn Observer, cancel: &Cancel) -> anyhow:
 }
 
 fn merge_and_start(plan: &Plan, observer: &dyn Observer, cancel: &Cancel) -> anyhow::Result<()> {
-    // A snapshot that is merged is gone, whenever LVM comes to that.
-    plan.snapshots.iter().filter_map(|merge| merge.snapshot.run()).try_for_each(|run| kept::forget(&run))?;
     for merge in &plan.snapshots {
         observer.phase("merge", || roll_back(merge, observer), |()| format!("{} is as it was", merge.origin))?;
     }
+    plan.snapshots.iter().filter_map(|merge| merge.snapshot.run()).try_for_each(|run| kept::forget(&run))?;
     if let Some(service) = &plan.service {
         observer.phase("start", || start(service, cancel), |()| format!("{} answers", service.unit))?;
     }
     Ok(())
 }
 
-/// Stops the server and unmounts the volumes.
+/// Stops the server and unmounts the volumes; what will be merged is what was planned.
 fn free(plan: &Plan, observer: &dyn Observer) -> anyhow::Result<()> {
     if let Some(service) = &plan.service {
         observer.phase("stop", || service.stop(), |()| format!("{} is stopped", service.unit))?;
     }
-    plan.snapshots.iter().try_for_each(unmount)
+    plan.snapshots.iter().try_for_each(unmount)?;
+    plan.snapshots.iter().try_for_each(is_as_planned)
 }
 
 /// As long as LVM has accepted no merge at all, everything is as it was and the server comes back. Else
