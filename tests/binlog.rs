@@ -354,6 +354,96 @@ fn a_lost_index_is_made_again_from_the_files() {
 }
 
 #[test]
+fn an_index_that_cannot_be_read_is_not_replaced() {
+    let server = Server::start();
+    server.sql(TABLE);
+    let bench = Bench::new(&server, Compression::Zstd);
+    bench.ship().unwrap();
+    let (index, aside) = (bench.archive().join("index.json"), bench.archive().join("aside"));
+    fs::rename(&index, &aside).unwrap();
+    std::os::unix::fs::symlink(&index, &index).unwrap();
+    let error = format!("{:#}", bench.ship().unwrap_err());
+    assert!(error.contains("cannot read") && index.is_symlink(), "{error}");
+    fs::rename(&aside, &index).unwrap();
+    bench.ship().unwrap();
+}
+
+#[test]
+fn a_file_that_was_removed_by_hand_ends_the_window() {
+    let server = Server::start();
+    server.sql(TABLE);
+    let bench = Bench::new(&server, Compression::Zstd);
+    bench.ship().unwrap();
+    let start = bench.end();
+    server.sql("INSERT INTO shop.t (a) VALUES ('lost'); FLUSH BINARY LOGS; INSERT INTO shop.t (a) VALUES ('here')");
+    fs::remove_file(server.datadir().join("b.000001")).unwrap();
+    let (status, said) = bench.command(&["binlog", "ship"]);
+    assert!(status.code() == Some(12) && said.contains("and is not there"), "{said}");
+    let index = bench.index();
+    let [cut, next] = &index.timelines[0].files[..] else { panic!("{index:?}") };
+    assert_eq!((cut.state, cut.damage.as_deref()), (State::Damaged, Some("its rest is gone")));
+    assert!(next.gap.is_some(), "{next:?}");
+    assert!(index.path(None, &Start::Position(&start), Some(&bench.end())).is_err());
+    assert!(bench.verify().damaged.is_empty());
+}
+
+#[test]
+fn what_was_purged_just_before_its_turn_stops_nothing() {
+    let server = Server::start();
+    server.sql(TABLE);
+    let bench = Bench::new(&server, Compression::Zstd);
+    bench.ship_rotated().unwrap();
+    server.sql("FLUSH BINARY LOGS");
+    // As if the index told of the second file, and then it was gone.
+    let mut index = bench.index();
+    index.timelines[0].files[1].size = 0;
+    mysnap::binlog::Home::new(bench.archive()).write_index(&index).unwrap();
+    fs::remove_file(bench.stored("b.000002.open")).unwrap();
+    bench::purge(&server, "b.000003");
+    let (status, found) = bench.command(&["binlog", "find", "--kind", "create"]);
+    assert!(status.success() && found.contains("CREATE TABLE"), "{found}");
+    assert_eq!(kind_of(&bench.ship().unwrap_err()), Some(Kind::Gap));
+    bench.ship().unwrap();
+    assert_eq!(bench.index().windows().len(), 2);
+    assert!(bench.verify().damaged.is_empty());
+}
+
+#[test]
+fn a_file_that_is_closed_meanwhile_is_no_damage() {
+    let server = Server::start();
+    server.sql(TABLE);
+    let bench = Bench::new(&server, Compression::Zstd);
+    bench.ship().unwrap();
+    let before = bench.index();
+    bench.ship_rotated().unwrap();
+    assert!(!bench.stored("b.000001.open").exists());
+    let home = mysnap::binlog::Home::new(bench.archive());
+    let cancel = mysnap::sys::cancel::Cancel::new();
+    let report = mysnap::binlog::verify::verify(&home, &before, &|_| {}, &cancel).unwrap();
+    assert!(report.files == 1 && report.damaged.is_empty(), "{report:?}");
+}
+
+#[test]
+fn a_stream_notices_that_the_server_logs_elsewhere() {
+    let server = Server::start();
+    server.sql(TABLE);
+    let bench = Bench::new(&server, Compression::Zstd);
+    let stream = bench.stream();
+    std::thread::sleep(Duration::from_millis(500));
+    server.sql("SHUTDOWN");
+    let log = server.datadir().join("b.000001");
+    let is_closed = || if fs::read(&log).unwrap()[21] & 1 == 0 { Ok(()) } else { Err(()) };
+    mysnap::sys::retry::until(Duration::from_secs(30), is_closed).unwrap();
+    server.kill();
+    server.start_again_with(&["--log-bin=elsewhere"]);
+    server.sql("INSERT INTO shop.t (a) VALUES ('there')");
+    std::thread::sleep(Duration::from_secs(8));
+    let (status, said) = stream.end();
+    assert!(status.success() && said.contains("keeps another log") && said.contains("a new timeline begins"), "{said}");
+    assert_eq!(bench.index().timelines[1].files[0].name, "elsewhere.000001");
+}
+
+#[test]
 fn damage_in_the_archive_is_found() {
     let server = Server::start();
     server.sql(TABLE);

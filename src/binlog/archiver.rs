@@ -1,5 +1,6 @@
 //! From where the archive ends to where the server is: what is new is copied, what is missing is named.
 
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -47,6 +48,13 @@ pub struct Passed {
     pub notes: Vec<String>,
 }
 
+impl Passed {
+    /// `error` with the alarms, which are in the index and would not be named again.
+    pub(super) fn with_alarms(&self, error: anyhow::Error) -> anyhow::Error {
+        if self.alarms.is_empty() { error } else { error.context(self.alarms.join("; ")) }
+    }
+}
+
 /// What came of a file of the list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Outcome {
@@ -73,8 +81,8 @@ impl<'a> Archiver<'a> {
         let index = match home.read_index() {
             Ok(Some(index)) => index,
             Ok(None) => home.rebuild()?,
-            // A newer format is nobody's damage.
-            Err(error) if crate::fault::kind_of(&error).is_some() => return Err(error),
+            // A newer format is nobody's damage, and what can't be read now may be whole.
+            Err(error) if crate::fault::kind_of(&error).is_some() || error.is::<std::io::Error>() => return Err(error),
             Err(error) => {
                 passed.notes.push(format!("{error:#}; it is rebuilt from the files"));
                 home.rebuild()?
@@ -95,14 +103,22 @@ impl<'a> Archiver<'a> {
         Some(BinlogPosition { file: file.name.clone(), offset: file.size })
     }
 
+    /// From where it copies.
+    pub(super) fn source(&self) -> &Source {
+        &self.source
+    }
+
+    /// Whether the server writes no more to the file with which the archive ends.
+    pub(super) fn has_ended(&self) -> bool {
+        self.current.as_ref().is_none_or(|current| current.summary.has_ended())
+    }
+
     /// Copies everything that is whole and new, durably.
     pub fn pass(&mut self) -> anyhow::Result<Passed> {
         let mut passed = Passed::default();
         match self.bring_up(&mut passed) {
             Ok(()) => Ok(passed),
-            // What was found until then is in the index, and would not be named again.
-            Err(error) if !passed.alarms.is_empty() => Err(error.context(passed.alarms.join("; "))),
-            Err(error) => Err(error),
+            Err(error) => Err(passed.with_alarms(error)),
         }
     }
 
@@ -143,7 +159,7 @@ impl<'a> Archiver<'a> {
                 Outcome::Gone if !pass_over => return Ok(false),
                 Outcome::Gone => {
                     passed.alarms.push(format!("{} is in the server's list, and is not there", file.path.display()));
-                    self.seal()?;
+                    self.give_up()?;
                 }
             }
         }
@@ -161,8 +177,12 @@ impl<'a> Archiver<'a> {
         let (copied, _) = current.copy(self.cancel)?;
         passed.copied += copied;
         let summary = current.summary.clone();
+        let name = current.name.clone();
         self.last_file()?.describe(&summary);
-        if summary.is_rotated() { self.close(passed) } else { Ok(()) }
+        if let Some(lost) = summary.lost() {
+            self.judge(Path::new(&name), Some(lost), passed)?;
+        }
+        if summary.has_ended() { self.close(passed) } else { Ok(()) }
     }
 
     /// Where to go on; begins a timeline where the archive can't go on.
@@ -259,7 +279,7 @@ impl<'a> Archiver<'a> {
             Stop::Torn(at) => self.torn(at)?,
             Stop::Broken(at, why) => Some(format!("at {at} {why}")),
         };
-        self.judge(listed, damage, passed)?;
+        self.judge(&listed.path, damage.or_else(|| summary.lost()), passed)?;
         if !is_last {
             self.close(passed)?;
         }
@@ -337,12 +357,12 @@ impl<'a> Archiver<'a> {
     }
 
     /// Notes a damage, and names it once.
-    fn judge(&mut self, listed: &Listed, damage: Option<String>, passed: &mut Passed) -> anyhow::Result<()> {
+    fn judge(&mut self, path: &Path, damage: Option<String>, passed: &mut Passed) -> anyhow::Result<()> {
         let file = self.last_file()?;
         if file.damage == damage {
             return Ok(());
         }
-        let alarm = damage.as_ref().map(|damage| format!("{} is damaged: {damage}", listed.path.display()));
+        let alarm = damage.as_ref().map(|damage| format!("{} is damaged: {damage}", path.display()));
         passed.alarms.extend(alarm);
         file.damage = damage;
         self.save()
@@ -360,6 +380,15 @@ impl<'a> Archiver<'a> {
         self.pack(Some(&current))?;
         passed.closed.push(current.name.clone());
         Ok(())
+    }
+
+    /// Seals a file that is not there: unless all of it was archived, the window ends with it.
+    fn give_up(&mut self) -> anyhow::Result<()> {
+        let (id, file) = (self.timeline()?.id.clone(), self.last_file()?.name.clone());
+        if !copying::settle(&self.home.open_path(&id, &file))?.has_ended() {
+            self.last_file()?.damage = Some("its rest is gone".to_owned());
+        }
+        self.seal()
     }
 
     /// Packs the last file without the server's, of which there is no more.

@@ -71,6 +71,8 @@ impl Kind {
     pub const XID: Self = Self(16);
     /// The table of the rows that follow.
     pub const TABLE_MAP: Self = Self(19);
+    /// The server lost events.
+    pub const INCIDENT: Self = Self(26);
     /// The statement of the rows that follow, of MySQL.
     pub const ROWS_QUERY: Self = Self(29);
     /// The beginning of a transaction with a GTID, of MySQL.

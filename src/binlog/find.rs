@@ -6,7 +6,7 @@ use serde::Serialize;
 use super::gtid::{Gtid, GtidSet};
 use super::home::Home;
 use super::index::{Index, LogFile, State};
-use super::reading::{Found, Matched, Reading};
+use super::reading::{Found, Matched, NOT_LOOKED_INTO, Reading};
 use super::summary::{Stop, Summary};
 use crate::fault::{Fault, Kind};
 use crate::sys::cancel::Cancel;
@@ -55,8 +55,13 @@ pub fn find(
         for file in timeline.files.iter().filter(|file| query.may_be_in(file)) {
             cancel.check()?;
             let mut reading = Reading::default();
-            if file.size > 0 || file.state == State::Open {
-                let (_, stop) = Summary::walk(home.read(&timeline.id, file)?, |event| reading.add(event))?;
+            let from = match home.read(&timeline.id, file) {
+                // Nothing was copied of it yet.
+                Err(_) if file.size == 0 => None,
+                from => Some(from?),
+            };
+            if let Some(from) = from {
+                let (_, stop) = Summary::walk(from, |event| reading.add(event))?;
                 // Of an open file the last event may be half there.
                 let whole = stop == Stop::End || file.state == State::Open && matches!(stop, Stop::Torn(_));
                 if !whole {
@@ -104,6 +109,7 @@ impl Query {
         let has = |text: &Option<String>, part: &str| {
             text.as_ref().is_some_and(|text| text.to_lowercase().contains(&part.to_lowercase()))
         };
+        let unread = found.kind == NOT_LOOKED_INTO;
         let is_table = |(database, table): &(Option<String>, String)| match (&found.table, statement) {
             (Some(own), _) => {
                 own.eq_ignore_ascii_case(table)
@@ -115,9 +121,14 @@ impl Query {
             }
             (None, None) => false,
         };
-        self.table.as_ref().is_none_or(is_table)
-            && (self.kinds.is_empty() || self.kinds.iter().any(|kind| kind.eq_ignore_ascii_case(&found.kind)))
-            && self.text.as_ref().is_none_or(|part| has(&found.statement, part))
+        let is_kind = || self.kinds.is_empty() || self.kinds.iter().any(|kind| kind.eq_ignore_ascii_case(&found.kind));
+        let is_what = || {
+            self.table.as_ref().is_none_or(is_table)
+                && is_kind()
+                && self.text.as_ref().is_none_or(|part| has(&found.statement, part))
+        };
+        // What is looked for may be in there.
+        (unread || is_what())
             && self.since.is_none_or(|since| found.time.is_some_and(|time| time >= since))
             && self.until.is_none_or(|until| found.time.is_some_and(|time| time <= until))
             && self.gtid.as_ref().is_none_or(|gtid| found.gtid.as_ref() == Some(&gtid.to_string()))

@@ -110,10 +110,16 @@ impl Home {
         }
     }
 
-    /// The file's bytes as the server wrote them.
+    /// The file's bytes as the server wrote them; of an open one also where it was closed since `file` was read.
     pub fn read(&self, timeline: &str, file: &LogFile) -> anyhow::Result<Box<dyn Read + Send>> {
-        let compression = if file.state == State::Open { Compression::None } else { file.compression };
-        unpacked(&self.path_of(timeline, file), compression)
+        let closed = || unpacked(&self.closed_path(timeline, &file.name, file.compression), file.compression);
+        if file.state != State::Open {
+            return closed();
+        }
+        match unpacked(&self.open_path(timeline, &file.name), Compression::None) {
+            Err(error) if is_missing(&error) => closed().map_err(|_| error),
+            open => open,
+        }
     }
 
     /// What the files themselves say, where the index is lost. Their digests are then those of what is there now.
@@ -144,6 +150,8 @@ impl Home {
         // Packed before open, where a closing was cut short; then by number.
         found.sort_by_key(|(name, packed)| (number(name).map(|(_, number)| number), packed.is_none()));
         found.dedup_by(|next, first| next.0 == first.0);
+        // A gap behind it is in the lost index alone.
+        let mut may_lack = false;
         for (name, packed) in found {
             let mut file = LogFile::opened(&name, packed.unwrap_or_default());
             file.state = if packed.is_some() { State::Closed } else { State::Open };
@@ -153,9 +161,11 @@ impl Home {
                 timeline.server.server_id = summary.server_id;
             }
             if let Some(last) = timeline.files.last() {
-                file.gap = between(last, &file);
+                let unsure = || may_lack.then(|| format!("{} has no mark of its end", last.name));
+                file.gap = between(last, &file).or_else(unsure);
                 file.previous = file.gap.is_none().then(|| last.name.clone());
             }
+            may_lack = lacks_all_marks(&summary);
             timeline.files.push(file);
         }
         Ok(())
@@ -174,7 +184,7 @@ impl Home {
             Ok((summary, digest, in_use)) => {
                 file.describe(&summary);
                 file.sha256 = Some(digest);
-                file.damage = cut_short(&summary, in_use);
+                file.damage = cut_short(&summary, in_use).or_else(|| summary.lost());
                 Ok(summary)
             }
             Err(error) => {
@@ -203,6 +213,11 @@ fn kind_of_file(stored: &str) -> Option<(String, Option<Compression>)> {
     let open = stored.strip_suffix(OPEN).map(|name| (name, None));
     let (name, packed) = open.into_iter().chain(packed).find(|(name, _)| number(name).is_some())?;
     Some((name.to_owned(), packed))
+}
+
+/// Whether what was to be read is not there.
+pub(super) fn is_missing(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::NotFound)
 }
 
 /// What the destination did not take.
@@ -275,6 +290,13 @@ pub(super) fn cut_short(summary: &Summary, in_use: bool) -> Option<String> {
     cut.then(|| format!("it ends at {} without the mark of its end", summary.end))
 }
 
+/// Whether neither an end nor GTIDs tell that the next file goes on where this one ends. After a crash MariaDB's
+/// in-use flag does ([`cut_short`]).
+fn lacks_all_marks(summary: &Summary) -> bool {
+    let is_mariadb = summary.format.as_ref().is_some_and(Format::is_mariadb);
+    !is_mariadb && !summary.has_ended() && summary.named.is_none()
+}
+
 /// What is missing between a file and the one after it.
 pub(super) fn between(last: &LogFile, next: &LogFile) -> Option<String> {
     if let Some(damage) = &last.damage {
@@ -332,5 +354,30 @@ pub(super) fn open_summary(home: &Home, timeline: &str, file: &LogFile) -> anyho
     match Summary::walk(from, |_| {})? {
         (_, Stop::Broken(at, why)) => anyhow::bail!("at {at} {why}"),
         (summary, _) => Ok(summary),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::event::Kind as Event;
+    use super::super::summary::tests::{beginning, event};
+    use super::*;
+
+    #[test]
+    fn a_rebuilt_index_has_a_gap_where_nothing_tells_that_there_is_none() {
+        let directory = tempfile::tempdir().unwrap();
+        let home = Home::new(directory.path());
+        std::fs::create_dir(home.timeline("1-a")).unwrap();
+        let rebuilt = |ending: &[u8]| {
+            for (name, end) in [("b.000001", ending), ("b.000002", b"")] {
+                let path = home.closed_path("1-a", name, Compression::None);
+                durable::write(&path, &[&beginning()[..], end].concat()).unwrap();
+            }
+            home.rebuild().unwrap().timelines.remove(0).files.remove(1)
+        };
+        assert!(rebuilt(b"").gap.unwrap().contains("b.000001 has no mark of its end"));
+        assert_eq!(rebuilt(&event(Event::STOP, 1000, b"")).gap, None);
+        let lost = rebuilt(&[event(Event::INCIDENT, 1000, &[1, 0, 0]), event(Event::STOP, 1000, b"")].concat());
+        assert!(lost.gap.unwrap().contains("lost events"));
     }
 }

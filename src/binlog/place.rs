@@ -40,7 +40,7 @@ pub(super) fn next(home: &Home, timeline: &Timeline, listed: &[Listed]) -> anyho
     let joins = follows(&last.name, &first.name);
     Ok(match last.state {
         State::Closed if joins => Next::Go(0),
-        State::Open if joins && is_rotated(home, timeline, last)? => Next::Go(0),
+        State::Open if joins && is_whole(home, timeline, last)? => Next::Go(0),
         State::Open => Next::Gap(
             0,
             format!("the rest of {} and all before {} was purged before it was archived", last.name, first.name),
@@ -65,6 +65,43 @@ fn is_same(home: &Home, timeline: &Timeline, file: &LogFile, listed: &Listed) ->
 }
 
 /// Whether the archived part of an open file is all of it.
-fn is_rotated(home: &Home, timeline: &Timeline, file: &LogFile) -> anyhow::Result<bool> {
-    Ok(home::examine(home.read(&timeline.id, file)?).is_ok_and(|(summary, ..)| summary.is_rotated()))
+fn is_whole(home: &Home, timeline: &Timeline, file: &LogFile) -> anyhow::Result<bool> {
+    match home.read(&timeline.id, file) {
+        // It was purged before its turn came.
+        Err(error) if home::is_missing(&error) => Ok(false),
+        from => Ok(home::examine(from?).is_ok_and(|(summary, ..)| summary.has_ended())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::event::Kind;
+    use super::super::index::Identity;
+    use super::super::summary::tests::{beginning, event};
+    use super::*;
+    use crate::dump::Compression;
+    use crate::server::Flavour;
+
+    #[test]
+    fn what_was_purged_is_a_gap_unless_all_of_it_is_here() {
+        let directory = tempfile::tempdir().unwrap();
+        let home = Home::new(directory.path());
+        let timeline = Timeline {
+            id: "1-a".into(),
+            server: Identity { key: "a".into(), flavour: Flavour::MySql, server_id: 7 },
+            because: None,
+            files: vec![LogFile::opened("b.000001", Compression::None)],
+        };
+        let listed = [Listed { name: "b.000002".into(), path: "/nowhere/b.000002".into() }];
+        std::fs::create_dir(home.timeline(&timeline.id)).unwrap();
+        let next = || next(&home, &timeline, &listed).unwrap();
+        let store = |bytes: &[u8]| crate::sys::durable::write(&home.open_path("1-a", "b.000001"), bytes).unwrap();
+        assert!(matches!(next(), Next::Gap(0, _)));
+        store(&beginning());
+        assert!(matches!(next(), Next::Gap(0, _)));
+        for (kind, body) in [(Kind::STOP, &b""[..]), (Kind::ROTATE, b"\x04\0\0\0\0\0\0\0b.000002")] {
+            store(&[beginning(), event(kind, 1000, body)].concat());
+            assert_eq!(next(), Next::Go(0));
+        }
+    }
 }

@@ -42,6 +42,9 @@ pub struct Found {
     pub stop_before: u64,
 }
 
+/// The kind of what could not be unpacked, or is too large for it.
+pub const NOT_LOOKED_INTO: &str = "not looked into";
+
 /// With the statement as it was parsed, where it is one.
 #[derive(Debug)]
 pub struct Matched(pub Found, pub Option<Statement>);
@@ -93,7 +96,7 @@ impl Reading {
             }
             Kind::QUERY | Kind::QUERY_COMPRESSED => self.statement(header, body, place),
             Kind::XID | Kind::XA_PREPARE => self.end_transaction(),
-            Kind::TRANSACTION_PAYLOAD => self.payload(body, place),
+            Kind::TRANSACTION_PAYLOAD => self.payload(header, body, place),
             Kind::ANNOTATE_ROWS | Kind::ROWS_QUERY => {
                 self.end_rows();
                 self.begins = self.begins.or(Some(place.offset));
@@ -121,7 +124,7 @@ impl Reading {
 
     fn statement(&mut self, header: &Header, body: &[u8], place: Place) {
         self.end_rows();
-        let Some(statement) = Statement::of(header.kind, body) else { return };
+        let Some(statement) = Statement::of(header.kind, body) else { return self.unread(header, place) };
         if statement.begins_a_transaction() {
             self.begins = self.begins.or(Some(place.offset));
             self.is_long = true;
@@ -137,6 +140,11 @@ impl Reading {
         if !self.is_long {
             self.end_transaction();
         }
+    }
+
+    fn unread(&mut self, header: &Header, place: Place) {
+        let found = self.new_found(header, place, NOT_LOOKED_INTO.to_owned());
+        self.found.push(Matched(found, None));
     }
 
     fn new_found(&self, header: &Header, place: Place, kind: String) -> Found {
@@ -177,8 +185,8 @@ impl Reading {
     }
 
     /// Events one after the other, without checksums.
-    fn payload(&mut self, body: &[u8], place: Place) {
-        let Some(events) = unpack::payload(body).filter(|_| place.whole) else { return };
+    fn payload(&mut self, header: &Header, body: &[u8], place: Place) {
+        let Some(events) = unpack::payload(body).filter(|_| place.whole) else { return self.unread(header, place) };
         let mut bytes = Bytes(&events);
         while let Some(header) = bytes.array::<HEADER>().and_then(|head| Header::parse(&head)) {
             let length = (header.size as usize).checked_sub(HEADER);
@@ -254,6 +262,25 @@ pub(super) mod tests {
         assert_eq!(told, expected);
         assert_eq!((found[0].0.offset, found[1].0.offset), (offsets[4], offsets[8]));
         assert!(found[1].0.gtid.as_ref().unwrap().ends_with(":2") && found[2].0.gtid.is_none());
+    }
+
+    #[test]
+    fn what_can_not_be_unpacked_is_told_of() {
+        let (found, offsets) = read(&[gtid(1), event(Kind::TRANSACTION_PAYLOAD, 2000, &[2, 1, 0, 3, 1, 9, 0, 1])]);
+        let [Matched(found, None)] = &found[..] else { panic!("{found:?}") };
+        assert_eq!((found.kind.as_str(), found.stop_before), (NOT_LOOKED_INTO, offsets[1]));
+    }
+
+    #[test]
+    fn a_distributed_transaction_is_one() {
+        for start in [&b"XA START 'x'"[..], b"XA BEGIN 'x'"] {
+            let parts = [gtid(1), query(start), map(), deleted(1), query(b"XA END 'x'"), map(), deleted(2)];
+            let (found, offsets) = read(&parts);
+            let last = &found.last().unwrap().0;
+            assert_eq!((last.kind.as_str(), last.rows, last.stop_before), ("delete", Some(2), offsets[1]));
+            assert!(last.gtid.as_ref().unwrap().ends_with(":1"));
+            assert_eq!(found[0].0.stop_before, offsets[1]);
+        }
     }
 
     #[test]

@@ -12,7 +12,8 @@ use crate::fault::{Fault, Kind};
 use crate::server::Session;
 use crate::sys::cancel::Cancel;
 
-/// MariaDB moves the lines of its list in place when it purges: for so long a list that can't be is read again.
+/// MariaDB moves the lines of its list in place when it purges, MySQL removes the list and renames another one: for so
+/// long a list that can't be or is not there is read again.
 const SETTLES: Duration = Duration::from_millis(50);
 const LOOKS: u32 = 20;
 
@@ -65,9 +66,15 @@ impl Source {
     pub fn files(&self, cancel: &Cancel) -> anyhow::Result<Vec<Listed>> {
         let mut looks = 0;
         loop {
-            let text = std::fs::read(&self.index).with_context(|| format!("cannot read {}", self.index.display()))?;
             looks += 1;
-            match listed(&text, &self.datadir) {
+            let found = match std::fs::read(&self.index) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound && looks < LOOKS => Err("is gone".to_owned()),
+                text => {
+                    let text = text.with_context(|| format!("cannot read {}", self.index.display()))?;
+                    listed(&text, &self.datadir)
+                }
+            };
+            match found {
                 Ok(files) => return Ok(files),
                 Err(why) if looks == LOOKS => {
                     let message = format!("the server's list of binary logs {} {why}", self.index.display());
@@ -136,6 +143,24 @@ impl Listed {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_list_that_is_gone_for_a_moment_is_waited_for() {
+        let directory = tempfile::tempdir().unwrap();
+        let index = directory.path().join("b.index");
+        let identity = Identity { key: "a".into(), flavour: crate::server::Flavour::MySql, server_id: 7 };
+        let source = Source { index: index.clone(), datadir: directory.path().to_owned(), identity };
+        let cancel = Cancel::new();
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                std::thread::sleep(3 * SETTLES);
+                crate::sys::durable::write(&index, b"./b.000001\n").unwrap();
+            });
+            assert_eq!(source.files(&cancel).unwrap().len(), 1);
+        });
+        std::fs::remove_file(&index).unwrap();
+        assert!(format!("{:#}", source.files(&cancel).unwrap_err()).contains("cannot read"));
+    }
 
     #[test]
     fn the_list_is_read_with_relative_and_absolute_paths() {

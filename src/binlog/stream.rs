@@ -14,6 +14,9 @@ use crate::sys::units::Bytes;
 
 /// How often the index tells how far the open file is: it is small, but written anew each time.
 const TELLS: Duration = Duration::from_secs(10);
+/// When so long nothing new came, or the file has ended, the server may log elsewhere by now.
+const SILENCE: Duration = Duration::from_secs(60);
+const AFTER_AN_END: Duration = Duration::from_secs(3);
 /// The longest pause before what failed is tried again.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -57,6 +60,18 @@ impl Request {
     }
 }
 
+impl Request {
+    /// An error where the server's log is off, or is another one by now. One that does not answer is asked again.
+    fn still_from(&self, source: &Source, cancel: &Cancel) -> anyhow::Result<()> {
+        let Ok(session) = self.server.connect(cancel) else { return Ok(()) };
+        if Source::of(&session)? != *source {
+            let message = format!("the server keeps another log than {} now", source.directory().display());
+            return Err(Fault::new(Kind::Gap, message).into());
+        }
+        Ok(())
+    }
+}
+
 /// The archive must outlive what it is a copy of.
 pub(super) fn refuse_the_servers_own(source: &Source, home: &Home) -> anyhow::Result<()> {
     let inside = |path: &std::path::Path| {
@@ -86,7 +101,7 @@ pub fn ship(request: &Request, rotate: bool, observer: &dyn Observer, cancel: &C
         "ship",
         || {
             let passed = archiver.pass()?;
-            archiver.save()?;
+            archiver.save().map_err(|error| passed.with_alarms(error))?;
             Ok(passed)
         },
         |passed| format!("{} new, {} files closed", Bytes(passed.copied), passed.closed.len()),
@@ -96,7 +111,14 @@ pub fn ship(request: &Request, rotate: bool, observer: &dyn Observer, cancel: &C
         return Ok(Shipped { passed, end: archiver.end() });
     }
     let fault = Fault::new(Kind::Gap, passed.alarms.join("; "));
-    Err(fault.hint("all else is archived; take a full backup now: no restore can cross this").into())
+    // A backup's position would lie behind the damage, where the archive does not come before the next file.
+    let live = archiver.index().timelines.last().and_then(|timeline| timeline.files.last());
+    let hint = if live.is_some_and(|file| file.damage.is_some()) {
+        "all else is archived; `mysnap binlog ship --rotate` first, then take a full backup: no restore can cross this"
+    } else {
+        "all else is archived; take a full backup now: no restore can cross this"
+    };
+    Err(fault.hint(hint).into())
 }
 
 /// Follows the server until it is asked to end, which is success. What goes wrong after it once went right is told
@@ -155,7 +177,7 @@ fn follow(
     observer: &dyn Observer,
     cancel: &Cancel,
 ) -> anyhow::Result<()> {
-    let (mut told, mut alarms) = (Instant::now(), Vec::new());
+    let (mut told, mut asked, mut alarms) = (Instant::now(), Instant::now(), Vec::new());
     loop {
         let begun = Instant::now();
         let passed = match archiver.pass() {
@@ -170,6 +192,12 @@ fn follow(
         if passed.copied > 0 && told.elapsed() >= TELLS {
             archiver.save()?;
             told = Instant::now();
+        }
+        if passed.copied > 0 {
+            asked = Instant::now();
+        } else if asked.elapsed() >= if archiver.has_ended() { AFTER_AN_END } else { SILENCE } {
+            request.still_from(archiver.source(), cancel)?;
+            asked = Instant::now();
         }
         if cancel.sleep(request.sync_interval.saturating_sub(begun.elapsed())).is_err() {
             return archiver.save();

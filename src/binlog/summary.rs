@@ -32,6 +32,8 @@ pub struct Summary {
     pub named: Option<(Gtid, Gtid)>,
     /// How the file ends.
     pub ending: Option<Ending>,
+    /// Where the server says that it lost events.
+    pub incident: Option<u64>,
 }
 
 /// An event after which there is none in a file.
@@ -63,6 +65,9 @@ impl Summary {
             let first = self.named.take().map_or_else(|| gtid.clone(), |(first, _)| first);
             self.named = Some((first, gtid));
         }
+        if event.header.kind == Kind::INCIDENT {
+            self.incident = self.incident.or(Some(event.offset));
+        }
         self.ending = match event.header.kind {
             Kind::ROTATE => event::next_file(&event.body).map(Ending::Rotated),
             Kind::STOP => Some(Ending::Stopped),
@@ -73,6 +78,16 @@ impl Summary {
     /// Whether the file was rotated away in order.
     pub fn is_rotated(&self) -> bool {
         matches!(self.ending, Some(Ending::Rotated(_)))
+    }
+
+    /// Whether nothing more comes in the file: rotated away, or the server was shut down.
+    pub fn has_ended(&self) -> bool {
+        self.ending.is_some()
+    }
+
+    /// What the server says that is missing in the file.
+    pub fn lost(&self) -> Option<String> {
+        self.incident.map(|at| format!("the server says at {at} that it lost events (an incident)"))
     }
 
     fn add_time(&mut self, seconds: u32) {
@@ -182,6 +197,15 @@ pub(super) mod tests {
         assert_eq!(summary.ending, Some(Ending::Rotated("binlog.000008".into())));
         let seconds = summary.times.map(|(first, last)| (first.as_second(), last.as_second()));
         assert_eq!(seconds, Some((1000, 1003)));
+    }
+
+    #[test]
+    fn an_incident_is_named() {
+        let start = beginning();
+        let (summary, stop) = walked(&[start.clone(), event(Kind::INCIDENT, 1001, &[1, 0, 0])].concat());
+        assert_eq!(stop, Stop::End);
+        assert!(summary.lost().unwrap().contains(&format!("at {} ", start.len())));
+        assert_eq!(walked(&start).0.lost(), None);
     }
 
     #[test]

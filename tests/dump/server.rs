@@ -49,10 +49,16 @@ impl Server {
 
     /// Starts it on the data that it has.
     pub fn start_again(&self) {
+        self.start_again_with(&[]);
+    }
+
+    /// The same with `more` options, which hold once.
+    pub fn start_again_with(&self, more: &[&str]) {
         let process = Call::new("mariadbd")
             .args(["--no-defaults", "--skip-networking", "--log-bin=b", "--innodb-flush-log-at-trx-commit=0"])
             .args(["--character-set-server=utf8mb4", "--max-allowed-packet=64M"])
             .args(&self.options)
+            .args(more)
             .deadline(Duration::from_secs(600))
             .start()
             .unwrap();
