@@ -9,6 +9,7 @@ use super::closing;
 use super::copying::{self, Copying, Taken};
 use super::home::{self, Home};
 use super::index::{Index, LogFile, State, Timeline};
+use super::passed::Passed;
 use super::place::{Next, next};
 use super::source::{Listed, Source};
 use super::summary::Stop;
@@ -33,26 +34,6 @@ pub struct Archiver<'a> {
     fresh: bool,
     cancel: &'a Cancel,
     _lock: LockFile,
-}
-
-/// What a pass brought.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Passed {
-    /// Bytes that were copied.
-    pub copied: u64,
-    /// Files that were closed.
-    pub closed: Vec<String>,
-    /// What is missing or damaged, and was not known before.
-    pub alarms: Vec<String>,
-    /// What else the operator should know.
-    pub notes: Vec<String>,
-}
-
-impl Passed {
-    /// `error` with the alarms, which are in the index and would not be named again.
-    pub(super) fn with_alarms(&self, error: anyhow::Error) -> anyhow::Error {
-        if self.alarms.is_empty() { error } else { error.context(self.alarms.join("; ")) }
-    }
 }
 
 /// What came of a file of the list.

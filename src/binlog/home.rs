@@ -102,14 +102,6 @@ impl Home {
         self.timeline(timeline).join(format!("{name}{}", compression.ending()))
     }
 
-    /// Where what `file` tells of is.
-    pub fn path_of(&self, timeline: &str, file: &LogFile) -> PathBuf {
-        match file.state {
-            State::Open => self.open_path(timeline, &file.name),
-            _ => self.closed_path(timeline, &file.name, file.compression),
-        }
-    }
-
     /// The file's bytes as the server wrote them; of an open one also where it was closed since `file` was read.
     pub fn read(&self, timeline: &str, file: &LogFile) -> anyhow::Result<Box<dyn Read + Send>> {
         let closed = || unpacked(&self.closed_path(timeline, &file.name, file.compression), file.compression);

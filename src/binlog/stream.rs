@@ -2,8 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use super::archiver::{Archiver, Passed};
+use super::archiver::Archiver;
 use super::home::Home;
+use super::passed::Passed;
 use super::source::Source;
 use crate::dump::Compression;
 use crate::fault::{Fault, Kind, kind_of};

@@ -59,7 +59,7 @@ fn opened(context: &Context<'_>, which: &BinlogArchive) -> anyhow::Result<(Home,
     };
     let index = home.read_index().map_err(|error| {
         Fault::new(Kind::Verify, "the index can't be used")
-            .hint("the next `mysnap binlog ship` or `stream` makes a new one from the files")
+            .hint("where it is damaged, the next `mysnap binlog ship` or `stream` makes a new one from the files")
             .caused_by(error)
     })?;
     let index = index.ok_or_else(|| {
