@@ -151,21 +151,22 @@ pub fn execute(plan: &Plan, observer: &dyn Observer, cancel: &Cancel) -> anyhow:
         let back = bring_back(plan).and_then(|()| run.forget());
         return Err(Failure::join(error, back.err().into_iter().collect()));
     }
-    match merge_and_start(plan, observer, cancel) {
-        Ok(()) => run.forget(),
-        Err(error) => Err(unfinished(plan, run, error)),
+    if let Err(error) = merge_all(plan, observer) {
+        return Err(unfinished(plan, run, error));
+    }
+    let started = plan.service.as_ref().map_or(Ok(()), |service| start(service, observer, cancel));
+    let forgotten = run.forget();
+    match started {
+        Ok(()) => forgotten,
+        Err(error) => Err(Failure::join(error, forgotten.err().into_iter().collect())),
     }
 }
 
-fn merge_and_start(plan: &Plan, observer: &dyn Observer, cancel: &Cancel) -> anyhow::Result<()> {
+fn merge_all(plan: &Plan, observer: &dyn Observer) -> anyhow::Result<()> {
     for merge in &plan.snapshots {
         observer.phase("merge", || roll_back(merge, observer), |()| format!("{} is as it was", merge.origin))?;
     }
-    plan.snapshots.iter().filter_map(|merge| merge.snapshot.run()).try_for_each(|run| kept::forget(&run))?;
-    if let Some(service) = &plan.service {
-        observer.phase("start", || start(service, cancel), |()| format!("{} answers", service.unit))?;
-    }
-    Ok(())
+    plan.snapshots.iter().filter_map(|merge| merge.snapshot.run()).try_for_each(|run| kept::forget(&run))
 }
 
 /// Stops the server and unmounts the volumes; what will be merged is what was planned.
@@ -239,7 +240,13 @@ fn mount(merge: &Merge) -> anyhow::Result<()> {
     Ok(Call::new("mount").arg(merge.origin.device()).arg(&merge.mount_point).run()?)
 }
 
-fn start(service: &Service, cancel: &Cancel) -> anyhow::Result<()> {
-    service.start()?;
-    Access::default().wait_until_answering(START, cancel)
+/// Where it fails, what is left to do is the server's own affair: the volumes are merged and mounted.
+fn start(service: &Service, observer: &dyn Observer, cancel: &Cancel) -> anyhow::Result<()> {
+    let unit = &service.unit;
+    let answering = || service.start().and_then(|()| Access::default().wait_until_answering(START, cancel));
+    observer.phase("start", answering, |()| format!("{unit} answers")).map_err(|error| {
+        let kind = kind_of(&error).unwrap_or(Kind::Verify);
+        let fault = Fault::new(kind, format!("the volumes are rolled back and mounted, but {unit} does not answer"));
+        fault.hint(format!("`journalctl -u {unit}` says why; then `systemctl start {unit}`")).caused_by(error).into()
+    })
 }

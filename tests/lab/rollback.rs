@@ -92,6 +92,25 @@ fn a_volume_that_cannot_be_freed_costs_no_more_than_a_restart() {
 }
 
 #[test]
+fn a_server_that_does_not_start_afterwards_is_told_apart_from_a_rollback_that_failed() {
+    let id = keep("");
+    let dir = format!("/run/systemd/system/{}.service.d", host::service());
+    let fails = format!("mkdir -p {dir} && printf '[Service]\\nExecStartPre=/bin/false\\n' >{dir}/fails.conf");
+    run(&["sh", "-c", &format!("{fails} && systemctl daemon-reload")]);
+    let (ran, recovered) = {
+        let _starts = Undo::with(&format!("rm -r {dir}; systemctl daemon-reload"));
+        (mysnap(&["rollback", &id, "--yes"]), mysnap(&["recover"]))
+    };
+    start_server();
+    expect(&ran, 8, &["the volumes are rolled back and mounted", "does not answer", "journalctl -u"]);
+    expect(&recovered, 0, &[]);
+    assert!(!recovered.stderr.contains("a rollback of"), "{}", recovered.stderr);
+    assert!(!kept().contains(&id));
+    host::assert_nothing_left();
+    host::assert_writable();
+}
+
+#[test]
 fn an_overflowed_snapshot_is_refused_and_can_be_released() {
     if host::is_thin() {
         return;
