@@ -106,7 +106,7 @@ impl Load {
 impl Ready for Load {
     fn arguments(&mut self) -> Vec<String> {
         host::root().query_drop(format!("DROP DATABASE IF EXISTS {RESTORED}")).unwrap();
-        let from = ["--config", &self.config, "restore", "latest", "--workers", "1", "--into", &self.account];
+        let from = ["--config", &self.config, "restore", "latest", "--yes", "--workers", "1", "--into", &self.account];
         from.into_iter().chain(["--database", DATABASE, "--as", RESTORED]).map(str::to_owned).collect()
     }
 
