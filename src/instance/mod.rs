@@ -215,7 +215,7 @@ impl Instance {
         let end = Instant::now() + LAST_WORDS;
         while kind_of(&error).is_none() && Instant::now() < end && self.cancel.signal().is_none() {
             if self.has_ended() {
-                return self.gave_up("the second server ended while it was asked");
+                return self.gave_up(&format!("the second server ended while it was asked: {error:#}"));
             }
             std::thread::sleep(PAUSE);
         }
@@ -305,14 +305,16 @@ impl Drop for Instance {
     }
 }
 
-/// Errors, or the last lines where there are none: without time and thread, which nobody needs here.
+/// Errors, or the last lines where there are none: without time and thread, which nobody needs here; one that a
+/// server says again and again is one.
 fn last_errors(log: &str) -> String {
     let lines: Vec<&str> = log.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
     let errors: Vec<&str> = lines.iter().copied().filter(|line| line.contains("[ERROR]")).collect();
     let told = if errors.is_empty() { lines } else { errors };
-    let last = told.iter().skip(told.len().saturating_sub(LAST_LINES));
-    let text = |line: &&str| line.split_once("[ERROR] ").map_or(*line, |(_, text)| text).to_owned();
-    last.map(text).collect::<Vec<_>>().join("; ")
+    let mut texts: Vec<&str> =
+        told.into_iter().map(|line| line.split_once("[ERROR] ").map_or(line, |(_, text)| text)).collect();
+    texts.dedup();
+    texts.split_off(texts.len().saturating_sub(LAST_LINES)).join("; ")
 }
 
 fn random_password() -> anyhow::Result<Secret> {
@@ -419,6 +421,7 @@ mod tests {
                    2026-11-21 9:22:35 0 [ERROR] Aborting\n2026-11-21 9:22:35 0 [Note] bye\n";
         assert_eq!(last_errors(log), "InnoDB: Missing FILE_CHECKPOINT; Aborting");
         assert_eq!(last_errors("one\n\ntwo\n"), "one; two");
+        assert_eq!(last_errors("1 [ERROR] page 3\n2 [ERROR] page 3\n3 [ERROR] gave up"), "page 3; gave up");
         assert_eq!(last_errors(""), "");
     }
 

@@ -8,6 +8,7 @@ pub use dumped::{Dumping, dump};
 
 use std::path::Path;
 
+use anyhow::Context as _;
 use jiff::Timestamp;
 
 use crate::fault::{Fault, Kind};
@@ -173,7 +174,7 @@ fn read_tables(instance: &mut Instance, shown: &mut Shown, cancel: &Cancel) -> a
     let mut damaged = Vec::new();
     for table in inspector.tables()? {
         cancel.check()?;
-        match inspector.check(&table)? {
+        match inspector.check(&table).with_context(|| format!("cannot check table {table}"))? {
             Checked::Whole => shown.tables += 1,
             Checked::Uncheckable => shown.uncheckable += 1,
             Checked::Damaged(why) => damaged.push(format!("{table}: {why}")),
