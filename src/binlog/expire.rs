@@ -73,10 +73,11 @@ impl Plan {
     pub fn within(mut self, shown: &Self) -> Self {
         for one in &mut self.timelines {
             let agreed = shown.timelines.iter().find(|other| other.id == one.id);
-            if agreed.is_none_or(|agreed| agreed.files.len() < one.files.len()) {
-                let (files, first) =
-                    agreed.map(|agreed| (agreed.files.clone(), agreed.first.clone())).unwrap_or_default();
-                (one.files, one.first) = (files, first);
+            let is_agreed = |file: &&String| agreed.is_some_and(|agreed| agreed.files.contains(file));
+            let count = one.files.iter().take_while(is_agreed).count();
+            if let Some(first) = one.files.get(count) {
+                one.first = Some(first.clone());
+                one.files.truncate(count);
             }
         }
         self.timelines.retain(|one| !one.files.is_empty());

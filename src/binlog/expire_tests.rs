@@ -55,6 +55,11 @@ fn files_go_that_come_before_every_backup_and_are_old_enough() {
     assert_eq!(told.timelines[0].first.as_deref(), Some("b.000010"));
     assert_eq!(going(&plan(&[holder(15, 16)], 12)), [8], "binlog_keep");
     assert_eq!(going(&plan(&[holder(19, 20)], 0)), [19], "the last file always stays");
+    let agreed = plan(&[holder(5, 6)], 3);
+    let both = told.clone().within(&agreed);
+    assert_eq!((both.timelines[0].files.len(), both.timelines[0].first.as_deref()), (5, Some("b.000006")));
+    assert_eq!(agreed.within(&told).timelines[0].files.len(), 5);
+    assert_eq!(told.clone().within(&Plan::held("x".into())).count(), 0);
     // Of another server; and one of which nobody knows of which it is, nor where it stands.
     let other = Holder { server: Some("b".into()), ..holder(2, 3) };
     assert_eq!(going(&plan(&[other, holder(9, 10)], 3)), [9]);
