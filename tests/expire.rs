@@ -175,14 +175,14 @@ fn on_another_node_a_backup_is_whole_or_gone_too() {
     let sshd = Sshd::start();
     let bench = Bench::new(&Sshd::prefix(), &sshd.options("known", "user"), "keep = { last = 2 }");
     let kept = bench.store_days(2);
-    for nth in 0..6 {
+    for nth in 0..3 {
         bench.store(20 + nth, |_| {});
     }
-    // Killed when it starts its next command over there.
+    // Killed when it starts its next command over there. What it has started goes on for a while, and is not waited for.
     let mut kills = 0;
-    for nth in [2, 4, 5] {
+    for nth in [3, 4] {
         let inject = format!("inject=/^(clone|v?fork):signal=KILL:when={nth}");
-        let said = bench.mysnap_through(&["strace", "-f", "-o", "/dev/null", "-e", &inject], &["expire", "--yes"]);
+        let said = bench.mysnap_through(&["strace", "-o", "/dev/null", "-e", &inject], &["expire", "--yes"]);
         kills += u32::from(said.status.is_none());
         assert!(names(&kept).is_subset(&bench.whole()));
     }
@@ -294,7 +294,7 @@ fn after_a_good_backup_what_is_too_old_goes_and_logs_stay_that_a_backup_needs() 
     let first = index().timelines[0].files[0].name.clone();
     assert_eq!(first, kept[1].position.binlog.as_ref().unwrap().file);
     server.sql("FLUSH BINARY LOGS; INSERT INTO shop.t (a) VALUES ('after')");
-    std::thread::sleep(Duration::from_millis(1000));
+    std::thread::sleep(Duration::from_secs(1));
     let (status, said) = streaming.end();
     assert_eq!(status.code(), Some(0), "{said}");
     let reaches = || {

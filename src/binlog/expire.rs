@@ -182,7 +182,7 @@ impl Holder {
 /// Removes what goes. The files that stay are not touched, whatever happens.
 pub fn execute(home: &Home, plan: &Plan) -> anyhow::Result<()> {
     let _claim = home.lock_expiry()?;
-    let mut expired = home.expired();
+    let mut expired = home.read_expired()?;
     for timeline in plan.timelines.iter().filter(|timeline| !timeline.files.is_empty()) {
         expired.raise(&timeline.id, timeline.first.as_deref());
     }

@@ -124,6 +124,25 @@ fn what_was_removed_is_told_of_no_more_and_a_cut_removal_is_finished() {
     assert!(expired.has("2-a", "b.000007"));
 }
 
+#[test]
+fn names_that_lead_elsewhere_and_newer_formats_remove_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let home = Home::new(directory.path().join("archive"));
+    std::fs::create_dir_all(home.timeline("1-a")).unwrap();
+    let elsewhere = directory.path().join("b.000001");
+    durable::write(&elsewhere, b"somebody's").unwrap();
+    for text in [
+        r#"{"format":1,"timelines":{"..":null}}"#,
+        r#"{"format":1,"timelines":{"1-a":"../b.000002"}}"#,
+        r#"{"format":2,"timelines":{"1-a":null}}"#,
+        "{",
+    ] {
+        durable::write(&home.path().join("expired.json"), text.as_bytes()).unwrap();
+        assert!(execute(&home, &Plan { held: None, timelines: Vec::new() }).is_err(), "{text}");
+        assert!(home.expired().is_empty() && elsewhere.exists());
+    }
+}
+
 proptest! {
     /// Every backup that reached the end of the log before reaches it afterwards, by the same way.
     #[test]

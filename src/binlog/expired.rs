@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 
 use super::home::{self, Home};
-use super::index::{Index, LogFile};
+use super::index::{Index, LogFile, is_plain};
 use super::source::number;
 use crate::fault::{Fault, Kind};
 use crate::sys::durable;
@@ -33,6 +33,16 @@ impl Default for Expired {
 }
 
 impl Expired {
+    /// Names become paths: none may lead elsewhere.
+    pub(super) fn decode(bytes: &[u8]) -> anyhow::Result<Self> {
+        let expired: Self = serde_json::from_slice(bytes)?;
+        anyhow::ensure!(expired.format == 1, "it has format {}; a newer mysnap is needed", expired.format);
+        for name in expired.timelines.iter().flat_map(|(id, first)| std::iter::once(id).chain(first)) {
+            anyhow::ensure!(is_plain(name), "it has the strange name {name:?}");
+        }
+        Ok(expired)
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.timelines.is_empty()
     }
@@ -79,14 +89,20 @@ impl Expired {
 impl Home {
     /// What was removed. What can't be read says nothing: then `verify` tells of files that are missing.
     pub(super) fn expired(&self) -> Expired {
-        let path = self.path().join(NAME);
-        let read = || anyhow::Ok(serde_json::from_slice(&std::fs::read(&path)?)?);
-        read().unwrap_or_else(|error| {
-            if !home::is_missing(&error) {
-                tracing::warn!("{}: {error:#}", path.display());
-            }
+        self.read_expired().unwrap_or_else(|error| {
+            tracing::warn!("{error:#}");
             Expired::default()
         })
+    }
+
+    /// The same for whoever removes by it.
+    pub(super) fn read_expired(&self) -> anyhow::Result<Expired> {
+        let path = self.path().join(NAME);
+        match std::fs::read(&path) {
+            Ok(bytes) => Expired::decode(&bytes).with_context(|| format!("{} can't be used", path.display())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Expired::default()),
+            Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
+        }
     }
 
     pub(super) fn write_expired(&self, expired: &Expired) -> anyhow::Result<()> {

@@ -54,7 +54,7 @@ pub(super) struct Length(pub(super) Duration);
 impl fmt::Display for Length {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let hours = self.0.as_secs() / 3600;
-        let (count, unit) = if hours.is_multiple_of(24) { (hours / 24, "day") } else { (hours, "hour") };
+        let (count, unit) = if hours % 24 == 0 { (hours / 24, "day") } else { (hours, "hour") };
         write!(f, "{count} {unit}{}", if count == 1 { "" } else { "s" })
     }
 }

@@ -11,7 +11,7 @@ use super::{ALWAYS, Decided, Keep, Plan, Rules, Standing, Stored, Verdict};
 use crate::id::RunId;
 
 /// What did not count is of use for so long to whoever looks for the reason.
-const PUZZLE: Duration = Duration::from_hours(7 * 24);
+const PUZZLE: Duration = Duration::from_secs(7 * 86_400);
 
 /// Decides over `backups`, all of one job, at `now`; days and weeks are those of `zone`.
 pub fn plan(backups: &[Stored], rules: &Rules, now: Timestamp, zone: &TimeZone) -> Plan {
@@ -23,7 +23,9 @@ pub fn plan(backups: &[Stored], rules: &Rules, now: Timestamp, zone: &TimeZone) 
     staying.by_the_rules(&proved(&backups), rules, now, zone);
     staying.uncounted(&backups, rules, now);
     if let Some(why) = &held {
-        backups.iter().for_each(|backup| staying.because(backup, format!("nothing goes: {why}")));
+        for backup in &backups {
+            staying.because(backup, format!("nothing goes: {why}"));
+        }
     }
     staying.bases(&backups);
     Plan { held, backups: backups.iter().map(|backup| staying.decided(backup, rules)).collect() }

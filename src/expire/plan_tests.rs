@@ -185,8 +185,7 @@ fn wanted(backups: &[Stored], one: &Stored, rules: &Rules, now: Timestamp, zone:
     match (&one.standing, rules) {
         (Standing::Foreign(_) | Standing::Unreadable(_), _) => true,
         (Standing::Bad(_) | Standing::Unproved, Rules::Keep(_)) => newer < 2 || !old(Duration::from_secs(7 * 86_400)),
-        (Standing::Bad(_) | Standing::Unproved, Rules::OlderThan(limit)) => newer < 2 || !old(*limit),
-        (Standing::Proved, Rules::OlderThan(limit)) => newer < 2 || !old(*limit),
+        (_, Rules::OlderThan(limit)) => newer < 2 || !old(*limit),
         (Standing::Proved, Rules::Keep(keep)) => {
             let format =
                 |pattern: &str, stored: &Stored| stored.begin.to_zoned(zone.clone()).strftime(pattern).to_string();

@@ -62,7 +62,7 @@ pub(super) fn after_backup(
         return Ok(());
     }
     let look = ArchiveLook::of(archive, &holders(config, &[], context.cancel))?;
-    look.remove(look.plan.clone(), context.output)?;
+    look.remove(&look.plan, context.output)?;
     Ok(())
 }
 
@@ -79,7 +79,7 @@ pub(super) fn carry_out(
     let mut done = Vec::new();
     for look in looks {
         let now = plan(&look.home, look.keep, &holders)?.within(&look.plan);
-        done.push((look.name.clone(), look.remove(now, context.output)?));
+        done.push((look.name.clone(), look.remove(&now, context.output)?));
     }
     Ok(done)
 }
@@ -92,12 +92,12 @@ impl<'a> ArchiveLook<'a> {
     }
 
     /// How many files went.
-    fn remove(&self, plan: Plan, observer: &dyn Observer) -> anyhow::Result<usize> {
+    fn remove(&self, plan: &Plan, observer: &dyn Observer) -> anyhow::Result<usize> {
         if let Some(why) = &plan.held {
             observer.warn(format!("nothing was removed from the archive {}: {why}", self.name));
         }
         let count = plan.count();
-        let remove = || expire::execute(&self.home, &plan).map(|()| count);
+        let remove = || expire::execute(&self.home, plan).map(|()| count);
         observer.phase("expire", remove, |count| format!("archive {}: {count} files removed", self.name))
     }
 }

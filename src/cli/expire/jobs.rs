@@ -15,21 +15,19 @@ use crate::sys::{clock, process};
 /// What is there of a job's backups, and what happens to them.
 #[derive(Serialize)]
 pub(super) struct JobLook<'a> {
-    #[serde(rename = "job", serialize_with = "name")]
-    pub(super) job: &'a Job,
+    #[serde(rename = "job")]
+    pub(super) name: &'a JobName,
     pub(super) destination: Destination,
     #[serde(flatten)]
     pub(super) plan: Plan,
+    #[serde(skip)]
+    job: &'a Job,
     #[serde(skip)]
     rules: Rules,
     #[serde(skip)]
     catalog: Catalog,
     #[serde(skip)]
     store: Box<dyn Store>,
-}
-
-fn name<S: serde::Serializer>(job: &&Job, serializer: S) -> Result<S::Ok, S::Error> {
-    job.name.serialize(serializer)
 }
 
 /// What was done about a job.
@@ -48,7 +46,7 @@ impl<'a> JobLook<'a> {
         let catalog = Catalog::read(&*store, Some(&job.name))?;
         let facts = expire::stored(&catalog, &process::host_name()?, failed_drill(job)?.as_ref());
         let plan = expire::plan(&facts, &rules, clock::now(), &clock::zone());
-        Ok(Self { job, destination: job.to.clone(), plan, rules, catalog, store })
+        Ok(Self { name: &job.name, job, destination: job.to.clone(), plan, rules, catalog, store })
     }
 
     /// Does what is shown here, as far as it still is to be done.

@@ -27,14 +27,7 @@ pub(super) fn expire(context: &Context<'_>, arguments: &ExpireArgs) -> anyhow::R
     if arguments.dry_run {
         return plan.tell(context, arguments.json);
     }
-    if plan.count() > 0 {
-        let agree = format!("remove {}", plan.count());
-        if !(arguments.yes && arguments.json) {
-            context.output.confirm(&plan.table(), &agree, arguments.yes)?;
-        }
-    } else {
-        context.output.result(&plan.table());
-    }
+    plan.agreed(context, arguments)?;
     plan.carry_out(context, &config, arguments.json)
 }
 
@@ -119,6 +112,17 @@ impl Looked<'_> {
             return context.output.answer_json(self);
         }
         context.output.answer(&self.table());
+        Ok(())
+    }
+
+    /// Shows it, and lets the person agree where something goes.
+    fn agreed(&self, context: &Context<'_>, arguments: &ExpireArgs) -> anyhow::Result<()> {
+        match self.count() {
+            // What was done is all that a program reads.
+            count if arguments.json && (arguments.yes || count == 0) => {}
+            0 => context.output.result(&self.table()),
+            count => context.output.confirm(&self.table(), &format!("remove {count}"), arguments.yes)?,
+        }
         Ok(())
     }
 

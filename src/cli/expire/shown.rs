@@ -12,19 +12,19 @@ use crate::sys::clock;
 use crate::sys::units::{Bytes, human_duration};
 
 pub(super) fn job(look: &JobLook<'_>) -> String {
-    let mut lines = vec![format!("job {} at {}", look.job.name, look.destination)];
+    let mut lines = vec![format!("job {} at {}", look.name, look.destination)];
     if look.plan.backups.is_empty() {
         lines.push("  there is no backup".to_owned());
         return lines.join("\n");
     }
     let (now, zone) = (clock::now(), clock::zone());
-    let head = format!("  {:<22} {:<16} {:>9}  {:<10} {:<6} WHY", "ID", "BEGUN", "AGE", "STATE", "");
+    let head = format!("  {:<22} {:<16} {:>10}  {:<10} {:<6} WHY", "ID", "BEGUN", "AGE", "STATE", "");
     lines.push(head);
     lines.extend(look.plan.backups.iter().map(|one| {
         let Decided { backup, verdict, reasons } = one;
         let begun = zone.to_datetime(backup.begin).strftime("%Y-%m-%d %H:%M").to_string();
         let (age, state) = (age(backup.begin, now), backup.standing.word());
-        format!("  {:<22} {begun:<16} {age:>9}  {state:<10} {verdict:<6} {}", backup.id, reasons.join("; "))
+        format!("  {:<22} {begun:<16} {age:>10}  {state:<10} {verdict:<6} {}", backup.id, reasons.join("; "))
     }));
     let going = look.plan.going().len();
     let stay = look.plan.backups.len() - going;
