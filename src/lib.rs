@@ -9,6 +9,7 @@ pub mod config;
 pub mod drill;
 pub mod dump;
 pub mod exit;
+pub mod expire;
 pub mod extract;
 pub mod fault;
 #[cfg(any(test, feature = "fuzzing"))]

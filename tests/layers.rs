@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// Each part with the parts below it that it may use.
-const LAYERS: [(&str, &[&str]); 30] = [
+const LAYERS: [(&str, &[&str]); 31] = [
     ("fault", &[]),
     ("sys", &["fault"]),
     ("id", &["sys"]),
@@ -18,7 +18,8 @@ const LAYERS: [(&str, &[&str]); 30] = [
     ("run", &["fault", "id", "sys"]),
     ("kept", &["fault", "id", "server", "store", "sys"]),
     ("dump", &["fault", "run", "server", "store", "sys"]),
-    ("config", &["dump", "fault", "id", "server", "snapshot", "store", "sys"]),
+    ("expire", &["id", "run", "store", "sys"]),
+    ("config", &["dump", "expire", "fault", "id", "server", "snapshot", "store", "sys"]),
     ("recover", &["fault", "id", "kept", "lvm", "run", "snapshot", "store", "sys"]),
     ("instance", &["fault", "server", "store", "sys"]),
     ("restore", &["fault", "id", "instance", "run", "server", "store", "sys"]),
@@ -26,7 +27,7 @@ const LAYERS: [(&str, &[&str]); 30] = [
     ("proof", &["dump", "fault", "instance", "run", "server", "store", "sys"]),
     ("node", &["dump", "exit", "fault", "id", "instance", "proof", "recover", "run", "server", "store", "sys"]),
     ("check", &["dump", "fault", "id", "instance", "lvm", "node", "run", "server", "snapshot", "store", "sys"]),
-    ("binlog", &["check", "dump", "fault", "run", "server", "store", "sys"]),
+    ("binlog", &["check", "dump", "fault", "id", "run", "server", "store", "sys"]),
     ("drill", &["fault", "id", "instance", "load", "proof", "recover", "restore", "run", "server", "store", "sys"]),
     ("extract", &["dump", "fault", "instance", "proof", "recover", "restore", "run", "server", "store", "sys"]),
     ("status", &["drill", "fault", "id", "lvm", "recover", "run", "store", "sys"]),
@@ -46,9 +47,9 @@ const LAYERS: [(&str, &[&str]); 30] = [
     (
         "cli",
         &[
-            "backup", "binlog", "check", "clone", "config", "drill", "dump", "exit", "extract", "fault", "id", "kept",
-            "load", "lvm", "node", "recover", "restore", "rollback", "run", "server", "snapshot", "status", "store",
-            "sys", "verify",
+            "backup", "binlog", "check", "clone", "config", "drill", "dump", "exit", "expire", "extract", "fault",
+            "id", "kept", "load", "lvm", "node", "recover", "restore", "rollback", "run", "server", "snapshot",
+            "status", "store", "sys", "verify",
         ],
     ),
     ("fuzz", &["binlog", "check", "config", "instance", "lvm", "restore", "run", "server", "store", "sys"]),

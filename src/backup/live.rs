@@ -2,7 +2,7 @@
 
 use super::freeze::{self, Failed, Hold, Parts};
 use super::manifest::{self, About, Evidence, Phases};
-use super::{Outcome, checked, forget_earlier_attempts, published, ship};
+use super::{Outcome, checked, claim_backups, forget_earlier_attempts, published, ship};
 use crate::check::{self, LiveGround, Request};
 use crate::dump::{self, Dumped, Readers};
 use crate::recover;
@@ -23,6 +23,7 @@ pub(super) fn work(
 ) -> anyhow::Result<Outcome> {
     let mut phases = Phases::new(observer);
     recover::recover(observer)?;
+    let _backups = claim_backups(request, run, cancel)?;
     let survey = || checked(check::survey_live(request, session, cancel), observer, cancel);
     let ground = phases.run("check", survey, LiveGround::summary)?;
     let staging = Staging::begin(&*ground.target.store, &request.job, run.id())?;

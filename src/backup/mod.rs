@@ -26,11 +26,12 @@ use crate::id::RunId;
 use crate::instance::Part;
 use crate::kept::Kept;
 use crate::proof::{Dumping, Subject};
-use crate::run::Run;
 use crate::run::events::Observer;
+use crate::run::{self, Run};
 use crate::server::Session;
 use crate::store::{Manifest, Method, Staging, Store};
 use crate::sys::cancel::Cancel;
+use crate::sys::lockfile::LockFile;
 use crate::sys::units::Bytes;
 use crate::{recover, snapshot, store};
 
@@ -67,6 +68,7 @@ fn work(
     // The copy can be given up without ending the run: then the snapshot is removed in order.
     let copying = cancel.child();
     recover::recover(observer)?;
+    let _backups = claim_backups(request, run, cancel)?;
     let survey = || checked(check::survey(request, session, &copying), observer, &copying);
     let ground = phases.run("check", survey, Ground::summary)?;
     let frozen = phases.run("hold", || freeze::take(request, &ground, session, run, cancel), Frozen::summary)?;
@@ -119,6 +121,11 @@ fn work(
     forget_earlier_attempts(request, &*ground.target.store, observer);
     refuse_bad(&manifest)?;
     Ok(Outcome { manifest, cleanup })
+}
+
+/// Nothing is removed from the job's backups while one is made that may stand on them.
+fn claim_backups(request: &Request, run: &Run, cancel: &Cancel) -> anyhow::Result<LockFile> {
+    run::await_backups(&request.to.place_of(&request.job), &run.record().holder(), cancel)
 }
 
 /// Unmounts, and removes or keeps; why something is left.

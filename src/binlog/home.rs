@@ -72,18 +72,24 @@ impl Home {
         Ok(())
     }
 
-    /// The index; none where there is none.
+    /// The index, without what was removed; none where there is none.
     pub fn read_index(&self) -> anyhow::Result<Option<Index>> {
         let path = self.path.join(INDEX);
         match std::fs::read(&path) {
-            Ok(bytes) => Index::decode(&bytes).map(Some).with_context(|| format!("{}", path.display())),
+            Ok(bytes) => {
+                let mut index = Index::decode(&bytes).with_context(|| format!("{}", path.display()))?;
+                self.expired().prune(&mut index);
+                Ok(Some(index))
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
         }
     }
 
-    /// Replaces the index, durably.
+    /// Replaces the index, durably, without what was removed meanwhile.
     pub fn write_index(&self, index: &Index) -> anyhow::Result<()> {
+        let mut index = index.clone();
+        self.expired().prune(&mut index);
         durable::write(&self.path.join(INDEX), &index.encode()?)
     }
 
@@ -132,6 +138,7 @@ impl Home {
                 index.timelines.push(timeline);
             }
         }
+        self.expired().prune(&mut index);
         Ok(index)
     }
 
@@ -188,7 +195,7 @@ impl Home {
 }
 
 /// The names in a directory that could be ours, in order.
-fn names(directory: &Path) -> anyhow::Result<Vec<String>> {
+pub(super) fn names(directory: &Path) -> anyhow::Result<Vec<String>> {
     let entries = directory.read_dir().with_context(|| format!("cannot look into {}", directory.display()))?;
     let mut names = Vec::new();
     for entry in entries {
@@ -199,7 +206,7 @@ fn names(directory: &Path) -> anyhow::Result<Vec<String>> {
 }
 
 /// The server's name for a stored file, and how it is packed where it is closed.
-fn kind_of_file(stored: &str) -> Option<(String, Option<Compression>)> {
+pub(super) fn kind_of_file(stored: &str) -> Option<(String, Option<Compression>)> {
     let all = [Compression::Zstd, Compression::Gzip, Compression::None];
     let packed = all.into_iter().filter_map(|c| Some((stored.strip_suffix(c.ending())?, Some(c))));
     let open = stored.strip_suffix(OPEN).map(|name| (name, None));

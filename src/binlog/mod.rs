@@ -7,7 +7,8 @@
 //!
 //! Nothing is called complete that is not: what was purged before it was archived, a server that was reset or whose
 //! place another one took, a damaged file are named at once, and stay in the index as the ends of what hangs together
-//! ([`Index::windows`]). Nothing is deleted, neither from the server nor from the archive. See `docs/formats.md`.
+//! ([`Index::windows`]). Nothing is deleted from the server, and from the archive only what no backup needs any more,
+//! where that is asked for ([`expire`](mod@expire)). See `docs/formats.md`.
 //!
 //! The parsers ([`event`], [`gtid`], [`statement`], [`rows`], [`Walker`]) are functions of bytes that nobody trusts.
 
@@ -17,6 +18,8 @@ pub mod check;
 mod closing;
 mod copying;
 pub mod event;
+pub mod expire;
+mod expired;
 pub mod find;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzz;

@@ -22,6 +22,7 @@ At once:   mysnap backup --to /DIR    a dump of this host's server, nothing conf
 Before:    mysnap check JOB           would a backup work?
 Each day:  mysnap backup JOB --quiet  from cron or a timer
 Each week: mysnap drill JOB --quiet   does the newest backup start?
+Room:      mysnap expire --dry-run    what stays, what goes, and why
 All along: mysnap binlog stream       a copy of the binary logs, to the second
 At 3 a.m.: mysnap list                what is there
            mysnap restore latest --to /var/lib/mysql --replace --dry-run
@@ -74,6 +75,8 @@ pub enum Verb {
     Verify(VerifyArgs),
     /// Bring a backup back to scratch space, start a server on it, look whether it is whole; cleans up
     Drill(DrillArgs),
+    /// Remove backups and archived binary logs that the rules of the configuration don't keep
+    Expire(ExpireArgs),
     /// Bring a backup back: files into a data directory, a dump into a running server
     Restore(RestoreArgs),
     /// Clean up after a run that died: always safe, touches nothing else
@@ -233,6 +236,26 @@ pub enum DrillLevel {
     Queries,
     /// It reads every table.
     Tables,
+}
+
+/// Arguments of `expire`.
+#[derive(Debug, Args)]
+pub struct ExpireArgs {
+    /// Jobs and archives; all that have `keep` or `binlog_keep` otherwise
+    #[arg(value_name = "NAME")]
+    pub names: Vec<String>,
+    /// Print what stays, what goes, and why; touch nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Once, instead of `keep`: backups that are older than this go, `36h`, `30d`; two proved ones stay
+    #[arg(long, value_name = "AGE")]
+    pub older_than: Option<String>,
+    /// Don't ask, for scripts
+    #[arg(long)]
+    pub yes: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Arguments of `restore`.

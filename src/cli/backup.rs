@@ -1,7 +1,7 @@
 //! `backup` and `check`.
 
-use super::Context;
 use super::args::{BackupArgs, CheckArgs};
+use super::{Context, expire};
 use crate::backup::{self, Outcome};
 use crate::binlog;
 use crate::check::{self, Findings, Level, Request};
@@ -13,16 +13,19 @@ use crate::store::Method;
 use crate::sys::units::{Bytes, human_duration};
 
 pub(super) fn backup(context: &Context<'_>, arguments: &BackupArgs) -> anyhow::Result<()> {
-    let mut request = match (&arguments.job, &arguments.to) {
-        (Some(job), _) => request(context.config()?.job(job)?),
-        (None, to) => request(Config::of_a_live_dump(to.as_deref().unwrap_or_default())?.job(LIVE)?),
+    let (config, name) = match (&arguments.job, &arguments.to) {
+        (Some(job), _) => (context.config()?, job.as_str()),
+        (None, to) => (Config::of_a_live_dump(to.as_deref().unwrap_or_default())?, LIVE),
     };
+    let job = config.job(name)?;
+    let mut request = request(job);
     request.keep_snapshot |= arguments.keep_snapshot;
     request.new_server = arguments.new_server;
     if arguments.dry_run {
         return dry_run(context, &request);
     }
     let outcome = backup::backup(&request, context.output, context.cancel).map_err(with_leftovers)?;
+    expire::after_backup(context, &config, job, &outcome.manifest);
     context.output.result(&summary(&outcome, &request));
     context.output.result_event(&outcome.manifest)?;
     let Some(left) = outcome.cleanup else { return Ok(()) };

@@ -32,7 +32,7 @@ pub(super) fn request(archive: &Archive) -> Request {
     }
 }
 
-fn home(archive: &Archive) -> Home {
+pub(super) fn home(archive: &Archive) -> Home {
     Home::new(archive.to.join(archive.name.as_str()))
 }
 

@@ -6,6 +6,7 @@ mod binlog;
 mod catalog;
 mod clone;
 mod drill;
+mod expire;
 mod load;
 mod node;
 mod output;
@@ -46,6 +47,7 @@ pub fn dispatch(arguments: &Arguments, output: &Output, cancel: &Cancel) -> anyh
         Verb::Show(show) => catalog::show(&context, show),
         Verb::Verify(verify) => verify::verify(&context, verify),
         Verb::Drill(drill) => drill::drill(&context, drill),
+        Verb::Expire(expire) => expire::expire(&context, expire),
         Verb::Restore(restore) => restore::restore(&context, restore),
         Verb::Node => node::node(&context),
         Verb::Binlog(verb) => binlog::binlog(&context, verb),

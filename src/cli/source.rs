@@ -1,12 +1,16 @@
 //! Which destination is meant, when somebody asks for what is there.
 
+use std::cell::OnceCell;
+
 use super::Context;
 use super::args::Source;
 use crate::config::{Config, Job};
 use crate::fault::{Fault, Kind};
 use crate::id::JobName;
+use crate::run;
 use crate::server::Access;
 use crate::store::{self, Backup, Catalog, SshOptions, Store, Transfer};
+use crate::sys::lockfile::LockFile;
 
 /// A destination, and what of it is meant.
 pub(super) struct Opened {
@@ -17,6 +21,8 @@ pub(super) struct Opened {
     pub(super) queries: Vec<String>,
     /// How to reach the job's server.
     pub(super) server: Access,
+    /// Keeps the backup that was found from being removed.
+    reading: OnceCell<Option<LockFile>>,
 }
 
 impl Opened {
@@ -29,6 +35,7 @@ impl Opened {
             transfer: job.transfer,
             queries: job.queries.clone(),
             server: job.server.clone(),
+            reading: OnceCell::new(),
         })
     }
 
@@ -36,9 +43,11 @@ impl Opened {
         Catalog::read(&*self.store, self.job.as_ref())
     }
 
-    /// The backup that `text` names.
+    /// The backup that `text` names; it is not removed from this host for as long as this lives.
     pub(super) fn backup(&self, text: &str) -> anyhow::Result<Backup> {
-        self.catalog()?.find(text).cloned()
+        let backup = self.catalog()?.find(text).cloned()?;
+        self.reading.get_or_init(|| run::read_stored(&backup.slot.id));
+        Ok(backup)
     }
 }
 
@@ -53,6 +62,7 @@ pub(super) fn open(context: &Context<'_>, source: &Source) -> anyhow::Result<Ope
             transfer: Transfer::default(),
             queries: Vec::new(),
             server: Access::default(),
+            reading: OnceCell::new(),
         });
     }
     let config = context.config()?;

@@ -12,7 +12,7 @@ use crate::fault::{Failure, Fault, Kind};
 use crate::instance::{self, Instance, Part, Public};
 use crate::recover;
 use crate::run::events::Observer;
-use crate::run::{CloneGround, CloneRecord, Intent, Run, clone_directory};
+use crate::run::{self, CloneGround, CloneRecord, Intent, Run, clone_directory};
 use crate::server::Address;
 use crate::snapshot::{self, Limits};
 use crate::sys::cancel::Cancel;
@@ -122,7 +122,11 @@ impl Life<'_> {
             let mount = || Ground::of_snapshots(&self.plan, run, directory);
             return self.observer.phase("mount", mount, Ground::summary);
         };
-        let restore = || Ground::of_files(self.request, home, self.observer, self.cancel);
+        let restore = || {
+            // Not removed while it is read.
+            let _reading = run::read_stored(self.request.source.id());
+            Ground::of_files(self.request, home, self.observer, self.cancel)
+        };
         self.observer.phase("restore", restore, |_| {
             format!("backup {} into {}, every digest matches", self.request.source.id(), home.display())
         })

@@ -231,7 +231,9 @@ impl Source<'_> {
             }
             let plain = plain(value.get_ref()).ok_or_else(|| {
                 let found = value.get_ref().type_str();
-                place.error(&format!("{name} is {found}; allowed: a text, a number, a switch or a list of texts"))
+                place.error(&format!(
+                    "{name} is {found}; allowed: a text, a number, a switch, a list or a table of these"
+                ))
             })?;
             section.keys.insert(name.to_owned(), (plain, place));
         }
@@ -248,6 +250,10 @@ fn plain(value: &DeValue<'_>) -> Option<toml::Value> {
         }
         DeValue::Array(list) => {
             toml::Value::Array(list.iter().map(|each| plain(each.get_ref())).collect::<Option<_>>()?)
+        }
+        DeValue::Table(table) => {
+            let entries = table.iter().map(|(name, value)| Some((name.get_ref().to_string(), plain(value.get_ref())?)));
+            toml::Value::Table(entries.collect::<Option<_>>()?)
         }
         _ => return None,
     })

@@ -14,12 +14,13 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::dump::{self, Compression, DumpSource, Selection};
+use crate::expire::Keep;
 use crate::fault::{Fault, Kind};
 use crate::id::JobName;
 use crate::server::{Access, HoldLimits, LockChoice, LongQueryPolicy};
 use crate::store::{Destination, Method, Niceness, ProofLevel, Side, SshOptions, Transfer};
 use document::{Document, Layers};
-use setting::{After, Number, PlainPath};
+use setting::{After, Age, Number, PlainPath};
 
 use crate::sys::units::{Bytes, Percent};
 
@@ -85,6 +86,8 @@ pub struct Job {
     pub store: StoreLimits,
     /// What a thin pool may use.
     pub pool: PoolLimits,
+    /// What stays of its backups; everything where nothing is said.
+    pub keep: Option<Keep>,
     /// How old its newest good backup may be.
     pub max_age: Duration,
 }
@@ -102,6 +105,8 @@ pub struct Archive {
     pub compression: Compression,
     /// How often a stream makes durable what is new.
     pub sync_interval: Duration,
+    /// How old what is archived must be before it goes; nothing goes where nothing is said.
+    pub binlog_keep: Option<Duration>,
 }
 
 /// The size of a snapshot's store.
@@ -269,6 +274,7 @@ impl Job {
                 metadata: job.get("pool_metadata_limit")?,
                 give_up: job.get("pool_give_up")?,
             },
+            keep: keep(&job)?,
             max_age: job.get("max_age")?,
         })
     }
@@ -293,8 +299,20 @@ impl Archive {
             to,
             compression: own.get("compression")?,
             sync_interval,
+            binlog_keep: own.find::<Age>("binlog_keep")?.map(|age| age.0),
         })
     }
+}
+
+/// What is never proved would be kept for ever.
+fn keep(job: &Layers<'_>) -> anyhow::Result<Option<Keep>> {
+    let keep = job.find("keep")?;
+    if keep.is_some() && job.get::<ProofLevel>("prove")? == ProofLevel::None {
+        let reason = "has keep, for which only proved backups count, and prove = \"none\"; allowed: prove = \"checksum\" \
+                      or more";
+        return Err(job.conflict(&["keep"], reason));
+    }
+    Ok(keep)
 }
 
 fn prove(job: &Layers<'_>) -> anyhow::Result<ProofLevel> {

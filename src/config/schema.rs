@@ -35,6 +35,10 @@ pub const BINLOG: &[Key] = &[
     without_default("to", "where the archive goes: \"/path\", a directory on another disk of this host; required"),
     key("compression", "\"zstd\"", "how files are packed that the server has closed: \"zstd\", \"gzip\" or \"none\""),
     key("sync_interval", "\"1s\"", "how often a stream makes durable what is new: 100ms to 60s"),
+    without_default(
+        "binlog_keep",
+        "how old what is archived must be before it goes, once no backup needs it: \"30d\"; without it nothing goes",
+    ),
 ];
 
 /// The keys of `[job.NAME]` and `[defaults]`.
@@ -97,6 +101,10 @@ pub const JOB: &[Key] = &[
     key("pool_data_limit", "\"80%\"", "use of a thin pool's data above which no snapshot is taken"),
     key("pool_metadata_limit", "\"70%\"", "use of a thin pool's metadata above which no snapshot is taken"),
     key("pool_give_up", "\"90%\"", "use of either from which on our snapshot is removed, before the server is harmed"),
+    without_default(
+        "keep",
+        "what stays when a backup was made: { last = 3, daily = 7, weekly = 4, monthly = 12, yearly = 1, within = \"14d\" }",
+    ),
     key("max_age", "\"26h\"", "how old the newest good backup may be before `mysnap status` calls it critical"),
     without_default("bandwidth_limit", "bytes for each second, at most: \"50MiB\""),
     key("nice", "10", "CPU niceness of copying: 0 to 19"),

@@ -9,6 +9,7 @@ use toml::Value;
 use super::SnapshotSize;
 use crate::dump::DumpSource;
 use crate::dump::{Compression, Pattern};
+use crate::expire::Keep;
 use crate::server::{LockChoice, TlsMode};
 use crate::store::{Destination, IoClass, Method, ProofLevel, Side};
 use crate::sys::units::{self, Bytes, Percent};
@@ -93,6 +94,38 @@ impl Setting for PlainPath {
 impl Setting for Duration {
     fn read(value: &Value) -> Result<Self, String> {
         units::parse_duration(text(value)?)
+    }
+}
+
+/// Hours or days.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Age(pub(super) Duration);
+
+impl Setting for Age {
+    fn read(value: &Value) -> Result<Self, String> {
+        units::parse_age(text(value)?).map(Self)
+    }
+}
+
+impl Setting for Keep {
+    fn read(value: &Value) -> Result<Self, String> {
+        const ALLOWED: &str = "allowed: { last = 3, daily = 7, weekly = 4, monthly = 12, yearly = 1, within = \"14d\" }, \
+                               all or some of these";
+        let mut keep = Self::default();
+        for (name, value) in value.as_table().ok_or(ALLOWED)? {
+            let count =
+                || Number::<0, 100_000>::read(value).map(|count| count.0).map_err(|why| format!("{name}: {why}"));
+            match name.as_str() {
+                "last" => keep.last = count()?,
+                "daily" => keep.daily = count()?,
+                "weekly" => keep.weekly = count()?,
+                "monthly" => keep.monthly = count()?,
+                "yearly" => keep.yearly = count()?,
+                "within" => keep.within = Some(Age::read(value)?.0),
+                other => return Err(format!("{other} is not known here; {ALLOWED}")),
+            }
+        }
+        if keep.is_nothing() { Err(format!("it keeps nothing; {ALLOWED}")) } else { Ok(keep) }
     }
 }
 

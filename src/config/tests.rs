@@ -73,6 +73,40 @@ fn a_node_has_a_part_only_where_there_is_one_and_something_to_do() {
 }
 
 #[test]
+fn what_stays_is_said_by_rules_that_keep_something() {
+    let of = |more: &str| parse(&format!("{SHORTEST}{more}")).unwrap().job("nightly").unwrap().keep;
+    assert_eq!(of(""), None);
+    let keep = "{ last = 3, daily = 7, weekly = 4, monthly = 12, yearly = 1, within = \"14d\" }";
+    let all =
+        Keep { last: 3, daily: 7, weekly: 4, monthly: 12, yearly: 1, within: Some(Duration::from_secs(14 * 86_400)) };
+    assert_eq!(of(&format!("keep = {keep}")), Some(all));
+    assert_eq!(of("[job.nightly.keep]\nlast = 2"), Some(Keep { last: 2, ..Keep::default() }));
+    let config = parse(&format!("[defaults]\nkeep = {{ daily = 2 }}\n{SHORTEST}")).unwrap();
+    assert_eq!(config.job("nightly").unwrap().keep.unwrap().daily, 2);
+    let again = parse(&config.written()).unwrap();
+    assert_eq!(again.job("nightly").unwrap().keep, config.job("nightly").unwrap().keep, "{}", config.written());
+    for (keep, why) in [
+        ("{ last = 3, hourly = 2 }", "hourly is not known here; allowed: { last = 3"),
+        ("{ last = 0, daily = 0 }", "keeps nothing"),
+        ("{}", "keeps nothing"),
+        ("{ last = -1 }", "last: allowed: a whole number from 0"),
+        ("{ last = \"3\" }", "last: allowed"),
+        ("{ within = \"90min\" }", "hours or days"),
+        ("{ within = \"0d\" }", "hours or days"),
+        ("3", "allowed: { last = 3"),
+    ] {
+        let said = refused(&format!("{SHORTEST}keep = {keep}"));
+        assert!(said.contains("mysnap.toml:3: ") && said.contains(why), "{said}");
+    }
+    assert!(refused(&format!("{SHORTEST}prove = \"none\"\nkeep = {{ last = 1 }}")).contains("only proved backups"));
+    let archive = |more: &str| format!("[binlog.shop]\nto = \"/srv/binlog\"\n{more}");
+    let days = |text: &str| parse(text).unwrap().archive(None).unwrap().binlog_keep;
+    assert_eq!(days(&archive("")), None);
+    assert_eq!(days(&archive("binlog_keep = \"30d\"")), Some(Duration::from_secs(30 * 86_400)));
+    assert!(refused(&archive("binlog_keep = \"30\"")).contains("hours or days"));
+}
+
+#[test]
 fn a_job_overrides_the_defaults_and_its_server_the_shared_one() {
     let config = parse(
         r#"

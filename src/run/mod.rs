@@ -19,8 +19,10 @@ use crate::sys::{clock, durable, retry};
 
 pub mod events;
 pub mod record;
+mod stored;
 
 pub use record::{CloneGround, CloneRecord, Intent, Record};
+pub use stored::{Reading, Removal, await_backups, claim_backups, read_stored, try_remove_stored};
 
 /// Where records outlive a reboot.
 pub const STATE_DIRECTORY: &str = "/var/lib/mysnap/runs";

@@ -7,6 +7,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::id::JobName;
+
 /// Where backups go: `/srv/backup`, `root@node2:/srv/backup`, `root@[fd00::2]:/srv/backup`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -39,6 +41,11 @@ impl Destination {
             Self::Local(_) => Self::Local(path.to_owned()),
             Self::Ssh { user, host, .. } => Self::Ssh { user: user.clone(), host: host.clone(), path: path.to_owned() },
         }
+    }
+
+    /// Where the backups of `job` are, as a name for locks of this host.
+    pub fn place_of(&self, job: &JobName) -> PathBuf {
+        Path::new(&self.to_string()).join(job.as_str())
     }
 
     /// Whether the directory is on another node.

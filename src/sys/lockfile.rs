@@ -29,12 +29,21 @@ pub enum Attempt {
 impl LockFile {
     /// Takes the lock on `path`, which is created (0600) where missing, or says who has it.
     pub fn try_lock(path: &Path) -> anyhow::Result<Attempt> {
+        Self::attempt(path, FlockArg::LockExclusiveNonblock)
+    }
+
+    /// The same lock, which several may have at once that ask for no more than this.
+    pub fn try_share(path: &Path) -> anyhow::Result<Attempt> {
+        Self::attempt(path, FlockArg::LockSharedNonblock)
+    }
+
+    fn attempt(path: &Path, how: FlockArg) -> anyhow::Result<Attempt> {
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false).mode(0o600);
         let file = pass(|| "lock file".to_owned())
             .and_then(|()| options.open(path))
             .with_context(|| format!("cannot open lock file {}", path.display()))?;
-        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+        match Flock::lock(file, how) {
             Ok(file) => Ok(Attempt::Held(Self { file })),
             Err((mut file, nix::errno::Errno::EWOULDBLOCK)) => {
                 let mut holder = String::new();
@@ -68,7 +77,10 @@ mod tests {
         first.describe("run 1").unwrap();
         let Attempt::Busy(holder) = LockFile::try_lock(&path).unwrap() else { panic!("must be held") };
         assert_eq!(holder, "run 1");
+        assert!(matches!(LockFile::try_share(&path).unwrap(), Attempt::Busy(_)));
         drop(first);
-        assert!(matches!(LockFile::try_lock(&path).unwrap(), Attempt::Held(_)));
+        let Attempt::Held(_one) = LockFile::try_share(&path).unwrap() else { panic!("must be free") };
+        assert!(matches!(LockFile::try_share(&path).unwrap(), Attempt::Held(_)));
+        assert!(matches!(LockFile::try_lock(&path).unwrap(), Attempt::Busy(_)));
     }
 }

@@ -87,6 +87,12 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
     number.checked_mul(milliseconds).map(Duration::from_millis).ok_or_else(wrong)
 }
 
+/// Reads an age, in whole hours or days: `36h`, `14d`.
+pub fn parse_age(text: &str) -> Result<Duration, String> {
+    let age = parse_duration(text).ok().filter(|age| !age.is_zero() && text.trim_end().ends_with(['h', 'd']));
+    age.ok_or_else(|| format!("{text:?} is not an age; allowed: hours or days, such as \"36h\", \"14d\""))
+}
+
 /// Whole milliseconds, as records keep them.
 pub fn milliseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
@@ -143,6 +149,15 @@ mod tests {
         assert!(parse_duration("30").is_err());
         assert_eq!(human_duration(Duration::from_millis(340)), "340 ms");
         assert_eq!(human_duration(Duration::from_secs(245)), "4 min 05 s");
+    }
+
+    #[test]
+    fn an_age_is_in_hours_or_days() {
+        assert_eq!(parse_age("36h"), Ok(Duration::from_secs(36 * 3600)));
+        assert_eq!(parse_age("14d"), Ok(Duration::from_secs(14 * 86_400)));
+        for text in ["0d", "-1d", "14", "90min", "3s", "d", ""] {
+            assert!(parse_age(text).unwrap_err().contains("hours or days"), "{text}");
+        }
     }
 
     proptest::proptest! {

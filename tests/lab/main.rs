@@ -35,6 +35,7 @@ mod disk;
 mod drill;
 mod dump;
 mod ending;
+mod expire;
 mod faults;
 mod filling;
 mod flush;

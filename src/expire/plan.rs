@@ -1,0 +1,183 @@
+//! What happens to each backup: a function of what is there, the rules, the time and the time zone.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+
+use super::keep::Length;
+use super::{ALWAYS, Decided, Keep, Plan, Rules, Standing, Stored, Verdict};
+use crate::id::RunId;
+
+/// What did not count is of use for so long to whoever looks for the reason.
+const PUZZLE: Duration = Duration::from_secs(7 * 86_400);
+
+/// Decides over `backups`, all of one job, at `now`; days and weeks are those of `zone`.
+pub fn plan(backups: &[Stored], rules: &Rules, now: Timestamp, zone: &TimeZone) -> Plan {
+    let mut backups: Vec<&Stored> = backups.iter().collect();
+    backups.sort_by(|a, b| (b.begin, &b.id).cmp(&(a.begin, &a.id)));
+    let held = held(&backups, now);
+    let mut staying = Staying::default();
+    staying.by_nature(&backups);
+    staying.by_the_rules(&proved(&backups), rules, now, zone);
+    staying.uncounted(&backups, rules, now);
+    if let Some(why) = &held {
+        for backup in &backups {
+            staying.because(backup, format!("nothing goes: {why}"));
+        }
+    }
+    staying.bases(&backups);
+    Plan { held, backups: backups.iter().map(|backup| staying.decided(backup, rules)).collect() }
+}
+
+/// The proved ones, newest first.
+fn proved<'a>(backups: &[&'a Stored]) -> Vec<&'a Stored> {
+    backups.iter().copied().filter(|backup| backup.standing == Standing::Proved).collect()
+}
+
+/// Why nothing at all goes.
+fn held(backups: &[&Stored], now: Timestamp) -> Option<String> {
+    let newest = backups.iter().find(|backup| backup.standing.is_ours())?;
+    let Stored { id, begin, .. } = newest;
+    if *begin > now {
+        return Some(format!("the newest backup, {id}, lies in the future"));
+    }
+    let why = match &newest.standing {
+        Standing::Proved | Standing::Foreign(_) => return None,
+        Standing::Unproved => "is not proved".to_owned(),
+        Standing::Bad(why) => format!("is bad: {why}"),
+        Standing::Unreadable(why) => format!("is unreadable: {why}"),
+    };
+    Some(format!("the newest backup, {id}, {why}"))
+}
+
+/// Whether `backup` is older than `limit`. One from the future is not.
+fn is_older(backup: &Stored, limit: Duration, now: Timestamp) -> bool {
+    Duration::try_from(now.duration_since(backup.begin)).is_ok_and(|age| age > limit)
+}
+
+/// Who stays, and why.
+#[derive(Default)]
+struct Staying {
+    reasons: BTreeMap<RunId, Vec<String>>,
+}
+
+impl Staying {
+    fn because(&mut self, backup: &Stored, reason: String) {
+        self.reasons.entry(backup.id.clone()).or_default().push(reason);
+    }
+
+    /// What is not for us to remove.
+    fn by_nature(&mut self, backups: &[&Stored]) {
+        for backup in backups {
+            match &backup.standing {
+                Standing::Foreign(host) => self.because(backup, format!("made by host {host}, which decides over it")),
+                Standing::Unreadable(why) => self.because(backup, format!("unreadable ({why}): never removed unasked")),
+                _ => {}
+            }
+        }
+    }
+
+    fn by_the_rules(&mut self, proved: &[&Stored], rules: &Rules, now: Timestamp, zone: &TimeZone) {
+        match rules {
+            Rules::Keep(keep) => self.kept(proved, keep, now, zone),
+            Rules::OlderThan(limit) => {
+                for backup in proved.iter().filter(|backup| !is_older(backup, *limit, now)) {
+                    self.because(backup, format!("not older than {}", Length(*limit)));
+                }
+            }
+        }
+        for backup in proved.iter().take(ALWAYS) {
+            if !self.reasons.contains_key(&backup.id) {
+                self.because(backup, format!("the {} newest proved ones always stay", words(ALWAYS)));
+            }
+        }
+    }
+
+    fn kept(&mut self, proved: &[&Stored], keep: &Keep, now: Timestamp, zone: &TimeZone) {
+        for backup in proved.iter().take(count(keep.last)) {
+            self.because(backup, format!("last {}", keep.last));
+        }
+        for (period, wanted) in keep.periods() {
+            let mut seen = BTreeSet::new();
+            for backup in proved {
+                let name = period.of(backup.begin, zone);
+                if seen.len() < count(wanted) && seen.insert(name.clone()) {
+                    self.because(backup, format!("{}: newest of {name}", period.rule()));
+                }
+            }
+        }
+        if let Some(limit) = keep.within.filter(|limit| !limit.is_zero()) {
+            for backup in proved.iter().filter(|backup| !is_older(backup, limit, now)) {
+                self.because(backup, format!("within {}", Length(limit)));
+            }
+        }
+    }
+
+    /// What does not count stays until there are newer ones that do, and for some days after.
+    fn uncounted(&mut self, backups: &[&Stored], rules: &Rules, now: Timestamp) {
+        let limit = match rules {
+            Rules::Keep(_) => PUZZLE,
+            Rules::OlderThan(limit) => *limit,
+        };
+        let mut newer = 0;
+        for backup in backups {
+            match &backup.standing {
+                Standing::Proved => newer += 1,
+                Standing::Unproved | Standing::Bad(_) if newer < ALWAYS => {
+                    self.because(
+                        backup,
+                        format!("does not count, but {} newer proved ones are not there", words(ALWAYS)),
+                    );
+                }
+                Standing::Unproved | Standing::Bad(_) if !is_older(backup, limit, now) => {
+                    self.because(backup, format!("does not count; not older than {}", Length(limit)));
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// What stays keeps what it is built on.
+    fn bases(&mut self, backups: &[&Stored]) {
+        let mut look: Vec<&Stored> =
+            backups.iter().copied().filter(|backup| self.reasons.contains_key(&backup.id)).collect();
+        while let Some(backup) = look.pop() {
+            let base = backup.needs.as_ref().and_then(|id| backups.iter().find(|base| base.id == *id));
+            let Some(base) = base else { continue };
+            if !self.reasons.contains_key(&base.id) {
+                look.push(base);
+            }
+            self.because(base, format!("base of {}", backup.id));
+        }
+    }
+
+    fn decided(&self, backup: &Stored, rules: &Rules) -> Decided {
+        let (verdict, reasons) = match self.reasons.get(&backup.id) {
+            Some(reasons) => (Verdict::Stays, reasons.clone()),
+            None => (Verdict::Goes, vec![farewell(backup, rules)]),
+        };
+        Decided { backup: backup.clone(), verdict, reasons }
+    }
+}
+
+/// Why a backup goes.
+fn farewell(backup: &Stored, rules: &Rules) -> String {
+    let newer = words(ALWAYS);
+    match (&backup.standing, rules) {
+        (Standing::Bad(why), _) => format!("does not count ({why}), and {newer} newer proved ones are there"),
+        (Standing::Proved, Rules::Keep(_)) => "no rule keeps it".to_owned(),
+        (Standing::Proved, Rules::OlderThan(limit)) => format!("older than {}", Length(*limit)),
+        _ => format!("was never proved, does not count, and {newer} newer proved ones are there"),
+    }
+}
+
+fn count(wanted: u32) -> usize {
+    usize::try_from(wanted).unwrap_or(usize::MAX)
+}
+
+/// A small number, written out.
+fn words(number: usize) -> String {
+    if number == 2 { "two".to_owned() } else { number.to_string() }
+}

@@ -1,0 +1,322 @@
+//! Retention: real directories, real processes, killed and watched; another node; a real MariaDB.
+
+#![cfg(test)]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
+
+#[allow(dead_code, reason = "binlog.rs uses the rest")]
+#[path = "binlog/bench.rs"]
+mod archive;
+#[path = "expire/bench.rs"]
+mod bench;
+#[allow(dead_code, reason = "dump.rs uses the rest")]
+#[path = "dump/server.rs"]
+mod server;
+#[allow(dead_code, reason = "store_contract.rs uses the rest")]
+#[path = "store/sshd.rs"]
+mod sshd;
+
+use std::collections::BTreeSet;
+use std::os::unix::fs::symlink;
+use std::time::Duration;
+
+use bench::{Bench, Said, names, write};
+use jiff::SignedDuration;
+use mysnap::binlog::expire::{self, Holder};
+use mysnap::binlog::{Home, Identity, Start};
+use mysnap::dump::Compression;
+use mysnap::run::{self, Reading};
+use mysnap::store::{Catalog, LocalStore, ProofLevel};
+use mysnap::sys::cancel::Cancel;
+use mysnap::sys::{clock, durable};
+use serde_json::Value;
+use server::Server;
+use sshd::Sshd;
+
+const KEEP: &str = "keep = { last = 2, within = \"4d\" }";
+
+fn json(said: &Said) -> Value {
+    serde_json::from_str(&said.out).unwrap_or_else(|error| panic!("{error}: {said:?}"))
+}
+
+#[test]
+fn what_goes_is_shown_with_its_reasons_and_goes_only_when_somebody_agrees() {
+    let bench = Bench::here(KEEP);
+    let ids = bench.store_days(9);
+    let all = bench.names();
+    let shown = bench.mysnap(&["expire", "--dry-run"]);
+    assert_eq!(shown.status, Some(0), "{shown:?}");
+    let line = |id: usize| shown.out.lines().find(|line| line.contains(ids[id].as_str())).unwrap();
+    assert!(line(0).contains("proved") && line(0).contains("stays") && line(0).contains("last 2; within 4 days"));
+    assert!(line(8).contains("goes") && line(8).contains("no rule keeps it"), "{}", line(8));
+    assert!(shown.out.contains("5 go, 4 stay"), "{}", shown.out);
+    let told = json(&bench.mysnap(&["expire", "nightly", "--dry-run", "--json"]));
+    let backups = told["jobs"][0]["backups"].as_array().unwrap();
+    assert_eq!((backups.len(), &backups[0]["verdict"], &backups[8]["verdict"]), (9, &"stays".into(), &"goes".into()));
+    assert_eq!((&backups[0]["reasons"][0], &backups[0]["state"]), (&"last 2".into(), &"proved".into()));
+    // Nobody is there who could type.
+    let asked = bench.mysnap(&["expire"]);
+    assert_eq!(asked.status, Some(11), "{asked:?}");
+    assert!(asked.err.contains("no rule keeps it"), "the plan is shown first: {asked:?}");
+    assert_eq!(bench.names(), all);
+    let done = bench.mysnap(&["expire", "--yes"]);
+    assert_eq!(done.status, Some(0), "{done:?}");
+    assert_eq!(bench.whole(), names(&ids[..4]));
+    let again = json(&bench.mysnap(&["expire", "--yes", "--json"]));
+    assert_eq!(again["jobs"][0]["removed"], Value::Array(Vec::new()));
+    // Once, by age alone: two proved ones stay.
+    let older = bench.mysnap(&["expire", "nightly", "--older-than", "1h", "--yes"]);
+    assert_eq!(older.status, Some(0), "{older:?}");
+    assert_eq!(bench.whole(), names(&ids[..2]));
+    for (arguments, status, words) in [
+        (&["expire", "other", "--yes"][..], 2, "job other has no keep: everything stays"),
+        (&["expire", "nobody", "--yes"], 10, "has no job"),
+        (&["expire", "--older-than", "30", "--yes"], 2, "hours or days"),
+    ] {
+        let said = bench.mysnap(arguments);
+        assert_eq!(said.status, Some(status), "{said:?}");
+        assert!(said.err.contains(words), "{said:?}");
+    }
+}
+
+#[test]
+fn nothing_goes_while_the_newest_backup_is_bad_or_lies_in_the_future() {
+    let bench = Bench::here(KEEP);
+    let ids = bench.store_days(9);
+    let refused = |words: &str| {
+        let all = bench.names();
+        let said = bench.mysnap(&["expire", "--yes"]);
+        assert_eq!(said.status, Some(3), "{said:?}");
+        assert!(said.err.contains("nothing was removed") && said.err.contains(words), "{said:?}");
+        assert_eq!(bench.names(), all);
+    };
+    let remove = |id: &mysnap::id::RunId| std::fs::remove_dir_all(bench.job("nightly").join(id.as_str())).unwrap();
+    let future = bench.store_at(clock::now() + SignedDuration::from_hours(24 * 3650), |_| {});
+    refused("lies in the future");
+    remove(&future);
+    let bad = bench.store_at(clock::now(), |manifest| manifest.proof.failure = Some("no server".to_owned()));
+    refused("is bad: no server");
+    remove(&bad);
+    let unproved = bench.store_at(clock::now(), |manifest| manifest.proof.level = ProofLevel::None);
+    refused("is not proved");
+    remove(&unproved);
+    assert_eq!(bench.mysnap(&["expire", "--yes"]).status, Some(0));
+    assert_eq!(bench.whole(), names(&ids[..4]));
+}
+
+#[test]
+fn what_is_not_ours_is_never_touched() {
+    let bench = Bench::here(KEEP);
+    let ids = bench.store_days(9);
+    let elsewhere = tempfile::tempdir().unwrap();
+    write(&elsewhere.path().join("kept"), b"somebody's");
+    let job = bench.job("nightly");
+    // By their names they could be old backups.
+    symlink(elsewhere.path(), job.join("20200101T000000Z-0001")).unwrap();
+    write(&job.join("20200101T000000Z-0002"), b"a file");
+    durable::create_private_directory(&job.join("20200101T000000Z-0003/datadir")).unwrap();
+    symlink(elsewhere.path(), job.join(".removing-20200101T000000Z-0004")).unwrap();
+    for name in ["notes.txt", ".hidden", "20200101T000000Z-00ZZ"] {
+        write(&job.join(name), b"a file");
+    }
+    let foreign = bench.store(400, |manifest| manifest.host = "another-host".to_owned());
+    // A manifest that is another backup's, and one of another job.
+    let stolen = job.join("20200101T000000Z-0005");
+    durable::create_private_directory(&stolen).unwrap();
+    std::fs::copy(job.join(ids[0].as_str()).join("manifest.json"), stolen.join("manifest.json")).unwrap();
+    let other = bench.store(400, |manifest| manifest.job = "other".parse().unwrap());
+    let before = bench.names();
+    for arguments in [&["expire", "--yes"][..], &["expire", "nightly", "--older-than", "2h", "--yes"]] {
+        let said = bench.mysnap(arguments);
+        assert_eq!(said.status, Some(0), "{said:?}");
+    }
+    let gone: BTreeSet<String> = before.difference(&bench.names()).cloned().collect();
+    assert_eq!(gone, names(&ids[2..]));
+    assert!(job.join(foreign.as_str()).join("datadir/shop/t0.ibd").exists());
+    assert!(bench.job("other").join(other.as_str()).exists());
+    assert!(elsewhere.path().join("kept").exists());
+    let shown = bench.mysnap(&["expire", "--dry-run"]).out;
+    assert!(shown.contains("made by host another-host, which decides over it"), "{shown}");
+    assert!(shown.contains("unreadable ("), "{shown}");
+}
+
+#[test]
+fn a_removal_that_is_killed_at_any_unlink_leaves_a_backup_whole_or_gone() {
+    let bench = Bench::here("keep = { last = 2 }");
+    let kept = bench.store_days(2);
+    let mut points = 0;
+    for call in ["unlinkat", "/^rename", "fsync"] {
+        for nth in 1.. {
+            // Killed ones are finished by the next, which has one more to do.
+            bench.store(30, |_| {});
+            let inject = format!("inject={call}:signal=KILL:when={nth}");
+            let said = bench.mysnap_through(&["strace", "-f", "-o", "/dev/null", "-e", &inject], &["expire", "--yes"]);
+            let left = bench.whole();
+            assert!(names(&kept).is_subset(&left) && left.len() <= 3, "{call} {nth}: {left:?}");
+            if said.status == Some(0) {
+                assert_eq!(bench.names(), names(&kept), "{call} {nth}: {said:?}");
+                break;
+            }
+            assert_eq!(said.status, None, "{call} {nth}: {said:?}");
+            points += 1;
+            // The next one starts from a clean place every other time, and else from what is left.
+            if nth % 2 == 0 {
+                let said = bench.mysnap(&["expire", "--yes"]);
+                assert_eq!(said.status, Some(0), "{said:?}");
+                assert_eq!(bench.names(), names(&kept));
+            }
+        }
+    }
+    assert!(points > bench::FILES, "only {points} kills");
+    println!("table: {points} kills");
+}
+
+#[test]
+fn on_another_node_a_backup_is_whole_or_gone_too() {
+    let sshd = Sshd::start();
+    let bench = Bench::new(&Sshd::prefix(), &sshd.options("known", "user"), "keep = { last = 2 }");
+    let kept = bench.store_days(2);
+    for nth in 0..3 {
+        bench.store(20 + nth, |_| {});
+    }
+    // Killed when it starts its next command over there. What it has started goes on for a while, and is not waited for.
+    let mut kills = 0;
+    for nth in [3, 4] {
+        let inject = format!("inject=/^(clone|v?fork):signal=KILL:when={nth}");
+        let said = bench.mysnap_through(&["strace", "-o", "/dev/null", "-e", &inject], &["expire", "--yes"]);
+        kills += u32::from(said.status.is_none());
+        assert!(names(&kept).is_subset(&bench.whole()));
+    }
+    assert!(kills > 0 && bench.names().len() > kept.len(), "{kills} kills");
+    // The other side died within its removal.
+    let old = bench.store(40, |_| {});
+    let removing = bench.job("nightly").join(format!(".removing-{old}"));
+    mysnap::sys::durable::rename(&bench.job("nightly").join(old.as_str()), &removing).unwrap();
+    std::fs::remove_dir_all(removing.join("datadir")).unwrap();
+    bench.store(50, |_| {});
+    let said = bench.mysnap(&["expire", "--yes"]);
+    assert_eq!(said.status, Some(0), "{said:?}");
+    assert_eq!(bench.names(), names(&kept));
+}
+
+#[test]
+fn what_is_being_read_or_made_on_this_host_is_not_removed() {
+    let bench = Bench::here("keep = { last = 2 }");
+    let ids = bench.store_days(5);
+    let reading = run::read_stored(&ids[3]).unwrap();
+    let said = bench.mysnap(&["expire", "--yes"]);
+    assert_eq!(said.status, Some(0), "{said:?}");
+    assert!(said.err.contains(&format!("backup {} of job nightly is being read", ids[3])), "{said:?}");
+    assert_eq!(bench.whole(), names(&[&ids[..2], &ids[3..4]].concat()));
+    drop(reading);
+    let place = bench.job("nightly");
+    let claim = run::claim_backups(&place, "backup nightly (pid 1)").unwrap();
+    let said = bench.mysnap(&["expire", "--yes"]);
+    assert_eq!(said.status, Some(5), "{said:?}");
+    assert!(said.err.contains("are held by backup nightly (pid 1)"), "{said:?}");
+    drop(claim);
+    assert_eq!(bench.mysnap(&["expire", "--yes"]).status, Some(0));
+    assert_eq!(bench.whole(), names(&ids[..2]));
+    let Reading::Nobody(lock) = run::try_remove_stored(&ids[3]).unwrap() else { panic!("nobody reads it") };
+    lock.forget().unwrap();
+}
+
+/// A server's jobs and archive in one configuration.
+fn config_of(server: &Server, to: &std::path::Path, job: &str, archive: &str) -> String {
+    let access = server.access();
+    let (option_file, socket) = (access.option_file.unwrap(), server.socket());
+    format!(
+        "[server]\noption_file = {option_file:?}\nsocket = {socket:?}\nuser = \"root\"\n\
+         [job.live]\nto = {:?}\nmethod = \"dump\"\nsource = \"live\"\n{job}\n\
+         [binlog.shop]\nto = {:?}\n{archive}\n",
+        to.join("backups"),
+        to.join("logs"),
+    )
+}
+
+#[test]
+fn after_a_good_backup_what_is_too_old_goes_and_logs_stay_that_a_backup_needs() {
+    let server = Server::start();
+    server.sql("CREATE DATABASE shop; CREATE TABLE shop.t (id INT AUTO_INCREMENT PRIMARY KEY, a VARCHAR(300))");
+    let directory = tempfile::tempdir().unwrap();
+    let to = directory.path().canonicalize().unwrap();
+    let config = to.join("mysnap.toml");
+    let text = config_of(&server, &to, "keep = { last = 2 }", "binlog_keep = \"1h\"");
+    durable::write(&config, text.as_bytes()).unwrap();
+    let mysnap = |arguments: &[&str]| {
+        let call = mysnap::sys::cmd::Call::new(env!("CARGO_BIN_EXE_mysnap")).arg("--config").arg(&config);
+        let finished = call.args(arguments.iter().copied()).finish().unwrap();
+        let both = String::from_utf8([finished.stdout, finished.stderr].concat()).unwrap();
+        assert!(finished.status.success(), "{arguments:?}: {both}");
+        both
+    };
+    let catalog = || {
+        let store = LocalStore::new(&to.join("backups"), &Cancel::new());
+        Catalog::read(&store, None).unwrap().good().map(|backup| backup.manifest.clone()).collect::<Vec<_>>()
+    };
+    for n in 0..4 {
+        server.sql("INSERT INTO shop.t (a) VALUES ('before'); FLUSH BINARY LOGS; INSERT INTO shop.t (a) VALUES ('x')");
+        mysnap(&["binlog", "ship"]);
+        let said = mysnap(&["backup", "live"]);
+        assert_eq!(catalog().len(), 2.min(n + 1), "{said}");
+        assert!(said.contains("expire: job live: "), "{said}");
+    }
+    // What the server logged is younger than an hour: by the configuration all of it stays.
+    let home = Home::new(to.join("logs/shop"));
+    let index = || home.read_index().unwrap().unwrap();
+    let files = index().timelines[0].files.len();
+    assert!(files >= 5, "{files}");
+    assert!(mysnap(&["expire", "--dry-run"]).contains("what follows is not older than 1 h"));
+    mysnap(&["expire", "--yes"]);
+    assert_eq!(index().timelines[0].files.len(), files);
+
+    // The same an instant after: what comes before the older of the two backups goes, under a stream at work.
+    let stream = archive::Bench::at(&server, &to.join("logs"), Compression::Zstd);
+    let streaming = stream.stream();
+    std::thread::sleep(Duration::from_millis(600));
+    let kept = catalog();
+    let holders: Vec<Holder> = kept
+        .iter()
+        .map(|manifest| Holder {
+            id: manifest.id.clone(),
+            server: Some(Identity::key_of(&manifest.server)),
+            begin: manifest.begin,
+            binlog: manifest.position.binlog.clone(),
+            proved: true,
+        })
+        .collect();
+    std::thread::sleep(Duration::from_millis(2100));
+    let plan = expire::plan(&index(), &holders, Duration::from_millis(1), clock::now());
+    assert!(plan.count() > 0 && plan.held.is_none(), "{plan:?}");
+    let gone = home.closed_path(&plan.timelines[0].id, &plan.timelines[0].files[0], Compression::Zstd);
+    assert!(gone.exists());
+    expire::execute(&home, &plan).unwrap();
+    assert!(!gone.exists());
+    let first = index().timelines[0].files[0].name.clone();
+    assert_eq!(first, kept[1].position.binlog.as_ref().unwrap().file);
+    server.sql("FLUSH BINARY LOGS; INSERT INTO shop.t (a) VALUES ('after')");
+    std::thread::sleep(Duration::from_secs(1));
+    let (status, said) = streaming.end();
+    assert_eq!(status.code(), Some(0), "{said}");
+    let reaches = || {
+        assert_eq!(index().timelines[0].files[0].name, first);
+        assert!(stream.verify().damaged.is_empty() && stream.verify().gaps.is_empty());
+        for manifest in &kept {
+            let position = manifest.position.binlog.as_ref().unwrap();
+            let index = stream.index();
+            let pieces = index.path(None, &Start::Position(position), None).unwrap();
+            assert_eq!(pieces.last().unwrap().file.name, stream.end().file);
+        }
+    };
+    reaches();
+    // A lost index is made again from what is left, and nothing is missed.
+    std::fs::remove_file(home.path().join("index.json")).unwrap();
+    mysnap(&["binlog", "ship"]);
+    reaches();
+    // No backup is listed where the destination is not there: all logs stay.
+    let away = to.join("away");
+    durable::rename(&to.join("backups"), &away).unwrap();
+    assert!(mysnap(&["expire", "shop", "--yes"]).contains("can't be listed"));
+    durable::create_private_directory(&to.join("backups")).unwrap();
+    assert!(mysnap(&["expire", "shop", "--yes"]).contains("is its file system mounted?"));
+    reaches();
+}
