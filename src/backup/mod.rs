@@ -5,6 +5,7 @@
 //! then makes the run's cleanup incomplete, not the backup bad.
 
 mod freeze;
+pub mod increment;
 mod live;
 mod manifest;
 mod plan;
@@ -22,7 +23,7 @@ use there::{Read, There};
 
 use crate::check::{self, Findings, Ground, Request};
 use crate::fault::{Failure, Fault, Kind};
-use crate::id::RunId;
+use crate::id::{JobName, RunId};
 use crate::instance::Part;
 use crate::kept::Kept;
 use crate::proof::{Dumping, Subject};
@@ -85,7 +86,9 @@ fn work(
     }
     let there = There { request, ground: &ground, subject, staging: &staging };
     let mut read = match request.method {
-        Method::Copy => Read::Stored(ship::ship(request, &ground, &mounted, &staging, &mut phases, &copying)?),
+        Method::Copy | Method::Increment => {
+            Read::Stored(ship::ship(request, &ground, &mounted, &staging, &mut phases, &copying)?)
+        }
         Method::Dump if request.asks_the_node() => Read::Brought(there.bring(&mounted, &mut phases, &copying)?),
         Method::Dump => {
             let to = Dumping { options: &request.dump, staging: &staging };
@@ -116,7 +119,7 @@ fn work(
     let evidence = Evidence { hold: &frozen.hold, shipped: &shipped, snapshots: health, phases: &phases };
     let manifest = manifest::write(request, &About::snapshots(&ground), run, evidence)?;
     let manifest = phases.run("publish", || staging.commit(manifest, &shipped.copied.files), published)?;
-    forget_earlier_attempts(request, &*ground.target.store, observer);
+    forget_earlier_attempts(&request.job, &*ground.target.store, observer);
     refuse_bad(&manifest)?;
     Ok(Outcome { manifest, cleanup })
 }
@@ -191,15 +194,16 @@ fn end(
 
 /// What dead runs of this job left at the destination served as a base for linking; now it only
 /// uses room. A failure here is told and harms nothing: it is never listed as a backup.
-fn forget_earlier_attempts(request: &Request, store: &dyn Store, observer: &dyn Observer) {
+fn forget_earlier_attempts(job: &JobName, store: &dyn Store, observer: &dyn Observer) {
     let forget = || -> anyhow::Result<()> {
-        for slot in store::Catalog::read(store, Some(&request.job))?.leftovers {
+        for slot in store::Catalog::read(store, Some(job))?.leftovers {
             store.remove(&slot)?;
         }
         Ok(())
     };
     if let Err(error) = forget() {
-        observer.warn(format!("unfinished data of earlier runs is left at {}: {error:#}", request.to));
+        let at = store.destination();
+        observer.warn(format!("unfinished data of earlier runs is left at {at}: {error:#}"));
     }
 }
 

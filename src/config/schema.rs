@@ -97,6 +97,14 @@ pub const JOB: &[Key] = &[
     key("pool_data_limit", "\"80%\"", "use of a thin pool's data above which no snapshot is taken"),
     key("pool_metadata_limit", "\"70%\"", "use of a thin pool's metadata above which no snapshot is taken"),
     key("pool_give_up", "\"90%\"", "use of either from which on our snapshot is removed, before the server is harmed"),
+    key(
+        "incremental",
+        "false",
+        "\"binlog\": between two full backups a backup is what was logged since the last one, kept in an archive of the \
+         server's binary logs",
+    ),
+    without_default("archive", "which [binlog.NAME] keeps that; else the only one of the same server"),
+    key("full_every", "\"7d\"", "how old the full backup may get before the next one: 1h and longer"),
     key("max_age", "\"26h\"", "how old the newest good backup may be before `mysnap status` calls it critical"),
     without_default("bandwidth_limit", "bytes for each second, at most: \"50MiB\""),
     key("nice", "10", "CPU niceness of copying: 0 to 19"),
