@@ -19,7 +19,7 @@ pub use plan::{describe, describe_live};
 use freeze::{Frozen, Hold};
 use manifest::{About, Evidence, Phases};
 use snapshots::{MountedSnapshots, Snapshots};
-use there::{Read, There};
+use there::There;
 
 use crate::check::{self, Findings, Ground, Request};
 use crate::fault::{Failure, Fault, Kind};
@@ -75,6 +75,8 @@ fn work(
     cancel.check()?;
     let staging = Staging::begin(&*ground.target.store, &request.job, run.id())?;
     let directory = run.runtime_directory()?;
+    // Before the snapshots, and so dropped after them: they don't wait for what the node has to clean up.
+    let mut brought = None;
     let mut mounted =
         phases.run("mount", || snapshots.mount(&ground.covered, &directory), MountedSnapshots::summary)?;
 
@@ -87,22 +89,28 @@ fn work(
     let there = There { request, ground: &ground, subject, staging: &staging };
     let mut read = match request.method {
         Method::Copy | Method::Increment => {
-            Read::Stored(ship::ship(request, &ground, &mounted, &staging, &mut phases, &copying)?)
+            Some(ship::ship(request, &ground, &mounted, &staging, &mut phases, &copying)?)
         }
-        Method::Dump if request.asks_the_node() => Read::Brought(there.bring(&mounted, &mut phases, &copying)?),
+        Method::Dump if request.asks_the_node() => {
+            there.bring(&mounted, (there::node_of(&ground)?, &mut brought), &mut phases, &copying)?;
+            None
+        }
         Method::Dump => {
             let to = Dumping { options: &request.dump, staging: &staging };
             let dump = || second::dump(subject, &mut mounted, &directory, &to, observer, &copying);
             let (shown, dumped) = phases.timed("server", dump)?;
             let mut shipped = ship::dumped(dumped, request, &staging, &mut phases, &copying)?;
             shipped.proof.judge(Ok(shown));
-            Read::Stored(shipped)
+            Some(shipped)
         }
     };
     let health = mounted.health()?;
     if request.method == Method::Copy && request.prove.starts_a_server() && !request.asks_the_node() {
         let prove = || second::prove(subject, &mut mounted, &directory, observer, &copying);
-        read.judge(phases.timed("server", prove)?);
+        let verdict = phases.timed("server", prove)?;
+        if let Some(shipped) = &mut read {
+            shipped.proof.judge(verdict);
+        }
     }
 
     if request.keep_snapshot {
@@ -112,7 +120,7 @@ fn work(
     // What the node does needs no snapshot; but one that stays must not outlive a run that fails.
     let (kept, released) =
         if request.keep_snapshot { (Some(mounted), None) } else { (None, release(mounted, false, &mut phases)?) };
-    let (shipped, left) = there.finish(read, &mut phases, &copying)?;
+    let (shipped, left) = there.finish(read, brought, &mut phases, &copying)?;
     let kept = kept.map(|mounted| release(mounted, true, &mut phases)).transpose()?.flatten();
     let cleanup = [released, left, kept].into_iter().flatten().reduce(|first, more| Failure::join(first, vec![more]));
 
