@@ -228,3 +228,15 @@ fn a_snapshot_does_not_wait_for_a_node_that_is_stuck() {
     until("the end of the node's part", || left_on_node2().is_empty());
     assert_nothing_left();
 }
+
+#[test]
+fn a_job_that_is_called_like_a_root_is_dumped_on_the_node() {
+    on_node2(&format!("mkdir -p -m 0700 {DUMPS}"));
+    let job = format!(
+        "[job.datadir]\nto = \"root@{}:{DUMPS}\"\nretries = 1\nmax_stall = \"30s\"\nmethod = \"dump\"\ndump_on = \"node\"\n",
+        node2()
+    );
+    let config = host::configure("nodenamed", &job);
+    mysnap_ok(&["--config", &config, "backup", "datadir"]);
+    assert_nothing_left();
+}
