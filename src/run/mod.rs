@@ -76,6 +76,11 @@ impl Run {
         self.record.save()
     }
 
+    /// An error while another live run has the volume in use, see [`refuse_live_on`].
+    pub fn refuse_others_on(&self, name: &dyn Display, uuid: &str) -> anyhow::Result<()> {
+        refuse_live_but(Some(self.id()), name, uuid)
+    }
+
     /// Tells others that what the run offers can be used now.
     pub fn ready(&mut self) -> anyhow::Result<()> {
         self.record.ready = Some(clock::now());
@@ -107,10 +112,15 @@ pub fn refuse_live(id: &RunId) -> anyhow::Result<()> {
     Err(Fault::new(Kind::Busy, message).hint(record.way_out()).into())
 }
 
-/// An error while a live run takes or reads snapshots of the volume `name` with `uuid`, or is a clone on it.
+/// An error while a live run takes or reads snapshots of the volume `name` with `uuid`, merges it, or is a clone on it.
 pub fn refuse_live_on(name: &dyn Display, uuid: &str) -> anyhow::Result<()> {
+    refuse_live_but(None, name, uuid)
+}
+
+/// The same of every other run than `own`.
+fn refuse_live_but(own: Option<&RunId>, name: &dyn Display, uuid: &str) -> anyhow::Result<()> {
     let (records, _) = record::all()?;
-    for record in records.iter().filter(|record| record.needs(uuid)) {
+    for record in records.iter().filter(|record| record.needs(uuid) && own != Some(&record.id)) {
         if record.try_adopt()?.is_none() {
             let message = format!("{name}, or a snapshot of it, is in use by {}", record.holder());
             let hint = format!("{}; nothing was touched", record.way_out());
