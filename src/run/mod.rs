@@ -76,6 +76,14 @@ impl Run {
         self.record.save()
     }
 
+    /// The same for what one live run alone may use: of two that ask at the same time the second is refused. `used` is
+    /// what it is called, and LVM's identifier.
+    pub fn intend_alone(&mut self, intent: Intent, used: &[(String, String)]) -> anyhow::Result<()> {
+        let _asking = retry::until(GLANCE, one_at_a_time)?;
+        used.iter().try_for_each(|(name, uuid)| refuse_live_on(name, uuid))?;
+        self.intend(intent)
+    }
+
     /// An error while another live run has the volume in use, see [`refuse_live_on`].
     pub fn refuse_others_on(&self, name: &dyn Display, uuid: &str) -> anyhow::Result<()> {
         refuse_live_but(Some(self.id()), name, uuid)
@@ -128,6 +136,14 @@ fn refuse_live_but(own: Option<&RunId>, name: &dyn Display, uuid: &str) -> anyho
         }
     }
     Ok(())
+}
+
+/// Nobody else looks what is in use, and writes down that it uses it, meanwhile.
+fn one_at_a_time() -> anyhow::Result<LockFile> {
+    match LockFile::try_lock(&Path::new(RUNTIME_DIRECTORY).join("claims.lock"))? {
+        Attempt::Held(lock) => Ok(lock),
+        Attempt::Busy(_) => Err(Fault::new(Kind::Busy, "another run is looking what is in use").into()),
+    }
 }
 
 /// The lock that says that the run is alive. A `recover` that finds it without a record holds it for a
