@@ -5,6 +5,7 @@
 //! that an interrupted LVM command left suspended is brought back first: every write to it waits.
 //! Safe at any time, and again: what a live run has is not touched.
 
+mod intended;
 mod place;
 mod programs;
 mod scratch;
@@ -23,6 +24,7 @@ use crate::snapshot;
 use crate::sys::cmd::Call;
 use crate::sys::lockfile::LockFile;
 
+pub use intended::prepare;
 pub use place::{make_scratch, refuse_unfit, refuse_unreachable};
 pub use scratch::{Used, clone_scratch_name, in_scratch, remove_scratch};
 
