@@ -3,6 +3,7 @@
 #![cfg(test)]
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
+#[allow(dead_code, reason = "increment.rs uses the rest")]
 #[path = "binlog/bench.rs"]
 mod bench;
 #[allow(dead_code, reason = "dump.rs uses the rest")]

@@ -278,7 +278,7 @@ fn after_a_good_backup_what_is_too_old_goes_and_logs_stay_that_a_backup_needs() 
         .iter()
         .map(|manifest| Holder {
             id: manifest.id.clone(),
-            server: Some(Identity::key_of(&manifest.server)),
+            server: Some(Identity::of(&manifest.server).key),
             begin: manifest.begin,
             binlog: manifest.position.binlog.clone(),
             proved: true,

@@ -34,11 +34,11 @@ const LAYERS: [(&str, &[&str]); 31] = [
     (
         "backup",
         &[
-            "check", "dump", "fault", "id", "instance", "kept", "lvm", "node", "proof", "recover", "run", "server",
-            "snapshot", "store", "sys",
+            "binlog", "check", "dump", "fault", "id", "instance", "kept", "lvm", "node", "proof", "recover", "run",
+            "server", "snapshot", "store", "sys",
         ],
     ),
-    ("verify", &["fault", "id", "run", "store", "sys"]),
+    ("verify", &["binlog", "fault", "id", "run", "store", "sys"]),
     (
         "clone",
         &["fault", "id", "instance", "kept", "lvm", "recover", "restore", "run", "server", "snapshot", "store", "sys"],

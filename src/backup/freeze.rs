@@ -6,7 +6,8 @@ use jiff::Timestamp;
 
 use crate::check::{Ground, Origin, Request};
 use crate::fault::{Failure, Kind, kind_of};
-use crate::run::{Intent, Run};
+use crate::recover;
+use crate::run::Run;
 use crate::server::{Held, Position, Session};
 use crate::snapshot::{self, Pending, Snapshot, Spec, WritersHeld};
 use crate::store::PhaseRecord;
@@ -68,26 +69,30 @@ pub(super) fn take(
     cancel: &Cancel,
 ) -> anyhow::Result<Frozen> {
     let mut order = Order::FlushBeside;
-    let (frozen, tries) = in_tries(request, cancel, || {
-        let mut once = |order| {
-            attempt(request, ground, session, run, order, cancel).map_err(|error| {
-                match snapshot::remove_all_of(run.id()) {
-                    Ok(_) => Failed::Cleanly(error),
-                    // With something left of this try there is no other one.
-                    Err(left) => Failed::Leaving(Failure::join(error, vec![left])),
-                }
-            })
-        };
-        match once(order) {
-            Err(Failed::Cleanly(error)) if snapshot::is_early(&error) => {
-                tracing::warn!("{error:#}; again at once, and the log is flushed before LVM is started");
-                order = Order::FlushFirst;
-                once(order)
-            }
-            result => result,
+    let (frozen, tries) = in_tries(request, cancel, || match one_try(request, ground, session, run, order, cancel) {
+        Err(Failed::Cleanly(error)) if snapshot::is_early(&error) => {
+            tracing::warn!("{error:#}; again at once, and the log is flushed before LVM is started");
+            order = Order::FlushFirst;
+            one_try(request, ground, session, run, order, cancel)
         }
+        result => result,
     })?;
     Ok(Frozen { hold: Hold { tries, ..frozen.hold }, ..frozen })
+}
+
+/// One attempt; what it made is gone where it failed, else there is no other one.
+fn one_try(
+    request: &Request,
+    ground: &Ground,
+    session: &mut Session,
+    run: &mut Run,
+    order: Order,
+    cancel: &Cancel,
+) -> Result<Frozen, Failed> {
+    attempt(request, ground, session, run, order, cancel).map_err(|error| match snapshot::remove_all_of(run.id()) {
+        Ok(_) => Failed::Cleanly(error),
+        Err(left) => Failed::Leaving(Failure::join(error, vec![left])),
+    })
 }
 
 /// When what is committed is written out.
@@ -174,13 +179,7 @@ fn prepare(ground: &Ground, run: &mut Run, cancel: &Cancel) -> anyhow::Result<Ve
         planned.iter().map(|p| Spec::new(p.origin.clone(), p.group.clone(), run.id(), p.size)).collect();
     for spec in &specs {
         cancel.check()?;
-        run.intend(Intent::Snapshot {
-            group: spec.name.vg.to_string(),
-            name: spec.name.lv.to_string(),
-            origin: spec.origin.name.lv.to_string(),
-            origin_uuid: spec.origin.uuid.clone(),
-        })?;
-        spec.kind.provider().prepare(spec)?;
+        recover::prepare(spec, run)?;
     }
     Ok(specs)
 }

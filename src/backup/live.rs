@@ -37,7 +37,7 @@ pub(super) fn work(
     let evidence = Evidence { hold: &hold, shipped: &shipped, snapshots: Vec::new(), phases: &phases };
     let manifest = manifest::write(request, &About::live(&ground), run, evidence)?;
     let manifest = phases.run("publish", || staging.commit(manifest, &shipped.copied.files), published)?;
-    forget_earlier_attempts(request, &*ground.target.store, observer);
+    forget_earlier_attempts(&request.job, &*ground.target.store, observer);
     Ok(Outcome { manifest, cleanup: None })
 }
 

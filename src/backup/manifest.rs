@@ -26,6 +26,11 @@ impl<'a> Phases<'a> {
         Self { observer, records: Vec::new() }
     }
 
+    /// Those that are over.
+    pub(super) fn records(&self) -> &[PhaseRecord] {
+        &self.records
+    }
+
     pub(super) fn observer(&self) -> &'a dyn Observer {
         self.observer
     }
@@ -102,7 +107,7 @@ pub(super) fn write(
         roots: shipped.roots.clone(),
         files: FileList::of(&shipped.copied.files)?,
         hold: HoldRecord {
-            lock: about.lock,
+            lock: Some(about.lock),
             waited_ms: milliseconds(hold.waited),
             held_ms: milliseconds(hold.held),
             parts: hold.parts.clone(),
@@ -113,6 +118,7 @@ pub(super) fn write(
         phases: phases.records.clone(),
         tools: tools(about),
         proof: shipped.proof.clone(),
+        increment: None,
         warnings: warnings(about, hold, shipped),
     })
 }

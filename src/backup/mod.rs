@@ -5,6 +5,7 @@
 //! then makes the run's cleanup incomplete, not the backup bad.
 
 mod freeze;
+pub mod increment;
 mod live;
 mod manifest;
 mod plan;
@@ -18,11 +19,11 @@ pub use plan::{describe, describe_live};
 use freeze::{Frozen, Hold};
 use manifest::{About, Evidence, Phases};
 use snapshots::{MountedSnapshots, Snapshots};
-use there::{Read, There};
+use there::There;
 
 use crate::check::{self, Findings, Ground, Request};
 use crate::fault::{Failure, Fault, Kind};
-use crate::id::RunId;
+use crate::id::{JobName, RunId};
 use crate::instance::Part;
 use crate::kept::Kept;
 use crate::proof::{Dumping, Subject};
@@ -76,6 +77,8 @@ fn work(
     cancel.check()?;
     let staging = Staging::begin(&*ground.target.store, &request.job, run.id())?;
     let directory = run.runtime_directory()?;
+    // Before the snapshots, and so dropped after them: they don't wait for what the node has to clean up.
+    let mut brought = None;
     let mut mounted =
         phases.run("mount", || snapshots.mount(&ground.covered, &directory), MountedSnapshots::summary)?;
 
@@ -87,21 +90,29 @@ fn work(
     }
     let there = There { request, ground: &ground, subject, staging: &staging };
     let mut read = match request.method {
-        Method::Copy => Read::Stored(ship::ship(request, &ground, &mounted, &staging, &mut phases, &copying)?),
-        Method::Dump if request.asks_the_node() => Read::Brought(there.bring(&mounted, &mut phases, &copying)?),
+        Method::Copy | Method::Increment => {
+            Some(ship::ship(request, &ground, &mounted, &staging, &mut phases, &copying)?)
+        }
+        Method::Dump if request.asks_the_node() => {
+            there.bring(&mounted, (there::node_of(&ground)?, &mut brought), &mut phases, &copying)?;
+            None
+        }
         Method::Dump => {
             let to = Dumping { options: &request.dump, staging: &staging };
             let dump = || second::dump(subject, &mut mounted, &directory, &to, observer, &copying);
             let (shown, dumped) = phases.timed("server", dump)?;
             let mut shipped = ship::dumped(dumped, request, &staging, &mut phases, &copying)?;
             shipped.proof.judge(Ok(shown));
-            Read::Stored(shipped)
+            Some(shipped)
         }
     };
     let health = mounted.health()?;
     if request.method == Method::Copy && request.prove.starts_a_server() && !request.asks_the_node() {
         let prove = || second::prove(subject, &mut mounted, &directory, observer, &copying);
-        read.judge(phases.timed("server", prove)?);
+        let verdict = phases.timed("server", prove)?;
+        if let Some(shipped) = &mut read {
+            shipped.proof.judge(verdict);
+        }
     }
 
     if request.keep_snapshot {
@@ -111,14 +122,14 @@ fn work(
     // What the node does needs no snapshot; but one that stays must not outlive a run that fails.
     let (kept, released) =
         if request.keep_snapshot { (Some(mounted), None) } else { (None, release(mounted, false, &mut phases)?) };
-    let (shipped, left) = there.finish(read, &mut phases, &copying)?;
+    let (shipped, left) = there.finish(read, brought, &mut phases, &copying)?;
     let kept = kept.map(|mounted| release(mounted, true, &mut phases)).transpose()?.flatten();
     let cleanup = [released, left, kept].into_iter().flatten().reduce(|first, more| Failure::join(first, vec![more]));
 
     let evidence = Evidence { hold: &frozen.hold, shipped: &shipped, snapshots: health, phases: &phases };
     let manifest = manifest::write(request, &About::snapshots(&ground), run, evidence)?;
     let manifest = phases.run("publish", || staging.commit(manifest, &shipped.copied.files), published)?;
-    forget_earlier_attempts(request, &*ground.target.store, observer);
+    forget_earlier_attempts(&request.job, &*ground.target.store, observer);
     refuse_bad(&manifest)?;
     Ok(Outcome { manifest, cleanup })
 }
@@ -198,15 +209,16 @@ fn end(
 
 /// What dead runs of this job left at the destination served as a base for linking; now it only
 /// uses room. A failure here is told and harms nothing: it is never listed as a backup.
-fn forget_earlier_attempts(request: &Request, store: &dyn Store, observer: &dyn Observer) {
+fn forget_earlier_attempts(job: &JobName, store: &dyn Store, observer: &dyn Observer) {
     let forget = || -> anyhow::Result<()> {
-        for slot in store::Catalog::read(store, Some(&request.job))?.leftovers {
+        for slot in store::Catalog::read(store, Some(job))?.leftovers {
             store.remove(&slot)?;
         }
         Ok(())
     };
     if let Err(error) = forget() {
-        observer.warn(format!("unfinished data of earlier runs is left at {}: {error:#}", request.to));
+        let at = store.destination();
+        observer.warn(format!("unfinished data of earlier runs is left at {at}: {error:#}"));
     }
 }
 

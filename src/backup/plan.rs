@@ -45,7 +45,7 @@ fn reading(request: &Request, ground: &Ground) -> (Vec<String>, Vec<String>) {
         let here = match request.method {
             Method::Dump => on_snapshot(),
             Method::Copy if request.prove.starts_a_server() => [copied(request, ground), on_snapshot()].concat(),
-            Method::Copy => copied(request, ground),
+            Method::Copy | Method::Increment => copied(request, ground),
         };
         return (here, Vec::new());
     };
@@ -56,7 +56,7 @@ fn reading(request: &Request, ground: &Ground) -> (Vec<String>, Vec<String>) {
             let copy = format!("copy the files ({source}) to {scratch} on {node}, read them back");
             (vec![copy], on_node("them"))
         }
-        Method::Copy => (copied(request, ground), on_node("the copy, which stays as it is,")),
+        Method::Copy | Method::Increment => (copied(request, ground), on_node("the copy, which stays as it is,")),
     }
 }
 

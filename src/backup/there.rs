@@ -10,7 +10,7 @@ use super::snapshots::MountedSnapshots;
 use crate::check::{Ground, Request};
 use crate::node::{self, Answer, Bringing, Task};
 use crate::proof::Subject;
-use crate::store::{self, Root, Shown, SshStore, Staging};
+use crate::store::{self, Root, SshStore, Staging};
 use crate::sys::cancel::Cancel;
 
 /// The node, and what it is asked about.
@@ -22,33 +22,28 @@ pub(super) struct There<'a> {
     pub(super) staging: &'a Staging<'a>,
 }
 
-/// What was read from the snapshots, and where it is.
-pub(super) enum Read<'a> {
-    /// In the backup.
-    Stored(Shipped),
-    /// In scratch space on the node, to be dumped.
-    Brought(Bringing<'a>),
-}
-
-impl Read<'_> {
-    /// Takes over what a server on this host showed.
-    pub(super) fn judge(&mut self, verdict: Result<Shown, String>) {
-        if let Self::Stored(shipped) = self {
-            shipped.proof.judge(verdict);
-        }
-    }
+/// The node that keeps the backups.
+pub(super) fn node_of(ground: &Ground) -> anyhow::Result<&SshStore> {
+    ground.target.store.node().context("the destination is not on a node")
 }
 
 /// What came of it, and why something is left on the node.
 pub(super) type Came = (Shipped, Option<anyhow::Error>);
 
 impl<'a> There<'a> {
-    /// Does what is the node's to do, if anything.
-    pub(super) fn finish(self, read: Read<'_>, phases: &mut Phases<'_>, cancel: &Cancel) -> anyhow::Result<Came> {
-        match read {
-            Read::Stored(shipped) if self.request.asks_the_node() => self.prove(shipped, phases, cancel),
-            Read::Stored(shipped) => Ok((shipped, None)),
-            Read::Brought(bringing) => self.dump(bringing, phases, cancel),
+    /// Does what is the node's to do, if anything, with what is in the backup, or was brought to the node to be dumped.
+    pub(super) fn finish(
+        self,
+        read: Option<Shipped>,
+        brought: Option<Bringing<'_>>,
+        phases: &mut Phases<'_>,
+        cancel: &Cancel,
+    ) -> anyhow::Result<Came> {
+        match (read, brought) {
+            (Some(shipped), _) if self.request.asks_the_node() => self.prove(shipped, phases, cancel),
+            (Some(shipped), _) => Ok((shipped, None)),
+            (None, Some(bringing)) => self.dump(bringing, phases, cancel),
+            (None, None) => anyhow::bail!("nothing was read from the snapshots; this is a bug"),
         }
     }
 
@@ -66,21 +61,24 @@ impl<'a> There<'a> {
         Ok((shipped, left))
     }
 
-    /// Copies what is in the snapshots to scratch space on the node, and reads it back there.
-    pub(super) fn bring<'p: 'a>(
+    /// Copies what is in the snapshots to scratch space on the node, and reads it back there. The place is in `brought`
+    /// from its beginning on, whatever comes of it: at its end the node is waited for, and no snapshot may be.
+    pub(super) fn bring<'n, 'p: 'n>(
         self,
         mounted: &MountedSnapshots,
+        (node, brought): (&'n SshStore, &mut Option<Bringing<'n>>),
         phases: &mut Phases<'p>,
         cancel: &Cancel,
-    ) -> anyhow::Result<Bringing<'a>> {
+    ) -> anyhow::Result<()> {
         let Self { request, ground, staging, .. } = self;
         let task = self.task(mounted.sources().iter().map(|source| source.root.clone()).collect());
-        let bringing = Bringing::begin(self.node()?, task, request.dump.clone(), phases.observer())
+        let bringing = Bringing::begin(node, task, request.dump.clone(), phases.observer())
             .context("the node made no place for the files")?;
-        let scratch = store::open(&request.to.at(bringing.place()), &request.ssh, cancel)?;
+        let place = brought.insert(bringing).place();
+        let scratch = store::open(&request.to.at(place), &request.ssh, cancel)?;
         let copy = Staging::begin(&*scratch, &request.job, &staging.slot().id)?;
         ship::ship(request, ground, mounted, &copy, phases, cancel)?;
-        Ok(bringing)
+        Ok(())
     }
 
     /// Has the node dump what was brought to it, into the backup that is being made.
@@ -95,7 +93,7 @@ impl<'a> There<'a> {
     }
 
     fn node(self) -> anyhow::Result<&'a SshStore> {
-        self.ground.target.store.node().context("the destination is not on a node")
+        node_of(self.ground)
     }
 
     fn task(self, roots: Vec<Root>) -> Task {

@@ -14,7 +14,7 @@ use super::gtid::GtidSet;
 use super::index::{Identity, Index, LogFile, State, Timeline, is_plain};
 use super::source::{follows, number};
 use super::summary::{Stop, Summary};
-use super::walk::{Step, Walker};
+use super::walk::{Event, Step, Walker};
 use crate::dump::Compression;
 use crate::fault::{Fault, Kind};
 use crate::server::Flavour;
@@ -235,8 +235,13 @@ pub(super) fn unpacked(path: &Path, compression: Compression) -> anyhow::Result<
 
 /// What a file holds, its digest, and whether it has the in-use flag. Anything but whole events is an error.
 pub(super) fn examine(from: impl Read) -> anyhow::Result<(Summary, Sha256, bool)> {
+    examine_each(from, |_| {})
+}
+
+/// The same, and `each` sees every event.
+pub(super) fn examine_each(from: impl Read, each: impl FnMut(&Event)) -> anyhow::Result<(Summary, Sha256, bool)> {
     let mut digesting = Digesting { from, hasher: Hasher::default(), read: 0, in_use: false };
-    let (summary, stop) = Summary::walk(BufReader::with_capacity(256 << 10, &mut digesting), |_| {})?;
+    let (summary, stop) = Summary::walk(BufReader::with_capacity(256 << 10, &mut digesting), each)?;
     match stop {
         Stop::End => Ok((summary, digesting.hasher.finish(), digesting.in_use)),
         Stop::Torn(at) => anyhow::bail!("it ends within the event at {at}"),

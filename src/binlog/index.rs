@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::gtid::GtidSet;
 use crate::dump::Compression;
 use crate::fault::{Fault, Kind};
-use crate::server::{BinlogPosition, Flavour};
+use crate::server::{BinlogPosition, Facts, Flavour};
 use crate::store::Sha256;
 
 /// The number of the format.
@@ -241,6 +241,15 @@ impl Index {
     }
 }
 
+impl Identity {
+    /// That of the server that says this about itself.
+    pub fn of(facts: &Facts) -> Self {
+        let key = facts.uuid.as_ref().unwrap_or(&facts.hostname);
+        let key = key.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
+        Self { key, flavour: facts.flavour, server_id: facts.server_id }
+    }
+}
+
 impl fmt::Display for Start<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -304,7 +313,7 @@ impl fmt::Display for Window<'_> {
 
 impl LogFile {
     /// Whether `position` lies in it or at its end.
-    fn has(&self, position: &BinlogPosition) -> bool {
+    pub(super) fn has(&self, position: &BinlogPosition) -> bool {
         self.name == position.file && (4..=self.size).contains(&position.offset)
     }
 

@@ -15,6 +15,7 @@
 mod archiver;
 mod bytes;
 pub mod check;
+mod closed;
 mod closing;
 mod copying;
 pub mod event;
@@ -26,6 +27,7 @@ pub(crate) mod fuzz;
 pub mod gtid;
 mod home;
 mod index;
+mod locate;
 mod passed;
 mod place;
 mod reading;
@@ -39,8 +41,10 @@ pub mod verify;
 mod walk;
 
 pub use archiver::Archiver;
+pub use closed::{Closed, close_off};
 pub use home::Home;
 pub use index::{FORMAT, Identity, Index, LogFile, Piece, Start, State, Timeline, Window, is_plain};
+pub use locate::{Standing, locate};
 pub use passed::Passed;
 pub use reading::{Found, Matched, NOT_LOOKED_INTO, Reading};
 pub use source::Source;

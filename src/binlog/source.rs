@@ -9,7 +9,7 @@ use anyhow::Context as _;
 
 use super::index::{Identity, is_plain};
 use crate::fault::{Fault, Kind};
-use crate::server::{Facts, Session};
+use crate::server::Session;
 use crate::sys::cancel::Cancel;
 
 /// MariaDB moves the lines of its list in place when it purges, MySQL removes the list and renames another one: for so
@@ -26,14 +26,6 @@ pub struct Source {
     datadir: PathBuf,
     /// The server.
     pub identity: Identity,
-}
-
-impl Identity {
-    /// What tells the server of `facts` from others, as it stands in names.
-    pub fn key_of(facts: &Facts) -> String {
-        let key = facts.uuid.as_ref().unwrap_or(&facts.hostname);
-        key.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect()
-    }
 }
 
 /// A file of the server.
@@ -59,8 +51,7 @@ impl Source {
                 return Err(encrypted(name));
             }
         }
-        let identity = Identity { key: Identity::key_of(facts), flavour: facts.flavour, server_id: facts.server_id };
-        Ok(Self { index: log.index.clone(), datadir: facts.datadir.clone(), identity })
+        Ok(Self { index: log.index.clone(), datadir: facts.datadir.clone(), identity: Identity::of(facts) })
     }
 
     /// The directory of the files.

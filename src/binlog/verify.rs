@@ -1,9 +1,11 @@
 //! Every archived file, read and compared with the index.
 
+use jiff::Timestamp;
 use serde::Serialize;
 
 use super::home::{self, Home};
-use super::index::{Index, LogFile, State, Timeline};
+use super::index::{Index, LogFile, Piece, State};
+use super::walk::Event;
 use crate::sys::cancel::Cancel;
 
 /// What was found.
@@ -28,19 +30,81 @@ pub fn verify(home: &Home, index: &Index, progress: &dyn Fn(u64), cancel: &Cance
             cancel.check()?;
             let gap = file.gap.iter().map(|gap| format!("before {}: {gap}", file.name));
             report.gaps.extend(gap);
-            match one(home, timeline, file) {
-                Ok(bytes) => {
-                    report.files += 1;
-                    report.bytes += bytes;
-                }
-                // Removed since the index was read, because no backup needs it any more.
-                Err(_) if home.expired().has(&timeline.id, &file.name) => {}
-                Err(error) => report.damaged.push(format!("{}/{}: {error:#}", timeline.id, file.name)),
+            let read = one(home, &timeline.id, file, |_| {});
+            // Removed since the index was read, because no backup needs it any more.
+            if read.is_ok() || !home.expired().has(&timeline.id, &file.name) {
+                report.add(&timeline.id, file, read);
             }
             progress(report.bytes);
         }
     }
     Ok(report)
+}
+
+impl Report {
+    /// Takes over what was found elsewhere.
+    pub fn join(&mut self, other: Self) {
+        self.files += other.files;
+        self.bytes += other.bytes;
+        self.damaged.extend(other.damaged);
+        self.gaps.extend(other.gaps);
+    }
+
+    fn add(&mut self, timeline: &str, file: &LogFile, read: anyhow::Result<u64>) {
+        match read {
+            Ok(bytes) => {
+                self.files += 1;
+                self.bytes += bytes;
+            }
+            Err(error) => self.damaged.push(format!("{timeline}/{}: {error:#}", file.name)),
+        }
+    }
+}
+
+/// What lies between two places of an archive, as it was read.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Looked {
+    /// How many events there are.
+    pub events: u64,
+    /// Their bytes, unpacked.
+    pub bytes: u64,
+    /// The times of the earliest and the latest of them.
+    pub times: Option<(Timestamp, Timestamp)>,
+    /// Of the files that they are in, which were read whole.
+    pub report: Report,
+}
+
+/// Reads every file of which `pieces` are a part, and looks what is in these.
+pub fn look_at(
+    home: &Home,
+    timeline: &str,
+    pieces: &[Piece<'_>],
+    progress: &dyn Fn(u64),
+    cancel: &Cancel,
+) -> anyhow::Result<Looked> {
+    let mut looked = Looked::default();
+    for Piece { file, from, to } in pieces {
+        cancel.check()?;
+        let read = one(home, timeline, file, |event| {
+            if event.offset >= *from && event.end() <= *to {
+                looked.add(event);
+            }
+        });
+        looked.report.add(timeline, file, read);
+        progress(looked.report.bytes);
+    }
+    Ok(looked)
+}
+
+impl Looked {
+    fn add(&mut self, event: &Event) {
+        self.events += 1;
+        self.bytes += event.end() - event.offset;
+        let time = Timestamp::from_second(event.header.timestamp.into()).ok().filter(|_| event.header.timestamp > 0);
+        if let Some(time) = time {
+            self.times = Some(self.times.map_or((time, time), |(first, last)| (first.min(time), last.max(time))));
+        }
+    }
 }
 
 /// Makes `index` say of the open files how far they really are: a stream tells now and then.
@@ -57,13 +121,13 @@ pub fn look_at_open(home: &Home, index: &mut Index) -> anyhow::Result<()> {
 
 /// The bytes of a file that is what the index says. An open one may be longer, and end within an event: a stream is
 /// writing it.
-fn one(home: &Home, timeline: &Timeline, file: &LogFile) -> anyhow::Result<u64> {
+fn one(home: &Home, timeline: &str, file: &LogFile, each: impl FnMut(&Event)) -> anyhow::Result<u64> {
     if file.state == State::Open {
-        let summary = home::open_summary(home, &timeline.id, file)?;
+        let summary = home::open_summary(home, timeline, file)?;
         anyhow::ensure!(summary.end >= file.size, "it ends at {}, not {}", summary.end, file.size);
         return Ok(summary.end);
     }
-    let (summary, digest, _) = home::examine(home.read(&timeline.id, file)?)?;
+    let (summary, digest, _) = home::examine_each(home.read(timeline, file)?, each)?;
     anyhow::ensure!(summary.end == file.size, "it has {} bytes, not {}", summary.end, file.size);
     anyhow::ensure!(file.sha256 == Some(digest), "its digest is {digest}");
     Ok(summary.end)

@@ -77,6 +77,11 @@ impl Findings {
         None
     }
 
+    /// Takes over what was found elsewhere.
+    pub fn extend(&mut self, others: Self) {
+        self.0.extend(others.0);
+    }
+
     fn push(&mut self, level: Level, subject: &'static str, text: String, hint: Option<String>, kind: Kind) {
         self.0.push(Finding { level, subject, text, hint, kind });
     }

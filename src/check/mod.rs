@@ -123,7 +123,8 @@ pub fn survey(request: &Request, session: &mut Session, cancel: &Cancel) -> (Opt
     }
     let target = target::look_at(request, session.facts(), &covered, source.unwrap_or_default(), cancel, &mut findings);
     if let (Some(target), Some(source)) = (&target, source) {
-        node::look_at(request, session.facts(), &covered, source, target, &mut findings);
+        let part = node::Part { request, facts: session.facts(), covered: &covered, source, target };
+        node::look_at(&part, &mut findings);
     }
     let ground = match (lock, plan, target, source) {
         (Some(lock), Some(plan), Some(target), Some(source)) if findings.worst() < Level::Refusal => {

@@ -11,30 +11,26 @@ use crate::server::Facts;
 use crate::store::{Method, Totals};
 use crate::sys::units::Bytes;
 
-pub(super) fn look_at(
-    request: &Request,
-    facts: &Facts,
-    covered: &Covered,
-    source: Totals,
-    target: &Target,
-    findings: &mut Findings,
-) {
-    if request.asks_the_node() {
-        let asked = ask(request, facts, covered, source, target, findings);
+/// What the node would get to do, and where.
+pub(super) struct Part<'a> {
+    pub(super) request: &'a Request,
+    pub(super) facts: &'a Facts,
+    pub(super) covered: &'a Covered,
+    pub(super) source: Totals,
+    pub(super) target: &'a Target,
+}
+
+pub(super) fn look_at(part: &Part<'_>, findings: &mut Findings) {
+    if part.request.asks_the_node() {
+        let asked = ask(part, findings);
         if let Some(text) = findings.attempt("node", asked) {
             findings.good("node", text);
         }
     }
 }
 
-fn ask(
-    request: &Request,
-    facts: &Facts,
-    covered: &Covered,
-    source: Totals,
-    target: &Target,
-    findings: &mut Findings,
-) -> anyhow::Result<String> {
+fn ask(part: &Part<'_>, findings: &mut Findings) -> anyhow::Result<String> {
+    let Part { request, facts, covered, source, target } = *part;
     let node = target.store.node().context("the destination is not on a node")?;
     let survey = Survey {
         facts: facts.clone(),

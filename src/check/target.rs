@@ -3,7 +3,7 @@
 use super::Request;
 use super::finding::Findings;
 use super::ground::{Covered, Target};
-use crate::fault::{Fault, Kind, kind_of};
+use crate::fault::{Fault, Kind};
 use crate::server::Facts;
 use crate::store::{self, Catalog, Manifest, Store, Totals};
 use crate::sys::cancel::Cancel;
@@ -24,7 +24,7 @@ pub(super) fn look_at(
     let store = findings.attempt("destination", store::open(&request.to, &request.ssh, cancel))?;
     let tools = findings.attempt("destination", store.probe())?;
     findings.attempt("destination", refuse_origin(&*store, covered));
-    let catalog = findings.attempt("destination", catalog(&*store, request))?;
+    let catalog = findings.attempt("destination", Catalog::read_if_there(&*store, &request.job))?;
     if !request.new_server {
         findings.attempt("destination", refuse_another_servers(&*store, &catalog, server));
     }
@@ -89,14 +89,6 @@ fn room(store: &dyn Store, catalog: &Catalog, source: Totals) -> anyhow::Result<
         return Err(Fault::new(Kind::Refused, message).hint("remove files there").into());
     }
     Ok(format!("{to}, {} free, the backup needs at most about {needed}", room.bytes))
-}
-
-/// A destination that is not there yet is made by the first backup.
-fn catalog(store: &dyn Store, request: &Request) -> anyhow::Result<Catalog> {
-    match Catalog::read(store, Some(&request.job)) {
-        Err(error) if kind_of(&error) == Some(Kind::NotFound) => Ok(Catalog::default()),
-        catalog => catalog,
-    }
 }
 
 /// Every byte, though most may be linked: what is unchanged is not known before it was compared.

@@ -128,6 +128,9 @@ pub struct BackupArgs {
     /// Keep the snapshot for `rollback` or a look inside; it uses room until `release`
     #[arg(long)]
     pub keep_snapshot: bool,
+    /// A full backup, where the job's backups are increments (`incremental`)
+    #[arg(long)]
+    pub full: bool,
     /// Go on where the job's earlier backups are of another server, whose place this one has taken
     #[arg(long)]
     pub new_server: bool,

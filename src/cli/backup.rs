@@ -2,29 +2,33 @@
 
 use super::args::{BackupArgs, CheckArgs};
 use super::{Context, expire};
+use crate::backup::increment::{self, Because, Incremental, Made};
 use crate::backup::{self, Outcome};
 use crate::binlog;
 use crate::check::{self, Findings, Level, Request};
 use crate::config::{Config, Job, LIVE, SnapshotSize};
 use crate::fault::{Failure, Fault, Kind, Leftover};
 use crate::recover;
+use crate::run::events::{Event, Observer};
 use crate::snapshot::{Limits, PoolRoom, StoreSize};
-use crate::store::Method;
+use crate::store::{Increment, Method};
 use crate::sys::units::{Bytes, human_duration};
 
 pub(super) fn backup(context: &Context<'_>, arguments: &BackupArgs) -> anyhow::Result<()> {
-    let (config, name) = match (&arguments.job, &arguments.to) {
-        (Some(job), _) => (context.config()?, job.as_str()),
-        (None, to) => (Config::of_a_live_dump(to.as_deref().unwrap_or_default())?, LIVE),
+    let config = match &arguments.to {
+        Some(to) => Config::of_a_live_dump(to)?,
+        None => context.config()?,
     };
-    let job = config.job(name)?;
+    let job = config.job(arguments.job.as_deref().unwrap_or(LIVE))?;
     let mut request = request(job);
     request.keep_snapshot |= arguments.keep_snapshot;
     request.new_server = arguments.new_server;
+    let full = arguments.full || arguments.keep_snapshot || arguments.new_server;
+    let how = if full { None } else { incremental(&config, job)? };
     if arguments.dry_run {
-        return dry_run(context, &request);
+        return dry_run(context, &request, how.as_ref());
     }
-    let outcome = backup::backup(&request, context.output, context.cancel).map_err(with_leftovers)?;
+    let outcome = made(context, &request, how.as_ref()).map_err(with_leftovers)?;
     expire::after_backup(context, &config, job, &outcome.manifest);
     context.output.result(&summary(&outcome, &request));
     context.output.result_event(&outcome.manifest)?;
@@ -33,11 +37,36 @@ pub(super) fn backup(context: &Context<'_>, arguments: &BackupArgs) -> anyhow::R
     Err(Fault::new(Kind::CleanupPending, message).hint("`mysnap recover` removes it").caused_by(left).into())
 }
 
+/// An increment where the job has them and it can be one; else a full backup.
+fn made(context: &Context<'_>, request: &Request, how: Option<&Incremental>) -> anyhow::Result<Outcome> {
+    if let Some(how) = how {
+        match increment::increment(request, how, context.output, context.cancel)? {
+            Made::Increment(outcome) => return Ok(*outcome),
+            Made::Due(because) => tell_due(context, &because),
+        }
+    }
+    backup::backup(request, context.output, context.cancel)
+}
+
+fn tell_due(context: &Context<'_>, because: &Because) {
+    let output: &dyn Observer = context.output;
+    let text = format!("{because}; a full backup is made");
+    if because.is_alarm() { output.warn(text) } else { output.event(Event::Note { text }) }
+}
+
+/// Where the job's increments are kept; none where every backup is full.
+fn incremental(config: &Config, job: &Job) -> anyhow::Result<Option<Incremental>> {
+    let Some(asked) = &job.incremental else { return Ok(None) };
+    let archive = config.archive(Some(asked.archive.as_str()))?;
+    let (name, binlog) = (archive.name.clone(), super::binlog::request(archive));
+    Ok(Some(Incremental { archive: name, binlog, full_every: asked.full_every }))
+}
+
 pub(super) fn check(context: &Context<'_>, arguments: &CheckArgs) -> anyhow::Result<()> {
     let config = context.config()?;
     let findings = match config.archives().iter().find(|archive| archive.name.as_str() == arguments.job) {
         Some(archive) => binlog::check::survey(&super::binlog::request(archive), context.cancel),
-        None => checked(context, config.job(&arguments.job)?)?,
+        None => checked(context, &config, config.job(&arguments.job)?)?,
     };
     if arguments.json {
         context.output.answer_json(&findings)?;
@@ -48,8 +77,11 @@ pub(super) fn check(context: &Context<'_>, arguments: &CheckArgs) -> anyhow::Res
 }
 
 /// What a backup of `job` would meet, and what dead runs left.
-fn checked(context: &Context<'_>, job: &Job) -> anyhow::Result<Findings> {
+fn checked(context: &Context<'_>, config: &Config, job: &Job) -> anyhow::Result<Findings> {
     let (_, mut findings) = survey(context, &request(job))?;
+    if let Some(how) = incremental(config, job)? {
+        findings.extend(binlog::check::survey(&how.binlog, context.cancel));
+    }
     for Leftover { text, remedy } in findings.attempt("leftovers", leftovers()).into_iter().flatten() {
         findings.warn("leftovers", text, remedy.unwrap_or("the next run does not touch it"));
     }
@@ -82,12 +114,25 @@ fn survey(context: &Context<'_>, request: &Request) -> anyhow::Result<(Vec<Strin
     Ok((steps.unwrap_or_default(), findings))
 }
 
-fn dry_run(context: &Context<'_>, request: &Request) -> anyhow::Result<()> {
+fn dry_run(context: &Context<'_>, request: &Request, how: Option<&Incremental>) -> anyhow::Result<()> {
+    if let Some(how) = how {
+        match increment::describe(request, how, context.cancel)? {
+            Ok(steps) => {
+                show_steps(context, &steps);
+                return Ok(());
+            }
+            Err(because) => tell_due(context, &because),
+        }
+    }
     let (steps, findings) = survey(context, request)?;
     findings.into_result()?;
+    show_steps(context, &steps);
+    Ok(())
+}
+
+fn show_steps(context: &Context<'_>, steps: &[String]) {
     let lines: Vec<String> = steps.iter().enumerate().map(|(n, step)| format!("{:>3}. {step}", n + 1)).collect();
     context.output.answer(&lines.join("\n"));
-    Ok(())
 }
 
 fn shown(findings: &Findings) -> String {
@@ -108,11 +153,23 @@ fn shown(findings: &Findings) -> String {
 
 fn summary(outcome: &Outcome, request: &Request) -> String {
     let manifest = &outcome.manifest;
+    if let Some(increment) = &manifest.increment {
+        let Increment { base, to, archive, .. } = increment;
+        return format!(
+            "increment {} is good: {} in the archive {archive}, nothing is missing from backup {base} to {}:{}\n\
+             a full backup instead: mysnap backup {} --full",
+            manifest.id,
+            Bytes(increment.bytes),
+            to.file,
+            to.offset,
+            manifest.job
+        );
+    }
     let held = std::time::Duration::from_millis(manifest.hold.waited_ms + manifest.hold.held_ms);
     let took = std::time::Duration::try_from(manifest.end.duration_since(manifest.begin)).unwrap_or_default();
     let from = if request.job.as_str() == LIVE { format!("--from {} ", request.to) } else { String::new() };
     let place = match manifest.method {
-        Method::Copy => "--to DIR",
+        Method::Copy | Method::Increment => "--to DIR",
         Method::Dump => "--database NAME --as NEWNAME",
     };
     format!(

@@ -9,7 +9,8 @@ use super::{Context, source};
 use crate::drill;
 use crate::dump::{DatabaseIndex, TableIndex};
 use crate::load::Dump;
-use crate::store::{Backup, Catalog, Destination, Item, Manifest, Method, ProofLevel, Shown};
+use crate::server::BinlogPosition;
+use crate::store::{Backup, Catalog, Destination, Increment, Item, Manifest, Method, ProofLevel, Shown};
 use crate::sys::clock;
 use crate::sys::units::{Bytes, human_duration};
 
@@ -83,13 +84,17 @@ fn table(catalog: &Catalog, destination: &Destination) -> String {
     if catalog.items.is_empty() {
         return format!("no backups in {destination}");
     }
-    let head = format!("{:<22} {:<12} {:>9} {:>10}  {:<9} {}", "ID", "JOB", "AGE", "SIZE", "PROVED", "POSITION");
+    let head = format!("{:<24} {:<12} {:>9} {:>10}  {:<9} {}", "ID", "JOB", "AGE", "SIZE", "PROVED", "POSITION");
     let mut lines = vec![head];
-    lines.extend(catalog.items.iter().map(|item| match item {
-        Item::Good(backup) => line(backup, &proved(&backup.manifest, destination)),
-        Item::Bad(backup, _) => line(backup, "BAD"),
-        Item::Unreadable(slot, why) => format!("{:<22} {:<12} unreadable: {why}", slot.id, slot.job),
-    }));
+    for item in &catalog.items {
+        match item {
+            // Those stand below their base.
+            Item::Good(backup) if backup.manifest.increment.is_some() => {}
+            Item::Good(backup) => lines.extend(chain(catalog, backup, destination)),
+            Item::Bad(backup, _) => lines.push(line(backup, "BAD")),
+            Item::Unreadable(slot, why) => lines.push(format!("{:<24} {:<12} unreadable: {why}", slot.id, slot.job)),
+        }
+    }
     if !catalog.leftovers.is_empty() {
         let names: Vec<&str> = catalog.leftovers.iter().map(|slot| slot.id.as_str()).collect();
         lines.push(format!("unfinished, not backups: {}", names.join(", ")));
@@ -97,12 +102,27 @@ fn table(catalog: &Catalog, destination: &Destination) -> String {
     lines.join("\n")
 }
 
+/// A backup, and below it the increments that go on from it, newest first as everything.
+fn chain(catalog: &Catalog, base: &Backup, destination: &Destination) -> Vec<String> {
+    let of_it = |one: &&Backup| one.slot.job == base.slot.job && one.manifest.needs() == Some(&base.slot.id);
+    let increments = catalog.increments().filter(of_it).map(|one| line(one, &proved(&one.manifest, destination)));
+    std::iter::once(line(base, &proved(&base.manifest, destination))).chain(increments).collect()
+}
+
 fn line(backup: &Backup, proved: &str) -> String {
     let manifest = &backup.manifest;
-    let id = manifest.id.as_str();
-    let size = Bytes(manifest.files.totals.bytes).to_string();
+    let below = if manifest.increment.is_some() { "+ " } else { "" };
+    let id = format!("{below}{}", manifest.id);
+    let size = Bytes(manifest.bytes()).to_string();
     let age = age(manifest);
-    format!("{id:<22} {:<12} {age:>9} {size:>10}  {proved:<9} {}", manifest.job, position(manifest))
+    let window = window(manifest).map(|window| format!(", {window}")).unwrap_or_default();
+    format!("{id:<24} {:<12} {age:>9} {size:>10}  {proved:<9} {}{window}", manifest.job, position(manifest))
+}
+
+/// From when to when an increment has what was logged.
+fn window(manifest: &Manifest) -> Option<String> {
+    let increment = manifest.increment.as_ref()?;
+    Some(format!("{} to {}", increment.first_event?, increment.last_event?))
 }
 
 /// What the last drill found outranks what was proved when it was made.
@@ -130,6 +150,20 @@ fn position(manifest: &Manifest) -> String {
     binlog.unwrap_or_else(|| "no binary log".to_owned())
 }
 
+fn describe_increment(increment: &Increment, field: &mut impl FnMut(&str, String)) {
+    let at = |place: &BinlogPosition| format!("{}:{}", place.file, place.offset);
+    let Increment { base, previous, archive, timeline, from, to, .. } = increment;
+    field("increment of", format!("{base}, goes on from {previous}"));
+    field("archive", format!("{archive}, timeline {timeline}"));
+    field("covers", format!("{} to {}, {} events", at(from), at(to), increment.events));
+    if let (Some(first), Some(last)) = (increment.first_event, increment.last_event) {
+        field("window", format!("{first} to {last}"));
+    }
+    if let Some(gtids) = &increment.gtids_from {
+        field("gtids before", gtids.clone());
+    }
+}
+
 fn describe(backup: &Backup) -> String {
     let manifest = &backup.manifest;
     let totals = &manifest.files.totals;
@@ -148,14 +182,21 @@ fn describe(backup: &Backup) -> String {
         let at = &upstream.binlog;
         field("upstream", format!("{}:{} at {}:{}", upstream.host, upstream.port, at.file, at.offset));
     }
+    if let Some(increment) = &manifest.increment {
+        describe_increment(increment, &mut field);
+    }
     let parts: Vec<String> = hold.parts.iter().map(|part| format!("{} {}", part.name, part.ms)).collect();
     let parts = if parts.is_empty() { String::new() } else { format!(": {}", parts.join(", ")) };
-    field(
-        "writers",
-        format!("waited {} ms, held {} ms{parts} ({:?}, try {})", hold.waited_ms, hold.held_ms, hold.lock, hold.tries),
-    );
-    field("size", format!("{} in {} files", Bytes(totals.bytes), totals.files));
-    let state = if manifest.method == Method::Dump {
+    if let Some(lock) = hold.lock {
+        let text =
+            format!("waited {} ms, held {} ms{parts} ({lock:?}, try {})", hold.waited_ms, hold.held_ms, hold.tries);
+        field("writers", text);
+    }
+    let files = if manifest.increment.is_some() { manifest.proof.files } else { totals.files };
+    field("size", format!("{} in {files} files", Bytes(manifest.bytes())));
+    let state = if manifest.method == Method::Increment {
+        "what was logged between two places, to be replayed onto its base"
+    } else if manifest.method == Method::Dump {
         "statements and rows, to be loaded into a running server"
     } else if manifest.crash_consistent {
         "as of a running server: its first start recovers"

@@ -109,7 +109,7 @@ fn source(context: &Context<'_>, arguments: &CloneStart, from: &args::Source) ->
         }
     }
     let opened = source::open(context, from)?;
-    let backup = Box::new(opened.backup(&arguments.id)?);
+    let backup = Box::new(opened.full(&arguments.id)?);
     let Opened { store, transfer, .. } = opened;
     Ok(Source::Backup { backup, store, scratch: arguments.scratch.clone(), transfer })
 }
@@ -166,7 +166,7 @@ fn stop(context: &Context<'_>, name: &CloneName, yes: bool) -> anyhow::Result<()
     context.output.confirm(&format!("plan:\n  1. {end}\n  2. {gone}"), name.as_str(), yes)?;
     clone::stop(&clone, context.output, context.cancel)?;
     if unit::is_available() {
-        unit::settle(name)?;
+        unit::settle(name, context.cancel)?;
     }
     context.output.result(&format!("clone {name} is gone"));
     Ok(())

@@ -8,18 +8,31 @@ use super::args::{DrillArgs, DrillLevel};
 use super::source::Opened;
 use crate::drill::{self, Report, Request};
 use crate::fault::{Fault, Kind};
+use crate::run::events::{Event, Observer as _};
 use crate::store::{Backup, ProofLevel};
 use crate::sys::units::human_duration;
 
 pub(super) fn drill(context: &Context<'_>, arguments: &DrillArgs) -> anyhow::Result<()> {
     let opened = Opened::of(context, context.config()?.job(&arguments.job)?)?;
-    let backup = opened.backup(&arguments.id)?;
+    let backup = opened.full(&arguments.id)?;
+    tell_of_increments(context, &opened, &backup)?;
     let level = level(&opened, arguments.level)?;
     let report = of(context, &opened, backup, level, &arguments.scratch)?;
     if arguments.json {
         return context.output.answer_json(&report);
     }
     tell(context, &report)
+}
+
+/// What a drill of the newest full backup does not look at.
+fn tell_of_increments(context: &Context<'_>, opened: &Opened, backup: &Backup) -> anyhow::Result<()> {
+    let catalog = opened.catalog()?;
+    let count = catalog.increments().filter(|i| i.manifest.needs() == Some(&backup.manifest.id)).count();
+    if count > 0 {
+        let text = format!("backup {} is drilled without its {count} increments", backup.manifest.id);
+        context.output.event(Event::Note { text });
+    }
+    Ok(())
 }
 
 /// The level that was asked for, where there is what it needs.

@@ -13,7 +13,7 @@ use crate::sys::units::Bytes;
 
 pub(super) fn restore(context: &Context<'_>, arguments: &RestoreArgs) -> anyhow::Result<()> {
     let opened = source::open(context, &arguments.source)?;
-    let backup = opened.backup(&arguments.id)?;
+    let backup = opened.full(&arguments.id)?;
     if backup.manifest.method == Method::Dump {
         refuse_directory(arguments)?;
         return load::load(context, &opened, &backup, arguments);

@@ -9,7 +9,7 @@ use crate::fault::{Fault, Kind};
 use crate::id::JobName;
 use crate::run;
 use crate::server::Access;
-use crate::store::{self, Backup, Catalog, SshOptions, Store, Transfer};
+use crate::store::{self, Backup, Catalog, Increment, SshOptions, Store, Transfer};
 use crate::sys::lockfile::LockFile;
 
 /// A destination, and what of it is meant.
@@ -49,6 +49,23 @@ impl Opened {
         self.reading.get_or_init(|| run::read_stored(&backup.slot.id));
         Ok(backup)
     }
+
+    /// The backup that `text` names, which must be whole in itself.
+    pub(super) fn full(&self, text: &str) -> anyhow::Result<Backup> {
+        let backup = self.backup(text)?;
+        refuse_increment(&backup)?;
+        Ok(backup)
+    }
+}
+
+/// An increment has no files: it is brought back by a replay onto its base.
+pub(super) fn refuse_increment(backup: &Backup) -> anyhow::Result<()> {
+    let manifest = &backup.manifest;
+    let Some(Increment { base, to, .. }) = &manifest.increment else { return Ok(()) };
+    let message = format!("backup {} is an increment of {base}: it has no files of its own", manifest.id);
+    let hint =
+        format!("with what it adds: mysnap restore {base} --until {}:{} …; without: name {base}", to.file, to.offset);
+    Err(Fault::new(Kind::Config, message).hint(hint).into())
 }
 
 /// The destination that was named, or that of the job that was named, or that of the only job.

@@ -3,15 +3,23 @@
 use serde::Serialize;
 
 use super::args::VerifyArgs;
+use super::source::Opened;
 use super::{Context, drill, source};
 use crate::fault::{Fault, Kind};
 use crate::run::events::{Event, Observer};
+use crate::store::{Backup, Increment};
 use crate::sys::units::Bytes;
-use crate::verify::{self, Report};
+use crate::verify::{self, Chain, Report};
 
 pub(super) fn verify(context: &Context<'_>, arguments: &VerifyArgs) -> anyhow::Result<()> {
     let opened = source::open(context, &arguments.source)?;
     let backup = opened.backup(&arguments.id)?;
+    if let Some(increment) = &backup.manifest.increment
+        && arguments.level.is_none()
+    {
+        return self::increment(context, &opened, &backup, increment, arguments.json);
+    }
+    source::refuse_increment(&backup)?;
     let level = arguments.level.map(|level| drill::level(&opened, level)).transpose()?;
     let total = Bytes(backup.manifest.files.totals.bytes);
     let progress = |done| context.output.event(Event::Progress { done: Bytes(done), total });
@@ -31,6 +39,42 @@ pub(super) fn verify(context: &Context<'_>, arguments: &VerifyArgs) -> anyhow::R
     judge(&report)?;
     context.output.result(&format!("backup {} is whole: {} files match their digests", report.id, report.files));
     drill.transpose()?.iter().try_for_each(|drill| drill::tell(context, drill))
+}
+
+/// The part of the archive that a restore of an increment needs.
+fn increment(
+    context: &Context<'_>,
+    opened: &Opened,
+    backup: &Backup,
+    increment: &Increment,
+    json: bool,
+) -> anyhow::Result<()> {
+    let base = opened.backup(increment.base.as_str()).map_err(|error| {
+        let message = format!("the base of increment {} can't be used", backup.manifest.id);
+        Fault::new(Kind::Verify, message).caused_by(error)
+    })?;
+    let home = super::binlog::request(context.config()?.archive(Some(increment.archive.as_str()))?).home;
+    let total = Bytes(0);
+    let progress = |done| context.output.event(Event::Progress { done: Bytes(done), total });
+    let chain = Chain { backup, increment, base: &base, home: &home };
+    let output: &dyn Observer = context.output;
+    let report = output.phase(
+        "verify",
+        || verify::increment(&*opened.store, &chain, &progress, context.cancel),
+        |r| format!("{} archived files, {} read", r.files, Bytes(r.bytes)),
+    )?;
+    if json {
+        context.output.answer_json(&Answer { report: &report, drill: None })?;
+        return judge(&report);
+    }
+    judge(&report)?;
+    let Report { id, files, .. } = &report;
+    context.output.result(&format!(
+        "increment {id} is whole: from backup {base} on nothing is missing, and {files} archived files match their digests\n\
+         the backup itself: mysnap verify {base}",
+        base = increment.base
+    ));
+    Ok(())
 }
 
 /// What `--json` prints.

@@ -10,8 +10,8 @@ use crate::kept::KeptPart;
 use crate::lvm::{self, Group, Volume};
 use crate::recover;
 use crate::restore;
+use crate::run::Run;
 use crate::run::events::{Event, Observer};
-use crate::run::{Intent, Run};
 use crate::snapshot::{self, Limits, Snapshot, SnapshotKind, Spec, WritersHeld};
 use crate::sys::cancel::Cancel;
 use crate::sys::durable;
@@ -128,13 +128,7 @@ fn snapshots(layers: &[Layer], run: &mut Run) -> anyhow::Result<Vec<Snapshot>> {
 }
 
 fn taken(spec: Spec, run: &mut Run) -> anyhow::Result<Snapshot> {
-    run.intend(Intent::Snapshot {
-        group: spec.name.vg.to_string(),
-        name: spec.name.lv.to_string(),
-        origin: spec.origin.name.lv.to_string(),
-        origin_uuid: spec.origin.uuid.clone(),
-    })?;
-    spec.kind.provider().prepare(&spec)?;
+    recover::prepare(&spec, run)?;
     let name = spec.name.clone();
     let pending = snapshot::freeze(vec![spec], &AtRest, Instant::now() + DEADLINE)?;
     let made = snapshot::complete(pending)?.into_iter().next();

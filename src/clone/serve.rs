@@ -101,14 +101,18 @@ impl Life<'_> {
             let origin = layer.origin.as_ref().filter(|_| self.plan.ground == CloneGround::Thick);
             [Some(&layer.kept), origin].into_iter().flatten().map(|volume| volume.uuid.clone())
         });
-        run.intend(Intent::Clone(CloneRecord {
+        let intent = Intent::Clone(CloneRecord {
             of: self.request.source.id().clone(),
             taken: self.request.source.taken(),
             ground: self.plan.ground,
             uses: used.collect(),
             socket: socket(&self.request.name),
             listen: self.request.listen,
-        }))?;
+        });
+        // The plan has looked too, and another clone may have planned at the same time.
+        let alone = self.plan.layers.iter().filter(|_| self.plan.ground == CloneGround::Thick);
+        let alone: Vec<_> = alone.map(|layer| (layer.kept.name.to_string(), layer.kept.uuid.clone())).collect();
+        run.intend_alone(intent, &alone)?;
         self.directories().try_for_each(|path| run.intend(Intent::Scratch { path: path.to_owned() }))
     }
 

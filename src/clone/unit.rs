@@ -70,7 +70,7 @@ pub fn start(
     cancel: &Cancel,
 ) -> anyhow::Result<()> {
     let program = std::env::current_exe().context("cannot tell where mysnap is")?;
-    wait_while(clone, |state| state == "deactivating")?;
+    wait_while(clone, |state| state == "deactivating", cancel)?;
     let mut report = Report::new()?;
     let recover = format!("ExecStopPost={} recover --quiet", program.display());
     let properties = PROPERTIES.into_iter().chain([recover.as_str()]).flat_map(|property| ["--property", property]);
@@ -112,7 +112,7 @@ impl Report {
                     Message::Note(text) => observer.event(Event::Note { text }),
                     Message::Warning(text) => observer.warn(text),
                     Message::Ready => return Ok(()),
-                    Message::Failed { text, kind, hints } => return Err(failed(clone, text, kind, &hints)),
+                    Message::Failed { text, kind, hints } => return Err(failed(clone, text, (kind, &hints), cancel)),
                 }
             }
             if ended {
@@ -141,15 +141,15 @@ impl Report {
 
 /// Waits until the unit has cleaned up after its process, which ends; another one of the name can be started
 /// then.
-pub fn settle(clone: &CloneName) -> anyhow::Result<()> {
-    wait_while(clone, is_alive)
+pub fn settle(clone: &CloneName, cancel: &Cancel) -> anyhow::Result<()> {
+    wait_while(clone, is_alive, cancel)
 }
 
-fn wait_while(clone: &CloneName, goes_on: impl Fn(&str) -> bool) -> anyhow::Result<()> {
+fn wait_while(clone: &CloneName, goes_on: impl Fn(&str) -> bool, cancel: &Cancel) -> anyhow::Result<()> {
     let end = Instant::now() + END;
     while goes_on(&state(clone)?) {
         anyhow::ensure!(Instant::now() < end, "the unit {} had not ended after {END:?}", name(clone));
-        std::thread::sleep(PAUSE);
+        cancel.sleep(PAUSE)?;
     }
     Ok(())
 }
@@ -165,8 +165,8 @@ fn state(clone: &CloneName) -> anyhow::Result<String> {
 }
 
 /// The unit's error as if it were ours.
-fn failed(clone: &CloneName, text: String, kind: Option<Kind>, hints: &[String]) -> anyhow::Error {
-    if let Err(error) = settle(clone) {
+fn failed(clone: &CloneName, text: String, (kind, hints): (Option<Kind>, &[String]), cancel: &Cancel) -> anyhow::Error {
+    if let Err(error) = settle(clone, cancel) {
         tracing::warn!("{error:#}");
     }
     let Some(kind) = kind else { return anyhow::anyhow!(text) };

@@ -7,6 +7,7 @@
 
 mod document;
 mod file;
+mod incremental;
 pub mod schema;
 mod setting;
 
@@ -20,6 +21,7 @@ use crate::id::JobName;
 use crate::server::{Access, HoldLimits, LockChoice, LongQueryPolicy};
 use crate::store::{Destination, Method, Niceness, ProofLevel, Side, SshOptions, Transfer};
 use document::{Document, Layers};
+pub use incremental::Incremental;
 use setting::{After, Age, Number, PlainPath};
 
 use crate::sys::units::{Bytes, Percent};
@@ -90,6 +92,8 @@ pub struct Job {
     pub keep: Option<Keep>,
     /// How old its newest good backup may be.
     pub max_age: Duration,
+    /// What is between two full backups; none where every one is full.
+    pub incremental: Option<Incremental>,
 }
 
 /// An archive of binary logs, checked.
@@ -159,8 +163,9 @@ impl Config {
 
     pub(crate) fn parse(path: &Path, text: &str) -> anyhow::Result<Self> {
         let document = Document::parse(path, text)?;
-        let jobs = document.jobs().map(|name| Job::read(name, &document)).collect::<anyhow::Result<Vec<_>>>()?;
-        let archives = document.binlogs().map(|name| Archive::read(name, &document)).collect::<anyhow::Result<_>>()?;
+        let archives = document.binlogs().map(|name| Archive::read(name, &document));
+        let archives = archives.collect::<anyhow::Result<Vec<_>>>()?;
+        let jobs = document.jobs().map(|name| Job::read(name, &document, &archives)).collect::<anyhow::Result<_>>()?;
         let section = |name: &JobName, own: &Layers<'_>, server: &Layers<'_>| {
             let mut section = own.shown();
             section.insert("server".to_owned(), server.shown().into());
@@ -241,11 +246,13 @@ impl Config {
 }
 
 impl Job {
-    fn read(name: &JobName, document: &Document) -> anyhow::Result<Self> {
+    fn read(name: &JobName, document: &Document, archives: &[Archive]) -> anyhow::Result<Self> {
         let job = document.job(name);
+        let server = access(&document.server(name))?;
         Ok(Self {
             name: name.clone(),
-            server: access(&document.server(name))?,
+            incremental: Incremental::read(&job, &server, archives)?,
+            server,
             to: job.get("to")?,
             ssh: ssh_options(&job)?,
             method: job.get("method")?,

@@ -105,6 +105,14 @@ pub const JOB: &[Key] = &[
         "keep",
         "what stays when a backup was made: { last = 3, daily = 7, weekly = 4, monthly = 12, yearly = 1, within = \"14d\" }",
     ),
+    key(
+        "incremental",
+        "false",
+        "\"binlog\": between two full backups a backup is what was logged since the last one, kept in an archive of the \
+         server's binary logs",
+    ),
+    without_default("archive", "which [binlog.NAME] keeps that; else the only one of the same server"),
+    key("full_every", "\"7d\"", "how old the full backup may get before the next one: 1h and longer"),
     key("max_age", "\"26h\"", "how old the newest good backup may be before `mysnap status` calls it critical"),
     without_default("bandwidth_limit", "bytes for each second, at most: \"50MiB\""),
     key("nice", "10", "CPU niceness of copying: 0 to 19"),

@@ -300,3 +300,31 @@ proptest::proptest! {
         drop(parse(&text));
     }
 }
+
+#[test]
+fn increments_have_an_archive_of_the_same_server() {
+    let archive = "[binlog.shop]\nto = \"/srv/binlog\"\n";
+    let job = |more: &str| format!("{SHORTEST}incremental = \"binlog\"\n{more}\n");
+    let incremental = |text: &str| parse(text).unwrap().job("nightly").unwrap().incremental.clone().unwrap();
+    let read = incremental(&format!("{}{archive}", job("")));
+    assert_eq!((read.archive.as_str(), read.full_every), ("shop", Duration::from_secs(7 * 24 * 3600)));
+    let other = "[binlog.crm]\nto = \"/srv/binlog\"\n[binlog.crm.server]\nsocket = \"/run/crm.sock\"\n";
+    assert_eq!(incremental(&format!("{}{archive}{other}", job(""))).archive.as_str(), "shop");
+    assert_eq!(incremental(&format!("{}{archive}{other}", job("archive = \"crm\""))).archive.as_str(), "crm");
+    let second = "[binlog.more]\nto = \"/srv/binlog\"\n";
+    for (text, words) in [
+        (job(""), "has incremental = \"binlog\" and no archive"),
+        (format!("{}{archive}{second}", job("")), "does not say in which archive; allowed: more, shop"),
+        (
+            format!("{}{archive}", job("archive = \"none\"")),
+            "names the archive \"none\", which there is not; allowed: shop",
+        ),
+        (format!("{}{archive}", job("full_every = \"30min\"")), "full_every out of range"),
+        (format!("{}{archive}", job("method = \"dump\"\nexclude = [\"*.log\"]")), "dumps a part alone"),
+        (format!("{SHORTEST}incremental = true\n"), "allowed: false, \"binlog\""),
+    ] {
+        let error = refused(&text);
+        assert!(error.contains(words), "{error}");
+    }
+    assert_eq!(parse(&format!("{SHORTEST}incremental = false\n")).unwrap().job("nightly").unwrap().incremental, None);
+}

@@ -23,7 +23,7 @@ pub fn stored(catalog: &Catalog, host: &str, drill: Option<&Failed>) -> Vec<Stor
         id: manifest.id.clone(),
         begin: manifest.begin,
         standing: standing(manifest, failure),
-        needs: needed_by(manifest),
+        needs: manifest.needs().cloned(),
     };
     let one = |item: &Item| {
         Some(match item {
@@ -38,9 +38,4 @@ pub fn stored(catalog: &Catalog, host: &str, drill: Option<&Failed>) -> Vec<Stor
         })
     };
     catalog.items.iter().filter_map(one).collect()
-}
-
-/// The backup without which this one can't be restored: each one stands alone.
-fn needed_by(_: &Manifest) -> Option<RunId> {
-    None
 }

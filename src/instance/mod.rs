@@ -57,8 +57,10 @@ const LOGIN: Duration = Duration::from_secs(10);
 const LAST_WORDS: Duration = Duration::from_secs(10);
 /// How a server ends that meets what it can't go on with.
 const CRASHES: [i32; 4] = [libc::SIGABRT, libc::SIGSEGV, libc::SIGBUS, libc::SIGILL];
-/// How servers say that a file system is full.
-const OUT_OF_ROOM: [&str; 4] = ["No space left on device", "errno: 28", "Errcode: 28", "error number 28"];
+/// How servers say that a file system is full, and that they can't listen: a port that is taken, an address that is
+/// not this host's.
+const HOSTS_DOING: [&str; 5] =
+    ["No space left on device", "errno: 28", "Errcode: 28", "error number 28", "Can't start server"];
 /// The server says much; its own last errors say why it ended.
 const LAST_LINES: usize = 6;
 
@@ -283,11 +285,12 @@ impl Instance {
     }
 }
 
-/// Killed for want of memory, refused by a security module, or out of room, it says nothing about files.
+/// Killed for want of memory, refused by a security module, out of room, or kept from listening, it says nothing about
+/// files.
 fn blames_the_files(log: &str, ended: &Finished) -> bool {
     let crashed = ended.status.signal().is_some_and(|signal| CRASHES.contains(&signal));
     let gave_up = ended.status.code().is_some_and(|code| code != 0) && log.contains("[ERROR]");
-    (crashed || gave_up) && !OUT_OF_ROOM.iter().any(|words| log.contains(words))
+    (crashed || gave_up) && !HOSTS_DOING.iter().any(|words| log.contains(words))
 }
 
 impl Drop for Instance {
@@ -433,6 +436,9 @@ mod tests {
         assert!(blames_the_files("", &ended("kill -ABRT $$")));
         assert!(!blames_the_files(error, &ended("kill -KILL $$")), "the kernel was out of memory");
         assert!(!blames_the_files("", &ended("exit 1")), "it never came to its log");
+        let taken = "2026-11-26 14:11:22 0 [ERROR] Can't start server: Bind on TCP/IP port. Got error: 98: Address already \
+                     in use\n2026-11-26 14:11:22 0 [ERROR] Aborting\n";
+        assert!(!blames_the_files(taken, &ended("exit 1")), "MariaDB 10.11");
         assert!(!blames_the_files("[ERROR] write failed: No space left on device", &ended("kill -ABRT $$")));
     }
 

@@ -25,6 +25,8 @@ use crate::sys::talk::Starter;
 /// How long an earlier run of the job, which has just been given up, may need to clean up.
 const PATIENCE: Duration = Duration::from_secs(60);
 const PAUSE: Duration = Duration::from_millis(500);
+/// Where the database host puts the files, below the run's directory. No root is called so.
+const BROUGHT: &str = "brought";
 
 /// What was done.
 #[derive(Debug)]
@@ -47,7 +49,10 @@ pub fn serve(starter: &Starter, observer: &dyn Observer, cancel: &Cancel) -> any
         Wanted::Survey(survey) => Served::of(&survey::look(&survey, cancel)?, None),
         Wanted::Prove(task) => in_scratch(&task, observer, cancel, |home| prove(&task, home, observer, cancel)),
         Wanted::Dump(task, options) => in_scratch(&task, observer, cancel, |home| {
-            observer.event(Event::Ready { path: home.to_owned() });
+            // A directory of its own: the job's is made in it, and a job may be called like a root.
+            let place = home.join(BROUGHT);
+            durable::create_private_directory(&place)?;
+            observer.event(Event::Ready { path: place });
             starter.hear()?;
             dump(&task, &options, home, observer, cancel)
         }),
@@ -110,10 +115,44 @@ fn dump(
 /// The roots out of the directory into which they were copied: nobody but root passes through that, and
 /// MySQL recovers in no directory below one whose name begins with a dot.
 fn brought(task: &Task, home: &Path) -> anyhow::Result<Vec<Part>> {
-    let from = home.join(task.slot().relative());
+    let from = home.join(BROUGHT).join(task.slot().relative());
     let take = |root: &Root| {
         let [from, here] = [&from, home].map(|above| above.join(root.name.as_str()));
         durable::rename(&from, &here).map(|()| Part::of(root, &here))
     };
     task.roots.iter().map(take).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::{Manifest, ProofLevel};
+
+    #[test]
+    fn a_job_may_be_called_like_a_root_or_like_the_servers_own_directory() {
+        for job in ["datadir", "server", "brought"] {
+            let manifest = Manifest::decode(include_bytes!("../../tests/data/manifest-1.json")).unwrap();
+            let home = tempfile::tempdir().unwrap();
+            let task = Task {
+                job: job.parse().unwrap(),
+                id: manifest.id.clone(),
+                destination: "/srv/backup".into(),
+                scratch: home.path().to_owned(),
+                roots: manifest.roots.clone(),
+                facts: manifest.server.clone(),
+                position: manifest.position.clone(),
+                taken: manifest.taken(),
+                prepared: false,
+                level: ProofLevel::Start,
+                queries: Vec::new(),
+            };
+            let stored = home.path().join(BROUGHT).join(task.slot().relative());
+            for root in &task.roots {
+                std::fs::create_dir_all(stored.join(root.name.as_str())).unwrap();
+            }
+            let parts = brought(&task, home.path()).unwrap();
+            assert!(parts.len() == task.roots.len() && parts.iter().all(|part| part.here.is_dir()), "{job}: {parts:?}");
+            assert!(!home.path().join("server").exists(), "{job}");
+        }
+    }
 }

@@ -5,6 +5,7 @@
 //! that an interrupted LVM command left suspended is brought back first: every write to it waits.
 //! Safe at any time, and again: what a live run has is not touched.
 
+mod intended;
 mod place;
 mod programs;
 mod scratch;
@@ -23,6 +24,7 @@ use crate::snapshot;
 use crate::sys::cmd::Call;
 use crate::sys::lockfile::LockFile;
 
+pub use intended::prepare;
 pub use place::{make_scratch, refuse_unfit, refuse_unreachable};
 pub use scratch::{Used, clone_scratch_name, in_scratch, remove_scratch};
 
@@ -139,8 +141,7 @@ impl Runs {
 fn steps(dead: &[&Record], volumes: &[Volume], suspended: impl Fn(&Volume) -> bool) -> Vec<Step> {
     let mut steps = Vec::new();
     for record in dead {
-        let origins = record.intents.iter().filter_map(origin_of);
-        let stuck = volumes.iter().filter(|v| origins.clone().any(|uuid| uuid == v.uuid) && suspended(v));
+        let stuck = volumes.iter().filter(|v| record.needs(&v.uuid) && suspended(v));
         steps.extend(stuck.map(|v| Step::Refresh { volume: v.name.to_string() }));
     }
     for record in dead {
@@ -161,16 +162,9 @@ fn steps(dead: &[&Record], volumes: &[Volume], suspended: impl Fn(&Volume) -> bo
     steps
 }
 
-fn origin_of(intent: &Intent) -> Option<&str> {
-    match intent {
-        Intent::Snapshot { origin_uuid, .. } => Some(origin_uuid),
-        _ => None,
-    }
-}
-
 /// LVM goes on with a merge by itself; the mount and the server it knows nothing of.
 fn interrupted(intent: &Intent) -> Option<String> {
-    let Intent::Merge { group, name, origin, mount_point, unit } = intent else { return None };
+    let Intent::Merge { group, name, origin, mount_point, unit, .. } = intent else { return None };
     let at = mount_point.display();
     let start = unit.as_ref().map(|unit| format!(", then `systemctl start {unit}`")).unwrap_or_default();
     Some(format!(
@@ -313,7 +307,7 @@ mod tests {
         let (mount_point, unit) = ("/var/lib/mysql".into(), Some("mariadb.service".into()));
         let name = |name: &str| name.to_owned();
         let (group, name, origin) = (name("vg0"), name("kept"), name("data"));
-        let text = interrupted(&Intent::Merge { group, name, origin, mount_point, unit }).unwrap();
+        let text = interrupted(&Intent::Merge { group, name, origin, mount_point, unit, uses: Vec::new() }).unwrap();
         for part in ["vg0/data to kept", "mount /var/lib/mysql", "systemctl start mariadb.service"] {
             assert!(text.contains(part), "{part}: {text}");
         }
@@ -325,5 +319,26 @@ mod tests {
         let origin = volume("vg0/data", "QwQ1pX-0000-0000-0000-0000-0000-abcdef", &[]);
         let steps = steps(&[&record], &[origin], |_| true);
         assert_eq!(steps.first(), Some(&Step::Refresh { volume: "vg0/data".into() }));
+    }
+
+    #[test]
+    fn an_origin_that_a_clone_or_a_merge_left_suspended_is_brought_back() {
+        let clone: Record = serde_json::from_str(include_str!("../../tests/data/record-clone-1.json")).unwrap();
+        let uses = &clone.clone_record().unwrap().uses;
+        let merge = Intent::Merge {
+            group: "vg0".into(),
+            name: "kept".into(),
+            origin: "data".into(),
+            mount_point: "/var/lib/mysql".into(),
+            unit: None,
+            uses: uses.clone(),
+        };
+        let rollback = Record { intents: vec![merge], ..dead() };
+        for record in [&clone, &rollback] {
+            let origin = volume("vg0/data", uses.last().unwrap(), &[]);
+            let steps = steps(&[record], &[origin, volume("vg0/other", "x", &[])], |_| true);
+            let refreshed: Vec<&Step> = steps.iter().filter(|step| matches!(step, Step::Refresh { .. })).collect();
+            assert_eq!(refreshed, [&Step::Refresh { volume: "vg0/data".into() }]);
+        }
     }
 }

@@ -21,7 +21,7 @@ pub fn refuse_unfit(scratch: &Path, manifest: &Manifest) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Refuses, with `hint`, what the second server could not reach.
+/// Refuses, with `hint`, what the second server could not reach, and where nothing would be cleaned up.
 pub fn refuse_unreachable(scratch: &Path, hint: &str) -> anyhow::Result<Metadata> {
     let unfit = |why: String| Fault::new(Kind::Refused, why).hint(hint);
     let shown = scratch.display();
@@ -37,7 +37,19 @@ pub fn refuse_unreachable(scratch: &Path, hint: &str) -> anyhow::Result<Metadata
         let why = format!("the server runs as the data's owner, who can't pass through {}", closed.display());
         return Err(unfit(why).into());
     }
+    // Where a link leads counts.
+    if let Some(above) = hidden(&scratch.canonicalize().unwrap_or_else(|_| scratch.to_owned())) {
+        let why =
+            format!("{shown} is below {above}, where the units that clean up after a crash can't remove anything");
+        return Err(unfit(why).into());
+    }
     Ok(found)
+}
+
+/// What `ProtectHome=` hides or write-protects in the units of `packaging/`: what a run left there would be taken for
+/// gone at the next boot, and stay (systemd.exec(5)).
+fn hidden(path: &Path) -> Option<&'static str> {
+    ["/home", "/root", "/run/user"].into_iter().find(|above| path.starts_with(above))
 }
 
 /// The server passes through to its files; nobody else sees what is there.
@@ -49,6 +61,16 @@ pub fn make_scratch(home: &Path) -> anyhow::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_the_units_do_not_see_is_known() {
+        assert_eq!(hidden(Path::new("/home/backup/scratch")), Some("/home"));
+        assert_eq!(hidden(Path::new("/run/user/1000")), Some("/run/user"));
+        for seen in ["/homework", "/srv/home", "/var/tmp", "/run/mysnap"] {
+            assert_eq!(hidden(Path::new(seen)), None, "{seen}");
+        }
+        assert!(refuse_unreachable(Path::new("/home"), "").unwrap_err().to_string().contains("is below /home, where"));
+    }
 
     #[test]
     fn a_place_that_would_not_do_is_refused() {

@@ -105,12 +105,12 @@ fn refuse_written_to(snapshot: &Volume) -> anyhow::Result<()> {
 }
 
 /// While somebody thought about it, and the server was stopped, a clone may have been started on the snapshot.
-fn is_as_planned(merge: &Merge) -> anyhow::Result<()> {
+fn is_as_planned(merge: &Merge, run: &Run) -> anyhow::Result<()> {
     let found = lvm::volume(&merge.snapshot.name)?.filter(|volume| volume.uuid == merge.snapshot.uuid);
     let snapshot = found.with_context(|| format!("snapshot {} is gone", merge.snapshot.name))?;
     refuse_written_to(&snapshot)?;
     let origin = lvm::volume(&merge.origin)?.with_context(|| format!("volume {} is gone", merge.origin))?;
-    run::refuse_live_on(&origin.name, &origin.uuid)
+    run.refuse_others_on(&origin.name, &origin.uuid)
 }
 
 impl Plan {
@@ -147,7 +147,7 @@ pub fn execute(plan: &Plan, observer: &dyn Observer, cancel: &Cancel) -> anyhow:
     for merge in &plan.snapshots {
         run.intend(intent(merge, plan.service.as_ref()))?;
     }
-    if let Err(error) = free(plan, observer) {
+    if let Err(error) = free(plan, &run, observer) {
         let back = bring_back(plan).and_then(|()| run.forget());
         return Err(Failure::join(error, back.err().into_iter().collect()));
     }
@@ -170,12 +170,12 @@ fn merge_all(plan: &Plan, observer: &dyn Observer) -> anyhow::Result<()> {
 }
 
 /// Stops the server and unmounts the volumes; what will be merged is what was planned.
-fn free(plan: &Plan, observer: &dyn Observer) -> anyhow::Result<()> {
+fn free(plan: &Plan, run: &Run, observer: &dyn Observer) -> anyhow::Result<()> {
     if let Some(service) = &plan.service {
         observer.phase("stop", || service.stop(), |()| format!("{} is stopped", service.unit))?;
     }
     plan.snapshots.iter().try_for_each(unmount)?;
-    plan.snapshots.iter().try_for_each(is_as_planned)
+    plan.snapshots.iter().try_for_each(|merge| is_as_planned(merge, run))
 }
 
 /// As long as LVM has accepted no merge at all, everything is as it was and the server comes back. Else
@@ -207,6 +207,7 @@ fn intent(merge: &Merge, service: Option<&Service>) -> Intent {
         origin: merge.origin.lv.to_string(),
         mount_point: merge.mount_point.clone(),
         unit: service.map(|s| s.unit.clone()),
+        uses: merge.snapshot.origin_uuid.iter().chain([&merge.snapshot.uuid]).cloned().collect(),
     }
 }
 

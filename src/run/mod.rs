@@ -78,6 +78,19 @@ impl Run {
         self.record.save()
     }
 
+    /// The same for what one live run alone may use: of two that ask at the same time the second is refused. `used` is
+    /// what it is called, and LVM's identifier.
+    pub fn intend_alone(&mut self, intent: Intent, used: &[(String, String)]) -> anyhow::Result<()> {
+        let _asking = retry::until(GLANCE, one_at_a_time)?;
+        used.iter().try_for_each(|(name, uuid)| refuse_live_on(name, uuid))?;
+        self.intend(intent)
+    }
+
+    /// An error while another live run has the volume in use, see [`refuse_live_on`].
+    pub fn refuse_others_on(&self, name: &dyn Display, uuid: &str) -> anyhow::Result<()> {
+        refuse_live_but(Some(self.id()), name, uuid)
+    }
+
     /// Tells others that what the run offers can be used now.
     pub fn ready(&mut self) -> anyhow::Result<()> {
         self.record.ready = Some(clock::now());
@@ -109,10 +122,15 @@ pub fn refuse_live(id: &RunId) -> anyhow::Result<()> {
     Err(Fault::new(Kind::Busy, message).hint(record.way_out()).into())
 }
 
-/// An error while a live run takes or reads snapshots of the volume `name` with `uuid`, or is a clone on it.
+/// An error while a live run takes or reads snapshots of the volume `name` with `uuid`, merges it, or is a clone on it.
 pub fn refuse_live_on(name: &dyn Display, uuid: &str) -> anyhow::Result<()> {
+    refuse_live_but(None, name, uuid)
+}
+
+/// The same of every other run than `own`.
+fn refuse_live_but(own: Option<&RunId>, name: &dyn Display, uuid: &str) -> anyhow::Result<()> {
     let (records, _) = record::all()?;
-    for record in records.iter().filter(|record| record.needs(uuid)) {
+    for record in records.iter().filter(|record| record.needs(uuid) && own != Some(&record.id)) {
         if record.try_adopt()?.is_none() {
             let message = format!("{name}, or a snapshot of it, is in use by {}", record.holder());
             let hint = format!("{}; nothing was touched", record.way_out());
@@ -120,6 +138,14 @@ pub fn refuse_live_on(name: &dyn Display, uuid: &str) -> anyhow::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Nobody else looks what is in use, and writes down that it uses it, meanwhile.
+fn one_at_a_time() -> anyhow::Result<LockFile> {
+    match LockFile::try_lock(&Path::new(RUNTIME_DIRECTORY).join("claims.lock"))? {
+        Attempt::Held(lock) => Ok(lock),
+        Attempt::Busy(_) => Err(Fault::new(Kind::Busy, "another run is looking what is in use").into()),
+    }
 }
 
 /// The lock that says that the run is alive. A `recover` that finds it without a record holds it for a

@@ -59,6 +59,9 @@ pub enum Intent {
         mount_point: PathBuf,
         /// The service that was stopped.
         unit: Option<String>,
+        /// LVM's identifiers of both volumes.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        uses: Vec<String>,
     },
 }
 
@@ -128,11 +131,13 @@ impl Record {
         format!("{}{job} (pid {}, run {}, since {since})", self.verb, self.pid, self.id)
     }
 
-    /// Whether the run makes, or made, a snapshot of the volume with `uuid`, or stands on it.
+    /// Whether the run makes, or made, a snapshot of the volume with `uuid`, stands on it, or merges it.
     pub fn needs(&self, uuid: &str) -> bool {
         self.intents.iter().any(|intent| match intent {
             Intent::Snapshot { origin_uuid, .. } => origin_uuid == uuid,
-            Intent::Clone(clone) => clone.uses.iter().any(|used| used == uuid),
+            Intent::Clone(CloneRecord { uses, .. }) | Intent::Merge { uses, .. } => {
+                uses.iter().any(|used| used == uuid)
+            }
             _ => false,
         })
     }

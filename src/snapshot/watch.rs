@@ -43,9 +43,10 @@ fn watch(
     done: &Mutex<bool>,
     over: &Condvar,
 ) -> anyhow::Result<()> {
+    let mut states = vec![State::Well; snapshots.len()];
     loop {
-        for snapshot in snapshots {
-            if let Err(error) = tend(snapshot, limits) {
+        for (snapshot, state) in snapshots.iter().zip(&mut states) {
+            if let Err(error) = tend(snapshot, limits, state) {
                 cancel.set(nix::libc::SIGUSR1);
                 return Err(error);
             }
@@ -64,25 +65,43 @@ pub fn look(snapshot: &Snapshot) -> anyhow::Result<Sample> {
     retry::until(LOOK, || sample(snapshot))
 }
 
-/// Looks at `snapshot` and does what is to be done about it.
-fn tend(snapshot: &Snapshot, limits: Limits) -> anyhow::Result<()> {
+/// What was told of a snapshot: a clone is watched for days, and the same each second helps nobody.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Well,
+    Filling,
+    Grown,
+    Stuck,
+}
+
+impl State {
+    /// Goes on as `now`; whether that is news.
+    fn becomes(&mut self, now: Self) -> bool {
+        std::mem::replace(self, now) != now
+    }
+}
+
+/// Looks at `snapshot` and does what is to be done about it; tells what is new.
+fn tend(snapshot: &Snapshot, limits: Limits, state: &mut State) -> anyhow::Result<()> {
     let name = &snapshot.spec.name;
     match decide(&look(snapshot)?, &limits) {
-        Action::Continue => Ok(()),
-        Action::Warn(used) => {
+        Action::Continue => *state = State::Well,
+        Action::Warn(used) if state.becomes(State::Filling) => {
             tracing::warn!("the store of {name} is {used:.0}% full");
-            Ok(())
         }
-        Action::Grow(by) => {
-            tracing::info!("growing the store of {name} by {by}");
-            // Another command may hold the group: the next look tries again.
-            if let Err(error) = lvm::extend(name, by) {
-                tracing::warn!("cannot grow {name}: {error}");
+        Action::Warn(_) => {}
+        // Another command may hold the group: the next look tries again.
+        Action::Grow(by) => match lvm::extend(name, by) {
+            Ok(()) => {
+                *state = State::Grown;
+                tracing::info!("the store of {name} was grown by {by}");
             }
-            Ok(())
-        }
-        Action::GiveUp(why) => Err(lost(snapshot, why)),
+            Err(error) if state.becomes(State::Stuck) => tracing::warn!("cannot grow {name} by {by}: {error}"),
+            Err(_) => {}
+        },
+        Action::GiveUp(why) => return Err(lost(snapshot, why)),
     }
+    Ok(())
 }
 
 /// The error that says that `snapshot` is lost, and why.
@@ -91,4 +110,16 @@ pub fn lost(snapshot: &Snapshot, why: &str) -> anyhow::Error {
     Fault::new(Kind::Snapshot, message)
         .hint("the server is unharmed; give the group or pool more room, raise snapshot_size, or try at a calmer time")
         .into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::State::{Filling, Stuck, Well};
+
+    #[test]
+    fn a_state_is_told_once_and_again_when_it_comes_back() {
+        let mut state = Well;
+        let told = [Filling, Filling, Stuck, Stuck, Filling, Well, Filling].map(|now| state.becomes(now));
+        assert_eq!(told, [true, false, true, false, true, true, true]);
+    }
 }

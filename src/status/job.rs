@@ -17,7 +17,7 @@ pub(super) fn look(job: &Job, cancel: &Cancel) -> Vec<Line> {
     let read = || Catalog::read(&*store::open(&job.to, &job.ssh, cancel)?, Some(&job.name));
     match read() {
         Ok(catalog) => {
-            let newest = catalog.good().next().map(|backup| &backup.manifest);
+            let newest = catalog.usable().next().map(|backup| &backup.manifest);
             let others = catalog.items.iter().filter_map(|item| no_backup(name, item));
             std::iter::once(newest.map_or_else(|| none_yet(job), |m| judge(job, m, clock::now())))
                 .chain(others)
@@ -70,8 +70,9 @@ fn drill_line(name: &str, report: &Report, now: Timestamp) -> Line {
 
 fn judge(job: &Job, newest: &Manifest, now: Timestamp) -> Line {
     let of = |level, age: &str| {
-        let size = Bytes(newest.files.totals.bytes);
-        let text = format!("newest good backup {} is {age}, {size} in {}", newest.id, job.to);
+        let size = Bytes(newest.bytes());
+        let of = newest.needs().map(|base| format!(" (an increment of {base})")).unwrap_or_default();
+        let text = format!("newest good backup {}{of} is {age}, {size} in {}", newest.id, job.to);
         Line::new(level, "job", job.name.as_str(), text)
     };
     let Ok(age) = Duration::try_from(now.duration_since(newest.end)) else {

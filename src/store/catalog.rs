@@ -1,13 +1,16 @@
 //! The backups of a destination, derived from their manifests; never a database of its own.
 
+use std::collections::HashSet;
+
 use anyhow::Context as _;
+use jiff::Timestamp;
 
 use super::files::FileEntry;
-use super::manifest::Manifest;
+use super::manifest::{Manifest, Method};
 use super::slot::{Slot, State};
 use super::{Found, Sha256, Store, files};
-use crate::fault::{Fault, Kind};
-use crate::id::JobName;
+use crate::fault::{Fault, Kind, kind_of};
+use crate::id::{JobName, RunId};
 
 /// The names of the manifest and its twin in a backup's directory.
 pub(super) const MANIFEST: [&str; 2] = ["manifest.json", "manifest.copy.json"];
@@ -28,13 +31,25 @@ pub struct Catalog {
 pub enum Item {
     /// A backup.
     Good(Box<Backup>),
-    /// One whose proof failed, because of this: for somebody who has nothing else.
+    /// One whose proof failed, or an increment whose base is no good one, because of this: for somebody who has
+    /// nothing else.
     Bad(Box<Backup>, String),
     /// Its manifest cannot be read, because of this.
     Unreadable(Slot, String),
 }
 
 impl Item {
+    /// What sorts by time. Of runs that began in one second the one that ended last is the newest; the job only makes
+    /// the order of equals certain.
+    fn age(&self) -> (Option<Timestamp>, Option<Timestamp>, RunId, JobName) {
+        let slot = self.slot();
+        let end = match self {
+            Self::Good(backup) | Self::Bad(backup, _) => Some(backup.manifest.end),
+            Self::Unreadable(..) => None,
+        };
+        (slot.id.begin(), end, slot.id.clone(), slot.job.clone())
+    }
+
     /// Where it is.
     pub fn slot(&self) -> &Slot {
         match self {
@@ -61,6 +76,14 @@ impl Catalog {
         Ok(Self::of(store.scan(job)?))
     }
 
+    /// The same of a job at a destination that the first backup makes.
+    pub fn read_if_there(store: &dyn Store, job: &JobName) -> anyhow::Result<Self> {
+        match Self::read(store, Some(job)) {
+            Err(error) if kind_of(&error) == Some(Kind::NotFound) => Ok(Self::default()),
+            catalog => catalog,
+        }
+    }
+
     fn of(found: Vec<Found>) -> Self {
         let mut catalog = Self::default();
         for one in found {
@@ -70,16 +93,36 @@ impl Catalog {
                 catalog.leftovers.push(one.slot);
             }
         }
-        // Identifiers sort by time; the job only makes the order of equals certain.
-        catalog.items.sort_by(|a, b| {
-            let key = |item: &Item| (item.slot().id.clone(), item.slot().job.clone());
-            key(b).cmp(&key(a))
-        });
+        catalog.items.sort_by_cached_key(|item| std::cmp::Reverse(item.age()));
+        catalog.judge_increments();
         catalog
     }
 
-    /// The backups that are whole as far as is known, newest first.
+    /// An increment without its base brings nothing back.
+    fn judge_increments(&mut self) {
+        let bases: HashSet<(JobName, RunId)> = self.good().map(|b| (b.slot.job.clone(), b.slot.id.clone())).collect();
+        for item in &mut self.items {
+            let Item::Good(backup) = item else { continue };
+            let Some(base) = backup.manifest.needs() else { continue };
+            if !bases.contains(&(backup.slot.job.clone(), base.clone())) {
+                let why = format!("its base {base} is missing, bad or unreadable");
+                *item = Item::Bad(backup.clone(), why);
+            }
+        }
+    }
+
+    /// The backups that are whole in themselves, as far as is known, newest first: no increments.
     pub fn good(&self) -> impl Iterator<Item = &Backup> {
+        self.usable().filter(|backup| backup.manifest.method != Method::Increment)
+    }
+
+    /// The increments whose base is good, newest first.
+    pub fn increments(&self) -> impl Iterator<Item = &Backup> {
+        self.usable().filter(|backup| backup.manifest.method == Method::Increment)
+    }
+
+    /// Both of these, newest first.
+    pub fn usable(&self) -> impl Iterator<Item = &Backup> {
         self.items.iter().filter_map(|item| match item {
             Item::Good(backup) => Some(&**backup),
             Item::Bad(..) | Item::Unreadable(..) => None,
@@ -87,7 +130,7 @@ impl Catalog {
     }
 
     /// The backup that `text` names: `latest`, an id, or the beginning of one. The latest is never a
-    /// bad one.
+    /// bad one, and never an increment.
     pub fn find(&self, text: &str) -> anyhow::Result<&Backup> {
         if text == "latest" {
             let newest = self.good().next();
@@ -173,6 +216,46 @@ mod tests {
         manifest.proof.failure = failure.map(str::to_owned);
         let slot = Slot { job: manifest.job.clone(), id: manifest.id.clone(), state: State::Finished };
         Found { slot, manifest: Some(manifest.encode().unwrap()), twin: None }
+    }
+
+    fn increment(id: &str, base: &str) -> Found {
+        let mut manifest = Manifest::decode(include_bytes!("../../tests/data/manifest-increment-1.json")).unwrap();
+        manifest.id = id.parse().unwrap();
+        manifest.increment.as_mut().unwrap().base = base.parse().unwrap();
+        let slot = Slot { job: manifest.job.clone(), id: manifest.id.clone(), state: State::Finished };
+        Found { slot, manifest: Some(manifest.encode().unwrap()), twin: None }
+    }
+
+    #[test]
+    fn an_increment_is_never_the_latest_and_is_bad_without_its_base() {
+        let (base, bad) = ("20261121T092233Z-4f2a", "20261122T092233Z-4f2a");
+        let catalog = Catalog::of(vec![
+            found(base, None),
+            found(bad, Some("the server did not start")),
+            increment("20261121T102233Z-0001", base),
+            increment("20261123T092233Z-0002", bad),
+            increment("20261123T102233Z-0003", "20261120T092233Z-4f2a"),
+        ]);
+        assert_eq!(catalog.find("latest").unwrap().slot.id.as_str(), base);
+        assert_eq!(catalog.good().count(), 1);
+        let usable: Vec<&str> = catalog.increments().map(|backup| backup.slot.id.as_str()).collect();
+        assert_eq!(usable, ["20261121T102233Z-0001"]);
+        let lost = |item: &&Item| matches!(item, Item::Bad(_, why) if why.contains("its base"));
+        assert_eq!(catalog.items.iter().filter(lost).count(), 2);
+        assert_eq!(catalog.find("20261121T10").unwrap().manifest.needs().unwrap().as_str(), base);
+    }
+
+    #[test]
+    fn what_began_in_one_second_is_in_the_order_of_its_ends() {
+        let (first, second) = ("20261121T092233Z-ffff", "20261121T092233Z-0000");
+        let later = |mut one: Found| {
+            let mut manifest = Manifest::decode(one.manifest.as_ref().unwrap()).unwrap();
+            manifest.end += jiff::SignedDuration::from_millis(10);
+            one.manifest = Some(manifest.encode().unwrap());
+            one
+        };
+        let catalog = Catalog::of(vec![later(found(second, None)), found(first, None)]);
+        assert_eq!(catalog.find("latest").unwrap().slot.id.as_str(), second);
     }
 
     #[test]

@@ -17,6 +17,7 @@ use serde_json::value::RawValue;
 
 use super::digest::Sha256;
 use super::files::{FileEntry, Totals};
+use super::increment::Increment;
 use crate::id::{JobName, RunId};
 use crate::server::{Facts, LockMode, PlaceKind, Position};
 
@@ -60,6 +61,9 @@ pub struct Manifest {
     pub tools: BTreeMap<String, String>,
     /// How it was shown that what is stored is what was read.
     pub proof: Proof,
+    /// What an increment adds to which backup; none in one that is whole in itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub increment: Option<Increment>,
     /// What the operator should know.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
@@ -74,6 +78,8 @@ pub enum Method {
     Copy,
     /// Statements and rows, which a server is fed with.
     Dump,
+    /// What the server's binary log has between two places, kept in an archive: no files of its own.
+    Increment,
 }
 
 /// The name of a root, which is also its directory in a backup: `datadir`, `binlog-1`.
@@ -162,8 +168,9 @@ impl FileList {
 /// What the server's writers went through.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HoldRecord {
-    /// The lock.
-    pub lock: LockMode,
+    /// The lock; an increment needs none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lock: Option<LockMode>,
     /// From asking for the lock to having it.
     pub waited_ms: u64,
     /// From having the lock to its release.
@@ -176,6 +183,13 @@ pub struct HoldRecord {
     /// When the lock was released: the moment that the data is of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub at: Option<Timestamp>,
+}
+
+impl HoldRecord {
+    /// That of a backup for which nobody waited.
+    pub fn none() -> Self {
+        Self { lock: None, waited_ms: 0, held_ms: 0, parts: Vec::new(), tries: 1, at: None }
+    }
 }
 
 /// A snapshot that was copied.
@@ -320,6 +334,7 @@ impl Manifest {
         let envelope: Envelope<'_> = serde_json::from_slice(bytes).context("the manifest is damaged")?;
         let text = envelope.manifest.get();
         anyhow::ensure!(envelope.sha256 == Sha256::of(text.as_bytes()), "the manifest does not match its own digest");
+        refuse_unknown_method(text)?;
         let manifest: Self = serde_json::from_str(text).context("the manifest lacks something")?;
         manifest.refuse_hostile()?;
         Ok(manifest)
@@ -328,6 +343,16 @@ impl Manifest {
     /// The moment that the data is of.
     pub fn taken(&self) -> Timestamp {
         self.hold.at.unwrap_or(self.begin)
+    }
+
+    /// The backup without which this one can't be brought back; it must stay for as long as this one does.
+    pub fn needs(&self) -> Option<&RunId> {
+        self.increment.as_ref().map(|increment| &increment.base)
+    }
+
+    /// Its bytes: of its files, or of an increment's part of the archive, unpacked.
+    pub fn bytes(&self) -> u64 {
+        self.increment.as_ref().map_or(self.files.totals.bytes, |increment| increment.bytes)
     }
 
     /// The root of that name.
@@ -346,11 +371,29 @@ impl Manifest {
         let datadirs = self.roots.iter().filter(|root| root.is_datadir()).count();
         let wanted = match self.method {
             Method::Copy => 1,
-            Method::Dump => 0,
+            Method::Dump | Method::Increment => 0,
         };
         anyhow::ensure!(datadirs == wanted, "the manifest names {datadirs} data directories");
+        let is_increment = self.method == Method::Increment;
+        anyhow::ensure!(self.increment.is_some() == is_increment, "the manifest's method and its increment differ");
+        anyhow::ensure!(!is_increment || self.roots.is_empty(), "the manifest of an increment names a root");
         Ok(())
     }
+}
+
+/// What a later release makes is no damage.
+fn refuse_unknown_method(text: &str) -> anyhow::Result<()> {
+    #[derive(Deserialize)]
+    struct Named {
+        method: String,
+    }
+    let Named { method } = serde_json::from_str(text).context("the manifest lacks something")?;
+    let known = serde_json::from_value::<Method>(method.as_str().into()).is_ok();
+    anyhow::ensure!(
+        known,
+        "the backup was made by the method {method:?}, which this mysnap does not know: a newer one is needed"
+    );
+    Ok(())
 }
 
 #[cfg(test)]

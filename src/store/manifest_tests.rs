@@ -28,6 +28,24 @@ fn a_manifest_of_the_first_format_is_read_for_ever() {
     assert_eq!(entries[2].mode.bits(), 0o2750);
 }
 
+const GOLDEN_INCREMENT: &[u8] = include_bytes!("../../tests/data/manifest-increment-1.json");
+
+#[test]
+fn a_manifest_of_an_increment_is_read_for_ever() {
+    let manifest = Manifest::decode(GOLDEN_INCREMENT).unwrap();
+    assert_eq!((manifest.method, manifest.hold.lock), (Method::Increment, None));
+    assert_eq!(manifest.needs().unwrap().as_str(), "20261121T092233Z-4f2a");
+    assert_eq!((manifest.bytes(), manifest.taken().to_string().as_str()), (48_104, "2026-11-21T10:22:35Z"));
+    assert_eq!(Manifest::decode(&manifest.encode().unwrap()).unwrap(), manifest);
+}
+
+#[test]
+fn a_method_of_a_later_release_is_named() {
+    let error = altered("\"method\":\"copy\"", "\"method\":\"repository\"");
+    assert!(error.to_string().contains("by the method \"repository\", which this mysnap does not know"), "{error}");
+    altered("\"method\":\"copy\"", "\"method\":\"increment\"");
+}
+
 #[test]
 fn a_manifest_is_read_back() {
     let manifest = golden();

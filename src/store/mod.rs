@@ -15,6 +15,7 @@ mod digest;
 mod files;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzz;
+mod increment;
 mod inventory;
 mod local;
 mod manifest;
@@ -40,6 +41,7 @@ pub use check::{Findings, check, check_names};
 pub use destination::{Destination, Side, SshOptions};
 pub use digest::{Hasher, Sha256};
 pub use files::{EntryKind, FileEntry, Mode, Totals};
+pub use increment::Increment;
 pub use local::LocalStore;
 pub use manifest::{
     FORMAT, FileList, HoldRecord, Manifest, Method, PhaseRecord, Proof, ProofLevel, Root, RootName, Shown,

@@ -1,7 +1,10 @@
 //! Whether a stored backup is still what was copied: every file against its digest.
 
+use crate::binlog::{self, Home, Start};
+use crate::fault::{Fault, Kind};
 use crate::id::{JobName, RunId};
-use crate::store::{Backup, Store, check};
+use crate::store::{Backup, Increment, Store, check};
+use crate::sys::cancel::Cancel;
 
 /// What a verification found. Names are `root/path`, as the list of files writes them.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
@@ -49,4 +52,50 @@ pub fn verify(store: &dyn Store, backup: &Backup, progress: &(dyn Fn(u64) + Sync
         unreadable: findings.unreadable,
         twins_damaged: backup.damaged_twins(store)?,
     })
+}
+
+/// An increment with what it stands on.
+#[derive(Debug, Clone, Copy)]
+pub struct Chain<'a> {
+    /// The increment.
+    pub backup: &'a Backup,
+    /// What it adds.
+    pub increment: &'a Increment,
+    /// The backup with which a restore begins.
+    pub base: &'a Backup,
+    /// The archive.
+    pub home: &'a Home,
+}
+
+/// Reads every archived file that leads from the base to the end of the increment, those of earlier increments too.
+pub fn increment(
+    store: &dyn Store,
+    chain: &Chain<'_>,
+    progress: &dyn Fn(u64),
+    cancel: &Cancel,
+) -> anyhow::Result<Report> {
+    let Chain { backup, increment, base, home } = *chain;
+    let mut report = Report {
+        job: backup.slot.job.clone(),
+        id: backup.slot.id.clone(),
+        files: 0,
+        bytes: 0,
+        missing: Vec::new(),
+        changed: Vec::new(),
+        extra: Vec::new(),
+        unreadable: Vec::new(),
+        twins_damaged: backup.damaged_twins(store)?,
+    };
+    let no_archive = || Fault::new(Kind::Verify, format!("there is no archive in {}", home.path().display()));
+    let index = home.read_index()?.ok_or_else(no_archive)?;
+    let no_position = || Fault::new(Kind::Verify, format!("backup {} has no position", base.manifest.id));
+    let from = base.manifest.position.binlog.as_ref().ok_or_else(no_position)?;
+    match index.path(Some(&increment.timeline), &Start::Position(from), Some(&increment.to)) {
+        Ok(pieces) => {
+            let looked = binlog::verify::look_at(home, &increment.timeline, &pieces, progress, cancel)?.report;
+            (report.files, report.bytes, report.changed) = (looked.files, looked.bytes, looked.damaged);
+        }
+        Err(error) => report.missing.push(format!("{error:#}")),
+    }
+    Ok(report)
 }

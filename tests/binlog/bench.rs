@@ -143,15 +143,26 @@ impl Bench {
         (finished.status, String::from_utf8(both).unwrap())
     }
 
+    /// Adds sections to the configuration.
+    pub fn configure(&self, sections: &str) {
+        let text = fs::read_to_string(&self.config).unwrap();
+        durable::write(&self.config, format!("{text}{sections}").as_bytes()).unwrap();
+    }
+
     /// A stream at work.
     pub fn stream(&self) -> Stream {
+        self.start(&["binlog", "stream", "shop"])
+    }
+
+    /// The command at work.
+    pub fn start(&self, arguments: &[&str]) -> Stream {
         let log = self.directory.path().join("stream.log");
         let output = fs::OpenOptions::new().create(true).append(true).open(&log).unwrap();
         #[expect(clippy::disallowed_methods, reason = "it is killed and signalled as a service manager would")]
         let child = Command::new(env!("CARGO_BIN_EXE_mysnap"))
             .arg("--config")
             .arg(&self.config)
-            .args(["binlog", "stream", "shop"])
+            .args(arguments)
             .stdin(Stdio::null())
             .stdout(output.try_clone().unwrap())
             .stderr(output)
@@ -186,13 +197,18 @@ pub fn in_use_cleared(bytes: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// `mysnap binlog stream`.
+/// `mysnap` at work.
 pub struct Stream {
     child: Child,
     log: PathBuf,
 }
 
 impl Stream {
+    /// Whether it has ended by itself.
+    pub fn has_ended(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
+    }
+
     pub fn kill(mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();

@@ -205,3 +205,38 @@ fn whatever_ends_the_nodes_part_nothing_is_left_after_recover() {
         !Path::new("/var/tmp").read_dir().unwrap().any(|e| e.unwrap().file_name().to_string_lossy().contains("mysnap"))
     );
 }
+
+#[test]
+fn a_snapshot_does_not_wait_for_a_node_that_is_stuck() {
+    let config = dumped("nodestuck", "");
+    let before = listed();
+    let mut live = Live::backup(&config);
+    live.wait_for("copy");
+    on_node2("pkill -STOP -x mysnap");
+    let going_on = Undo::with(&format!("ssh {} pkill -CONT -x mysnap", node2()));
+    live.signal(Signal::SIGTERM);
+    let ours = || host::run(&["lvs", "--noheadings", "-o", "lv_full_name", "@mysnap"]);
+    let began = std::time::Instant::now();
+    until("the end of the snapshot", || ours().trim().is_empty());
+    // The node has a minute for what it has to clean up.
+    assert!(began.elapsed().as_secs() < 40, "{:?}", began.elapsed());
+    assert!(Path::new(&format!("/proc/{}", live.pid())).exists(), "the run waits for the node");
+    drop(going_on);
+    let ran = live.finish();
+    expect(&ran, 143, &["left: nothing"]);
+    assert_eq!(listed(), before);
+    until("the end of the node's part", || left_on_node2().is_empty());
+    assert_nothing_left();
+}
+
+#[test]
+fn a_job_that_is_called_like_a_root_is_dumped_on_the_node() {
+    on_node2(&format!("mkdir -p -m 0700 {DUMPS}"));
+    let job = format!(
+        "[job.datadir]\nto = \"root@{}:{DUMPS}\"\nretries = 1\nmax_stall = \"30s\"\nmethod = \"dump\"\ndump_on = \"node\"\n",
+        node2()
+    );
+    let config = host::configure("nodenamed", &job);
+    mysnap_ok(&["--config", &config, "backup", "datadir"]);
+    assert_nothing_left();
+}

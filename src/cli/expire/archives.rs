@@ -56,7 +56,7 @@ pub(super) fn after_backup(
     archive: &Archive,
     manifest: &Manifest,
 ) -> anyhow::Result<()> {
-    let key = Identity::key_of(&manifest.server);
+    let key = Identity::of(&manifest.server).key;
     let Some(index) = home(archive).read_index()? else { return Ok(()) };
     if index.timelines.iter().all(|timeline| timeline.server.key != key) {
         return Ok(());
@@ -131,7 +131,7 @@ fn holders(config: &Config, going: &[&RunId], cancel: &Cancel) -> Holders {
 fn holder(item: &Item) -> Option<Holder> {
     let known = |manifest: &Manifest, proved| Holder {
         id: manifest.id.clone(),
-        server: Some(Identity::key_of(&manifest.server)),
+        server: Some(Identity::of(&manifest.server).key),
         begin: manifest.begin,
         binlog: manifest.position.binlog.clone(),
         proved,

@@ -1,0 +1,253 @@
+//! Increments of a dump of a real MariaDB: what was logged between two backups, proved, listed, and nothing else.
+
+#![cfg(test)]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
+
+#[allow(dead_code, reason = "binlog.rs uses the rest")]
+#[path = "binlog/bench.rs"]
+mod bench;
+#[allow(dead_code, reason = "dump.rs uses the rest")]
+#[path = "dump/server.rs"]
+mod server;
+
+use std::io::Read as _;
+use std::path::Path;
+use std::time::Duration;
+
+use bench::{Bench, Writers};
+use mysnap::binlog::{Home, Index, Start};
+use mysnap::dump::Compression;
+use mysnap::server::BinlogPosition;
+use mysnap::store::Manifest;
+use mysnap::sys::cmd::Call;
+use mysnap::sys::durable;
+use server::Server;
+
+const TABLE: &str = "CREATE DATABASE shop; \
+    CREATE TABLE shop.t (id INT AUTO_INCREMENT PRIMARY KEY, a VARCHAR(300), b DOUBLE)";
+/// Some of these are logged as rows by a server that logs statements where they are safe.
+const CHANGES: &str = "USE shop; INSERT INTO t (a, b) SELECT REPEAT('x', 1 + seq % 50), seq / 3 FROM seq_1_to_200; \
+    UPDATE t SET a = UUID() WHERE id % 3 = 0; SET @x = 7.25, @y = 'späß'; INSERT INTO t (a, b) VALUES (@y, @x), (NOW(), RAND()); \
+    DELETE FROM t WHERE id % 7 = 0";
+
+/// A job whose backups are dumps of the live server, with increments between them.
+struct Job {
+    bench: Bench,
+    to: tempfile::TempDir,
+}
+
+impl Job {
+    fn of(server: &Server) -> Self {
+        let (bench, to) = (Bench::new(server, Compression::Zstd), tempfile::tempdir().unwrap());
+        bench.configure(&format!(
+            "[job.often]\nto = {:?}\nmethod = \"dump\"\nsource = \"live\"\nincremental = \"binlog\"\n",
+            to.path()
+        ));
+        Self { bench, to }
+    }
+
+    /// A backup that ends well; what it is, and what was said.
+    fn backup(&self, arguments: &[&str]) -> (Manifest, String) {
+        let (status, said) = self.bench.command(&[&["backup", "often"], arguments].concat());
+        assert!(status.success(), "{said}");
+        (self.manifests().remove(0), said)
+    }
+
+    /// One that must be an increment of `base` and go on from `previous`.
+    fn increment(&self, base: &Manifest, previous: &Manifest) -> Manifest {
+        let (manifest, said) = self.backup(&[]);
+        let increment = manifest.increment.as_ref().unwrap_or_else(|| panic!("{said}"));
+        assert_eq!((&increment.base, &increment.previous), (&base.id, &previous.id), "{said}");
+        assert_eq!(Some(&increment.from), previous.position.binlog.as_ref());
+        assert!(increment.events > 0 && manifest.proof.files > 0, "{manifest:?}");
+        manifest
+    }
+
+    /// One that must be a full backup, for a reason with these words.
+    fn full(&self, words: &str) -> Manifest {
+        let (manifest, said) = self.backup(&[]);
+        assert!(
+            manifest.increment.is_none() && said.contains(words) && said.contains("a full backup is made"),
+            "{said}"
+        );
+        manifest
+    }
+
+    /// All that are good, newest first.
+    fn manifests(&self) -> Vec<Manifest> {
+        let (status, listed) = self.bench.command(&["list", "--json"]);
+        assert!(status.success(), "{listed}");
+        let rows: Vec<serde_json::Value> = serde_json::from_str(&listed).unwrap();
+        rows.into_iter()
+            .map(|row| {
+                assert_eq!(row["state"], "good", "{row:#}");
+                serde_json::from_value(row["manifest"].clone()).unwrap()
+            })
+            .collect()
+    }
+
+    fn refused(&self, arguments: &[&str], status: i32, words: &str) {
+        let (ended, said) = self.bench.command(arguments);
+        assert!(ended.code() == Some(status) && said.contains(words), "{arguments:?}: {ended}: {said}");
+    }
+}
+
+/// Everything from one place to another, replayed into `into` by the server's own tools.
+fn replay(archive: &Path, timeline: &str, from: &BinlogPosition, to: &BinlogPosition, into: &Server) {
+    let home = Home::new(archive);
+    let index: Index = home.read_index().unwrap().unwrap();
+    let pieces = index.path(Some(timeline), &Start::Position(from), Some(to)).unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let mut tool = Call::new("mariadb-binlog").arg("--no-defaults").arg(format!("--start-position={}", from.offset));
+    tool = tool.arg(format!("--stop-position={}", to.offset));
+    for piece in &pieces {
+        let mut bytes = Vec::new();
+        home.read(timeline, piece.file).unwrap().read_to_end(&mut bytes).unwrap();
+        let plain = directory.path().join(&piece.file.name);
+        durable::write(&plain, &bytes).unwrap();
+        tool = tool.arg(&plain);
+    }
+    into.sql(&tool.stdout().unwrap());
+}
+
+#[test]
+fn a_chain_has_everything_that_was_logged_in_any_format_over_any_number_of_files() {
+    let server = Server::start();
+    server.sql(TABLE);
+    let job = Job::of(&server);
+    let base = job.full("there is no full backup to go on from");
+    let mut chain = vec![base.clone()];
+    for format in ["ROW", "STATEMENT", "MIXED"] {
+        let changes =
+            format!("SET SESSION binlog_format = {format}; {CHANGES}; FLUSH BINARY LOGS; {CHANGES}; FLUSH BINARY LOGS");
+        server.sql(&changes);
+        let increment = job.increment(&base, chain.last().unwrap());
+        assert!(increment.increment.as_ref().unwrap().bytes > 1000, "{increment:?}");
+        chain.push(increment);
+    }
+    let last = chain.last().unwrap();
+    assert_eq!(last.proof.files, 9, "all that a restore replays is read: {last:?}");
+
+    // With the base and the archive alone another server is where this one was.
+    let other = Server::start();
+    let socket = other.socket();
+    let restore = ["restore", base.id.as_str(), "--into", socket.to_str().unwrap(), "--no-binary-log"];
+    // The other server is reached as this one is: by root without a password.
+    let (status, said) = job.bench.command(&[&restore[..], &["--database", "shop"]].concat());
+    assert!(status.success(), "{said}");
+    let increment = last.increment.as_ref().unwrap();
+    let place = base.position.binlog.as_ref().unwrap();
+    replay(&job.bench.archive(), &increment.timeline, place, &increment.to, &other);
+    assert_eq!(other.tool_dump("shop"), server.tool_dump("shop"));
+
+    let (_, listed) = job.bench.command(&["list"]);
+    let ids: Vec<&str> = listed.lines().skip(1).map(|line| line.split("  ").next().unwrap().trim()).collect();
+    let below = |manifest: &Manifest| format!("+ {}", manifest.id);
+    assert_eq!(ids, [base.id.to_string(), below(&chain[3]), below(&chain[2]), below(&chain[1])], "{listed}");
+    assert!(listed.contains("Z to 20"), "{listed}");
+    let (_, shown) = job.bench.command(&["show", last.id.as_str()]);
+    assert!(
+        shown.contains(&format!("increment of {}", base.id)) && shown.contains("archive      shop, timeline"),
+        "{shown}"
+    );
+    let (_, status) = job.bench.command(&["status", "often"]);
+    assert!(status.contains(&format!("newest good backup {} (an increment of {})", last.id, base.id)), "{status}");
+    let (status, said) = job.bench.command(&["verify", last.id.as_str()]);
+    assert!(status.success() && said.contains("9 archived files match"), "{said}");
+
+    // Whoever needs files gets the full one, or is told where they are.
+    assert!(job.bench.command(&["show", "latest"]).1.starts_with(&format!("backup       {}", base.id)));
+    let hint = format!("mysnap restore {} --until {}:{}", base.id, increment.to.file, increment.to.offset);
+    job.refused(&["restore", last.id.as_str(), "--to", "/nowhere"], 2, &hint);
+    job.refused(&["drill", "often", "--id", last.id.as_str()], 2, "it has no files of its own");
+    job.refused(&["clone", last.id.as_str(), "--name", "x", "--job", "often"], 2, "it has no files of its own");
+    job.refused(&["verify", last.id.as_str(), "--level", "start"], 2, "it has no files of its own");
+    let (status, planned) = job.bench.command(&["backup", "often", "--dry-run"]);
+    assert!(status.success() && planned.contains(&format!("an increment of {}", base.id)), "{planned}");
+    assert_eq!(job.manifests().len(), 4);
+
+    // A stream that is at work holds the archive.
+    let stream = job.bench.stream();
+    std::thread::sleep(Duration::from_millis(500));
+    server.sql(CHANGES);
+    let streamed = job.increment(&base, last);
+    stream.end();
+    let (full, _) = job.backup(&["--full"]);
+    assert!(full.increment.is_none());
+    server.sql(CHANGES);
+    job.increment(&full, &full);
+
+    // What earlier increments have is damaged: they are bad, and so would be a later one.
+    let closed = job.bench.stored(&format!("{}.zst", increment.to.file));
+    let good = std::fs::read(&closed).unwrap();
+    let mut bytes = good.clone();
+    bytes[good.len() / 2] ^= 1;
+    durable::write(&closed, &bytes).unwrap();
+    job.refused(&["verify", streamed.id.as_str()], 8, &increment.to.file);
+    assert!(job.bench.command(&["verify", chain[2].id.as_str()]).0.success());
+}
+
+#[test]
+fn where_nothing_leads_on_a_full_backup_is_made_and_it_is_said_why() {
+    let server = Server::start();
+    server.sql(TABLE);
+    let job = Job::of(&server);
+    let base = job.full("there is no full backup to go on from");
+    server.sql(CHANGES);
+    job.increment(&base, &base);
+
+    server.sql("RESET MASTER");
+    server.sql(CHANGES);
+    let base = job.full("a new timeline begins");
+    server.sql(CHANGES);
+    let previous = job.increment(&base, &base);
+
+    server.sql("FLUSH BINARY LOGS; INSERT INTO shop.t (a) VALUES ('lost'); FLUSH BINARY LOGS; INSERT INTO shop.t (a) VALUES ('here')");
+    let first = server.sql("SHOW MASTER STATUS").split_whitespace().next().unwrap().to_owned();
+    bench::purge(&server, &first);
+    let base = job.full("was purged before it was archived");
+    let increment = job.increment(&base, &base);
+    assert_ne!(increment.needs(), previous.needs());
+
+    // What is in the archive can't be read any more.
+    let timeline = increment.increment.as_ref().unwrap().timeline.clone();
+    let file = format!("{}.zst", increment.position.binlog.as_ref().unwrap().file);
+    durable::write(&job.bench.archive().join(timeline).join(file), b"something else").unwrap();
+    let base = job.full("the archive shop is damaged");
+
+    // Without its base an increment brings nothing back.
+    let increment = job.increment(&base, &base);
+    std::fs::remove_dir_all(job.to.path().join("often").join(base.id.as_str())).unwrap();
+    let (_, listed) = job.bench.command(&["list", "--json"]);
+    assert!(listed.contains(&format!("its base {} is missing", base.id)), "{listed}");
+    job.refused(&["verify", increment.id.as_str()], 8, "the base of increment");
+}
+
+#[test]
+fn a_run_that_is_killed_at_any_moment_leaves_nothing_half() {
+    let server = Server::start();
+    server.sql(TABLE);
+    let job = Job::of(&server);
+    let base = job.full("there is no full backup to go on from");
+    let _writers = Writers::start(&server, 1);
+    let mut killed = 0;
+    for pause in [20, 60, 90, 120, 150, 180, 220, 260, 310, 370] {
+        let mut run = job.bench.start(&["backup", "often"]);
+        std::thread::sleep(Duration::from_millis(pause));
+        killed += u32::from(!run.has_ended());
+        run.kill();
+    }
+    assert!(killed > 3, "{killed}");
+    for manifest in job.manifests() {
+        assert!(manifest.id == base.id || manifest.needs() == Some(&base.id), "{manifest:?}");
+        assert!(job.bench.command(&["verify", manifest.id.as_str()]).0.success(), "{manifest:?}");
+    }
+    let newest = job.manifests().remove(0);
+    job.increment(&base, &newest);
+    let left: Vec<_> = std::fs::read_dir(job.to.path().join("often"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .filter(|name| name.to_string_lossy().starts_with('.'))
+        .collect();
+    assert!(left.is_empty(), "{left:?}");
+}
