@@ -20,7 +20,7 @@ pub fn plan(backups: &[Stored], rules: &Rules, now: Timestamp, zone: &TimeZone) 
     let held = held(&backups, now);
     let mut staying = Staying::default();
     staying.by_nature(&backups);
-    staying.by_the_rules(&proved(&backups), rules, now, zone);
+    staying.by_the_rules(&counted(&backups), rules, now, zone);
     staying.uncounted(&backups, rules, now);
     if let Some(why) = &held {
         for backup in &backups {
@@ -28,12 +28,22 @@ pub fn plan(backups: &[Stored], rules: &Rules, now: Timestamp, zone: &TimeZone) 
         }
     }
     staying.bases(&backups);
+    staying.increments(&backups);
     Plan { held, backups: backups.iter().map(|backup| staying.decided(backup, rules)).collect() }
 }
 
-/// The proved ones, newest first.
-fn proved<'a>(backups: &[&'a Stored]) -> Vec<&'a Stored> {
-    backups.iter().copied().filter(|backup| backup.standing == Standing::Proved).collect()
+/// The proved ones, newest first. An increment is no second backup: what spoils its base spoils it too.
+fn counted<'a>(backups: &[&'a Stored]) -> Vec<&'a Stored> {
+    backups.iter().copied().filter(|backup| counts(backup)).collect()
+}
+
+fn counts(backup: &Stored) -> bool {
+    backup.standing == Standing::Proved && backup.needs.is_none()
+}
+
+/// What `backup` is built on, if that is there.
+fn base_of<'a>(backup: &Stored, backups: &[&'a Stored]) -> Option<&'a Stored> {
+    backups.iter().copied().find(|base| backup.needs.as_ref() == Some(&base.id))
 }
 
 /// Why nothing at all goes.
@@ -122,19 +132,13 @@ impl Staying {
             Rules::OlderThan(limit) => *limit,
         };
         let mut newer = 0;
-        for backup in backups {
-            match &backup.standing {
-                Standing::Proved => newer += 1,
-                Standing::Unproved | Standing::Bad(_) if newer < ALWAYS => {
-                    self.because(
-                        backup,
-                        format!("does not count, but {} newer proved ones are not there", words(ALWAYS)),
-                    );
-                }
-                Standing::Unproved | Standing::Bad(_) if !is_older(backup, limit, now) => {
-                    self.because(backup, format!("does not count; not older than {}", Length(limit)));
-                }
-                _ => {}
+        for backup in backups.iter().filter(|backup| base_of(backup, backups).is_none()) {
+            if counts(backup) {
+                newer += 1;
+            } else if newer < ALWAYS {
+                self.because(backup, format!("does not count, but {} newer proved ones are not there", words(ALWAYS)));
+            } else if !is_older(backup, limit, now) {
+                self.because(backup, format!("does not count; not older than {}", Length(limit)));
             }
         }
     }
@@ -144,12 +148,23 @@ impl Staying {
         let mut look: Vec<&Stored> =
             backups.iter().copied().filter(|backup| self.reasons.contains_key(&backup.id)).collect();
         while let Some(backup) = look.pop() {
-            let base = backup.needs.as_ref().and_then(|id| backups.iter().find(|base| base.id == *id));
-            let Some(base) = base else { continue };
+            let Some(base) = base_of(backup, backups) else { continue };
             if !self.reasons.contains_key(&base.id) {
                 look.push(base);
             }
             self.because(base, format!("base of {}", backup.id));
+        }
+    }
+
+    /// They stay for as long as what they are built on.
+    fn increments(&mut self, backups: &[&Stored]) {
+        let follows = |staying: &Self, backup: &Stored| {
+            let base = base_of(backup, backups)?;
+            let joins = !staying.reasons.contains_key(&backup.id) && staying.reasons.contains_key(&base.id);
+            joins.then(|| base.id.clone())
+        };
+        while let Some((backup, base)) = backups.iter().find_map(|one| Some((*one, follows(self, one)?))) {
+            self.because(backup, format!("stays with its base {base}"));
         }
     }
 
@@ -165,6 +180,9 @@ impl Staying {
 /// Why a backup goes.
 fn farewell(backup: &Stored, rules: &Rules) -> String {
     let newer = words(ALWAYS);
+    if let Some(base) = &backup.needs {
+        return format!("of no use without its base {base}");
+    }
     match (&backup.standing, rules) {
         (Standing::Bad(why), _) => format!("does not count ({why}), and {newer} newer proved ones are there"),
         (Standing::Proved, Rules::Keep(_)) => "no rule keeps it".to_owned(),

@@ -124,20 +124,30 @@ fn nothing_goes_where_the_newest_is_from_the_future_or_not_proved() {
 }
 
 #[test]
-fn a_base_stays_while_something_needs_it_and_goes_after_what_does() {
-    let mut backups = nights(10);
+fn increments_stay_and_go_with_their_base_and_count_as_no_backup() {
+    let mut backups = nights(12);
     let ids: Vec<RunId> = backups.iter().map(|backup| backup.id.clone()).collect();
-    // The night before is the base, but for each third one.
-    for n in (0..10).filter(|n| n % 3 != 2) {
-        backups[n].needs = ids.get(n + 1).cloned();
+    // Each third one is full, and the base of the two after it.
+    for n in (0..12).filter(|n| n % 3 != 2) {
+        backups[n].needs = Some(ids[n - n % 3 + 2].clone());
     }
-    backups[2].standing = Standing::Bad("x".to_owned());
-    let plan = decided(&backups, &Rules::Keep(Keep { last: 1, ..Keep::default() }));
-    assert_eq!(staying(&plan), ["1126", "1125", "1124"]);
-    assert!(reasons(&plan, "1124").contains(&format!("base of {}", ids[1])));
+    let rules = Rules::Keep(Keep { last: 1, ..Keep::default() });
+    let plan = decided(&backups, &rules);
+    assert_eq!(staying(&plan), ["1126", "1125", "1124", "1123", "1122", "1121"]);
+    assert_eq!(reasons(&plan, "1126"), format!("stays with its base {}", ids[2]));
+    assert_eq!(reasons(&plan, "1119"), format!("of no use without its base {}", ids[8]));
     let going = plan.going();
     let place = |n: usize| going.iter().position(|id| **id == ids[n]).unwrap();
-    assert!(place(3) < place(4) && place(4) < place(5) && place(6) < place(7), "{going:?}");
+    assert!(place(6) < place(8) && place(7) < place(8) && place(9) < place(11), "{going:?}");
+    // What can't be removed keeps its base, and that the others.
+    backups[7].standing = Standing::Foreign("db2".to_owned());
+    let plan = decided(&backups, &rules);
+    assert_eq!(staying(&plan).len(), 9);
+    assert_eq!(reasons(&plan, "1118"), format!("base of {}", ids[7]));
+    // One without its base is of no use.
+    backups[7].needs = Some("20250101T000000Z-abcd".parse().unwrap());
+    backups[7].standing = Standing::Proved;
+    assert!(!staying(&decided(&backups, &rules)).contains(&"1119"));
 }
 
 #[test]
@@ -171,20 +181,26 @@ fn goes(backups: &[Stored], one: &Stored, rules: &Rules, now: Timestamp, zone: &
     if newest.is_some_and(|newest| newest.begin > now || newest.standing != Standing::Proved) {
         return false;
     }
-    !wanted(backups, one, rules, now, zone)
-        && !backups.iter().any(|child| {
-            child.needs.as_ref() == Some(&one.id) && key(child) > key(one) && !goes(backups, child, rules, now, zone)
-        })
+    // A full backup and what is built on it are one: if anything of it is wanted, all of it stays.
+    let root =
+        |stored: &Stored| std::iter::successors(Some(stored.clone()), |one| base(backups, one)).last().unwrap().id;
+    !backups.iter().any(|other| root(other) == root(one) && wanted(backups, other, rules, now, zone))
+}
+
+fn base(backups: &[Stored], one: &Stored) -> Option<Stored> {
+    backups.iter().find(|base| one.needs.as_ref() == Some(&base.id)).cloned()
 }
 
 fn wanted(backups: &[Stored], one: &Stored, rules: &Rules, now: Timestamp, zone: &TimeZone) -> bool {
     let key = |stored: &Stored| (stored.begin, stored.id.clone());
-    let proved: Vec<&Stored> = backups.iter().filter(|b| b.standing == Standing::Proved).collect();
+    let proved: Vec<&Stored> = backups.iter().filter(|b| b.standing == Standing::Proved && b.needs.is_none()).collect();
     let newer = proved.iter().filter(|other| key(other) > key(one)).count();
     let old = |limit: Duration| now.as_second() - one.begin.as_second() > i64::try_from(limit.as_secs()).unwrap();
     match (&one.standing, rules) {
         (Standing::Foreign(_) | Standing::Unreadable(_), _) => true,
+        _ if base(backups, one).is_some() => false,
         (Standing::Bad(_) | Standing::Unproved, Rules::Keep(_)) => newer < 2 || !old(Duration::from_secs(7 * 86_400)),
+        (_, Rules::Keep(_)) if one.needs.is_some() => newer < 2 || !old(Duration::from_secs(7 * 86_400)),
         (_, Rules::OlderThan(limit)) => newer < 2 || !old(*limit),
         (Standing::Proved, Rules::Keep(keep)) => {
             let format =
@@ -288,16 +304,19 @@ proptest! {
         }
         // Whatever the rules and the clock: two newer proved ones stay for each that goes.
         let stays: Vec<&Decided> = told.backups.iter().filter(|one| one.verdict == Verdict::Stays).collect();
-        for gone in told.backups.iter().filter(|one| one.verdict == Verdict::Goes) {
-            let newer = |one: &&&Decided| one.backup.standing == Standing::Proved && one.backup.begin >= gone.backup.begin;
+        let full = |one: &&Decided| one.backup.needs.is_none();
+        for gone in told.backups.iter().filter(|one| one.verdict == Verdict::Goes).filter(full) {
+            let counts = |one: &Decided| one.backup.standing == Standing::Proved && full(&one);
+            let newer = |one: &&&Decided| counts(one) && one.backup.begin >= gone.backup.begin;
             prop_assert!(stays.iter().filter(newer).count() >= ALWAYS);
         }
-        // Nothing is left without what it needs, whenever a removal is cut short.
+        // Nothing is left without what it needs and had, whenever a removal is cut short.
         let mut left: BTreeSet<&RunId> = told.backups.iter().map(|one| &one.backup.id).collect();
         for id in told.going() {
             left.remove(id);
             for one in told.backups.iter().filter(|one| left.contains(&one.backup.id)) {
-                prop_assert!(one.backup.needs.as_ref().is_none_or(|base| left.contains(base)));
+                let base = base(&backups, &one.backup);
+                prop_assert!(base.is_none_or(|base| left.contains(&base.id)));
             }
         }
         // A second look finds nothing more to do.
