@@ -2,7 +2,7 @@
 //!
 //! Files go from the beginning of a timeline only, so that no hole is ever made, and only those that are closed, whose
 //! last event is old enough, and that come before every place at which a backup of this server stands. What has gone is
-//! decided durably first ([`Expired`](super::expired::Expired)): from then on the index says nothing of it, whoever
+//! decided durably first (`expired.json`): from then on the index says nothing of it, whoever
 //! writes the index, and a removal that is cut short is finished by the next one.
 
 use std::time::Duration;
