@@ -231,13 +231,13 @@ fn a_run_that_is_killed_at_any_moment_leaves_nothing_half() {
     let base = job.full("there is no full backup to go on from");
     let _writers = Writers::start(&server, 1);
     let mut killed = 0;
-    for pause in [20, 60, 90, 120, 150, 180, 220, 260, 310, 370] {
+    for pause in [5, 10, 20, 35, 50, 75, 100, 130, 170, 220, 280, 350] {
         let mut run = job.bench.start(&["backup", "often"]);
         std::thread::sleep(Duration::from_millis(pause));
         killed += u32::from(!run.has_ended());
         run.kill();
     }
-    assert!(killed > 3, "{killed}");
+    assert!(killed >= 3, "{killed}");
     for manifest in job.manifests() {
         assert!(manifest.id == base.id || manifest.needs() == Some(&base.id), "{manifest:?}");
         assert!(job.bench.command(&["verify", manifest.id.as_str()]).0.success(), "{manifest:?}");

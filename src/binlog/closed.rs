@@ -18,7 +18,7 @@ use crate::sys::clock;
 
 /// So long a stream at work, or another pass, may take to close a file that the server has closed.
 const PATIENCE: Duration = Duration::from_secs(60);
-const PAUSE: Duration = Duration::from_millis(200);
+const PAUSE: Duration = Duration::from_millis(500);
 
 /// What an archive holds up to a moment.
 #[derive(Debug, Clone)]

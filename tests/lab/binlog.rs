@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use nix::sys::signal::Signal;
 
 use crate::host::{self, mysnap, mysnap_ok, run};
-use crate::live::{Live, Undo, expect};
+use crate::live::{Live, Undo, expect, forget_stored, local};
 
 /// On a disk other than the server's.
 const TO: &str = "/srv/local";
@@ -86,4 +86,33 @@ fn a_purged_log_is_a_gap() {
     sql(&format!("PURGE BINARY LOGS TO '{last}'"));
     expect(&mysnap(&["--config", &config, "binlog", "ship"]), 12, &["purged before it was archived"]);
     expect(&mysnap(&["--config", &config, "binlog", "ship"]), 0, &[]);
+}
+
+#[test]
+fn increments_go_on_from_a_copy_until_a_log_is_missing() {
+    let (_, _undo) = configure("binlog");
+    forget_stored();
+    let config = local("increments", &format!("incremental = \"binlog\"\n[binlog.lab]\nto = \"{TO}\"\n"));
+    let backup = |words: &[&str]| expect(&mysnap(&["--config", &config, "backup", "local"]), 0, words);
+    backup(&["there is no full backup to go on from; a full backup is made", "hold: "]);
+    sql("CREATE DATABASE archived; CREATE TABLE archived.t (id INT PRIMARY KEY)");
+    for round in 0..2 {
+        sql(&format!("INSERT INTO archived.t VALUES ({round}); FLUSH BINARY LOGS"));
+        backup(&["nothing is missing from backup", "prove: "]);
+    }
+    let listed = mysnap_ok(&["--config", &config, "list"]);
+    let increments: Vec<&str> = listed.lines().filter_map(|line| line.strip_prefix("+ ")).collect();
+    assert_eq!(increments.len(), 2, "{listed}");
+    for increment in increments {
+        mysnap_ok(&["--config", &config, "verify", increment.split(' ').next().unwrap()]);
+    }
+
+    sql("FLUSH BINARY LOGS; FLUSH BINARY LOGS");
+    let last = logs().last().unwrap().file_name().unwrap().to_str().unwrap().to_owned();
+    sql(&format!("PURGE BINARY LOGS TO '{last}'"));
+    backup(&["purged before it was archived", "a full backup is made", "hold: "]);
+    sql("INSERT INTO archived.t VALUES (10)");
+    backup(&["nothing is missing from backup"]);
+    forget_stored();
+    host::assert_nothing_left();
 }

@@ -12,19 +12,22 @@ use std::time::Duration;
 pub use chain::Because;
 
 use chain::{Chain, Way};
+use jiff::Timestamp;
 
 use super::manifest::Phases;
 use super::{Outcome, end, forget_earlier_attempts};
-use crate::binlog::verify::{self, Looked};
-use crate::binlog::{self, Closed};
+use crate::binlog;
+use crate::binlog::verify::{self, Looked, Report};
 use crate::check::Request;
 use crate::fault::{Fault, Kind, kind_of};
 use crate::id::JobName;
 use crate::recover;
 use crate::run::Run;
 use crate::run::events::{Event, Observer};
-use crate::server::{Exactness, Position, Session};
-use crate::store::{self, Catalog, FileList, HoldRecord, Increment, Manifest, Method, Proof, ProofLevel, Staging};
+use crate::server::{Exactness, Facts, Position, Session};
+use crate::store::{
+    self, Catalog, FileList, HoldRecord, Increment, Manifest, Method, PhaseRecord, Proof, ProofLevel, Staging, Store,
+};
 use crate::sys::cancel::Cancel;
 use crate::sys::units::Bytes;
 use crate::sys::{clock, process};
@@ -86,34 +89,37 @@ fn work(
     let store = store::open(&request.to, &request.ssh, cancel)?;
     let tools = store.probe()?;
     let catalog = Catalog::read_if_there(&*store, &request.job)?;
-    let chain = match Chain::of(&catalog, how, clock::now()) {
+    let chain = match goes_on(&catalog, how, &*store)? {
         Ok(chain) => chain,
         Err(because) => return Ok(Made::Due(because)),
     };
-    if let Some(because) = chain.begins_with_a_part(&*store)? {
-        return Ok(Made::Due(because));
-    }
-    let archived = phases.timed("archive", || binlog::close_off(&how.binlog, observer, cancel));
-    let closed = match archived {
+    let proved = match prove(&chain, how, &mut phases, observer, cancel) {
         Err(error) if is_gap(&error) => return Ok(Made::Due(chain.broken(&error))),
-        closed => closed?,
-    };
-    let way = match chain.way(&how.binlog.home, &closed) {
-        Err(error) if is_gap(&error) => return Ok(Made::Due(chain.broken(&error))),
-        way => way?,
-    };
-    let looked = match phases.run("prove", || prove(how, &way, observer, cancel), proved) {
-        Err(error) if is_gap(&error) => return Ok(Made::Due(chain.broken(&error))),
-        looked => looked?,
+        proved => proved?,
     };
 
     cancel.check()?;
     let staging = Staging::begin(&*store, &request.job, run.id())?;
-    let ground = Ground { session, run, tools, closed: &closed };
-    let manifest = manifest(request, how, &ground, (&chain, &way, &looked), &phases)?;
+    let manifest = manifest(proved, session.facts(), run, (tools, phases.records()))?;
     let manifest = phases.run("publish", || staging.commit(manifest, &[]), published)?;
     forget_earlier_attempts(&request.job, &*store, observer);
     Ok(Made::Increment(Box::new(Outcome { manifest, cleanup: None })))
+}
+
+/// The chain that an increment would be a part of, or why a full backup is due.
+fn goes_on<'a>(
+    catalog: &'a Catalog,
+    how: &Incremental,
+    store: &dyn Store,
+) -> anyhow::Result<Result<Chain<'a>, Because>> {
+    let chain = match Chain::of(catalog, how, clock::now()) {
+        Ok(chain) => chain,
+        Err(because) => return Ok(Err(because)),
+    };
+    match chain.begins_with_a_part(store) {
+        Err(error) if is_gap(&error) => Ok(Err(chain.broken(&error))),
+        part => Ok(part?.map_or(Ok(chain), Err)),
+    }
 }
 
 /// Whether an error says that something is missing or damaged, so that a new chain must begin.
@@ -121,8 +127,48 @@ fn is_gap(error: &anyhow::Error) -> bool {
     matches!(kind_of(error), Some(Kind::Gap | Kind::Verify))
 }
 
+/// What an increment is, and that it is.
+struct Proved {
+    increment: Increment,
+    report: Report,
+    /// Everything that was logged before it is in the archive.
+    at: Timestamp,
+}
+
+/// Brings the archive up to the server, and sees that a restore could replay all of it from the base on.
+///
+/// # Errors
+/// `Gap` or `Verify` where it could not.
+fn prove(
+    chain: &Chain<'_>,
+    how: &Incremental,
+    phases: &mut Phases<'_>,
+    observer: &dyn Observer,
+    cancel: &Cancel,
+) -> anyhow::Result<Proved> {
+    let closed = phases.timed("archive", || binlog::close_off(&how.binlog, observer, cancel))?;
+    let way = chain.way(&how.binlog.home, &closed)?;
+    let looked = phases.run("prove", || read_back(how, &way, observer, cancel), told)?;
+    let last = way.own.last().and_then(|piece| piece.file.gtids_after.clone());
+    let increment = Increment {
+        base: chain.base.manifest.id.clone(),
+        previous: chain.previous.manifest.id.clone(),
+        archive: how.archive.clone(),
+        timeline: way.timeline.id.clone(),
+        from: way.from,
+        to: way.to,
+        gtids_from: chain.previous.manifest.position.gtid_set.clone(),
+        gtids_to: last.filter(|set| !set.is_empty()),
+        first_event: looked.times.map(|(first, _)| first),
+        last_event: looked.times.map(|(_, last)| last),
+        events: looked.events,
+        bytes: looked.bytes,
+    };
+    Ok(Proved { increment, report: looked.report, at: closed.at })
+}
+
 /// Reads all that a restore would replay, from the base on: damage to what earlier increments have is damage to this one.
-fn prove(how: &Incremental, way: &Way<'_>, observer: &dyn Observer, cancel: &Cancel) -> anyhow::Result<Looked> {
+fn read_back(how: &Incremental, way: &Way<'_>, observer: &dyn Observer, cancel: &Cancel) -> anyhow::Result<Looked> {
     let total = Bytes(way.earlier.iter().chain(&way.own).map(|piece| piece.file.size).sum());
     let look = |pieces, before: u64| {
         let progress = |done| observer.event(Event::Progress { done: Bytes(before + done), total });
@@ -138,72 +184,45 @@ fn prove(how: &Incremental, way: &Way<'_>, observer: &dyn Observer, cancel: &Can
     Err(Fault::new(Kind::Verify, message).hint("look at the archive's disk: `mysnap binlog verify`").into())
 }
 
-fn proved(looked: &Looked) -> String {
+fn told(looked: &Looked) -> String {
     let (events, bytes, files) = (looked.events, Bytes(looked.bytes), looked.report.files);
     format!("{events} events, {bytes}; all {files} archived files since the full backup match their digests")
 }
 
-/// What the run stands on.
-struct Ground<'a> {
-    session: &'a Session,
-    run: &'a Run,
-    tools: BTreeMap<String, String>,
-    closed: &'a Closed,
-}
-
 fn manifest(
-    request: &Request,
-    how: &Incremental,
-    ground: &Ground<'_>,
-    (chain, way, looked): (&Chain<'_>, &Way<'_>, &Looked),
-    phases: &Phases<'_>,
+    Proved { increment, report, at }: Proved,
+    server: &Facts,
+    run: &Run,
+    (tools, phases): (BTreeMap<String, String>, &[PhaseRecord]),
 ) -> anyhow::Result<Manifest> {
     let now = clock::now();
-    let Looked { events, bytes, times, report } = looked;
-    let gtids_to = closed_gtids(way);
+    let position = Position {
+        binlog: Some(increment.to.clone()),
+        gtid_set: increment.gtids_to.clone(),
+        upstream: Vec::new(),
+        exact: Exactness::Exact,
+    };
     Ok(Manifest {
-        id: ground.run.id().clone(),
-        job: request.job.clone(),
+        id: run.id().clone(),
+        job: run.record().job.as_deref().unwrap_or_default().parse().map_err(anyhow::Error::msg)?,
         method: Method::Increment,
         host: process::host_name()?,
-        begin: ground.run.record().begun,
+        begin: run.record().begun,
         end: now,
         mysnap: env!("CARGO_PKG_VERSION").to_owned(),
-        server: ground.session.facts().clone(),
-        position: Position {
-            binlog: Some(way.to.clone()),
-            gtid_set: gtids_to.clone(),
-            upstream: Vec::new(),
-            exact: Exactness::Exact,
-        },
+        server: server.clone(),
+        position,
         crash_consistent: false,
         roots: Vec::new(),
         files: FileList::of(&[])?,
-        hold: HoldRecord { at: Some(ground.closed.at), ..HoldRecord::none() },
+        hold: HoldRecord { at: Some(at), ..HoldRecord::none() },
         snapshots: Vec::new(),
-        phases: phases.records().to_vec(),
-        tools: ground.tools.iter().map(|(name, version)| (format!("destination {name}"), version.clone())).collect(),
+        phases: phases.to_vec(),
+        tools: tools.into_iter().map(|(name, version)| (format!("destination {name}"), version)).collect(),
         proof: Proof { files: report.files, bytes: report.bytes, ..Proof::of(ProofLevel::Checksum, now) },
-        increment: Some(Increment {
-            base: chain.base.manifest.id.clone(),
-            previous: chain.previous.manifest.id.clone(),
-            archive: how.archive.clone(),
-            timeline: way.timeline.id.clone(),
-            from: way.from.clone(),
-            to: way.to.clone(),
-            gtids_from: chain.previous.manifest.position.gtid_set.clone(),
-            gtids_to,
-            first_event: times.map(|(first, _)| first),
-            last_event: times.map(|(_, last)| last),
-            events: *events,
-            bytes: *bytes,
-        }),
+        increment: Some(increment),
         warnings: Vec::new(),
     })
-}
-
-fn closed_gtids(way: &Way<'_>) -> Option<String> {
-    way.own.last().and_then(|piece| piece.file.gtids_after.clone()).filter(|set| !set.is_empty())
 }
 
 fn published(manifest: &Manifest) -> String {
@@ -214,7 +233,7 @@ fn published(manifest: &Manifest) -> String {
 pub fn describe(request: &Request, how: &Incremental, cancel: &Cancel) -> anyhow::Result<Result<Vec<String>, Because>> {
     let store = store::open(&request.to, &request.ssh, cancel)?;
     let catalog = Catalog::read_if_there(&*store, &request.job)?;
-    Ok(Chain::of(&catalog, how, clock::now()).map(|chain| {
+    Ok(goes_on(&catalog, how, &*store)?.map(|chain| {
         let (base, previous) = (&chain.base.manifest.id, &chain.previous.manifest.id);
         let from = chain.from();
         vec![
