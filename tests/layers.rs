@@ -29,7 +29,7 @@ const LAYERS: [(&str, &[&str]); 30] = [
     ("binlog", &["check", "dump", "fault", "run", "server", "store", "sys"]),
     ("drill", &["fault", "id", "instance", "load", "proof", "recover", "restore", "run", "server", "store", "sys"]),
     ("extract", &["dump", "fault", "instance", "proof", "recover", "restore", "run", "server", "store", "sys"]),
-    ("status", &["drill", "fault", "id", "lvm", "recover", "run", "store", "sys"]),
+    ("status", &["binlog", "drill", "dump", "fault", "id", "lvm", "recover", "run", "server", "store", "sys"]),
     (
         "backup",
         &[

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use jiff::Timestamp;
 
 use super::closing;
 use super::copying::{self, Copying, Taken};
@@ -11,6 +12,7 @@ use super::home::{self, Home};
 use super::index::{Index, LogFile, State, Timeline};
 use super::passed::Passed;
 use super::place::{Next, next};
+use super::pulse::Pulse;
 use super::source::{Listed, Source};
 use super::summary::Stop;
 use crate::dump::Compression;
@@ -32,6 +34,10 @@ pub struct Archiver<'a> {
     current: Option<Box<Copying>>,
     /// Whether the server was asked who it is since the last look at its files.
     fresh: bool,
+    /// Whether more was copied than the index tells.
+    untold: bool,
+    /// When the last pass began that went through.
+    passed_at: Option<Timestamp>,
     cancel: &'a Cancel,
     _lock: LockFile,
 }
@@ -70,7 +76,21 @@ impl<'a> Archiver<'a> {
             }
         };
         let home = home.clone();
-        Ok((Self { home, source, compression, index, current: None, fresh: true, cancel, _lock: lock }, passed))
+        Ok((
+            Self {
+                home,
+                source,
+                compression,
+                index,
+                current: None,
+                fresh: true,
+                untold: false,
+                passed_at: None,
+                cancel,
+                _lock: lock,
+            },
+            passed,
+        ))
     }
 
     /// What the archive holds.
@@ -104,6 +124,7 @@ impl<'a> Archiver<'a> {
     }
 
     fn bring_up(&mut self, passed: &mut Passed) -> anyhow::Result<()> {
+        let begun = clock::now();
         // What was purged while it was about to be copied is named by the second look at the list.
         if !self.look(false, passed)? {
             self.look(true, passed)?;
@@ -112,7 +133,18 @@ impl<'a> Archiver<'a> {
             current.sync()?;
         }
         self.fresh = false;
+        self.untold |= passed.copied > 0;
+        self.passed_at = Some(begun);
         Ok(())
+    }
+
+    /// Says where the archive stands after a pass, and whether another one follows at once.
+    pub fn tell(&mut self, streams: bool) -> anyhow::Result<()> {
+        if self.untold || !streams {
+            self.save()?;
+        }
+        let Some(at) = self.passed_at else { return Ok(()) };
+        self.home.write_pulse(&Pulse { at, streams, end: self.end() })
     }
 
     /// Makes the index as new as the files, which are durable before it tells of them.
@@ -120,7 +152,9 @@ impl<'a> Archiver<'a> {
         if let Some(current) = &mut self.current {
             current.sync()?;
         }
-        self.home.write_index(&self.index)
+        self.home.write_index(&self.index)?;
+        self.untold = false;
+        Ok(())
     }
 
     /// Copies what the server lists; false where a file was gone when its turn came, unless that is passed over.

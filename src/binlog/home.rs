@@ -12,6 +12,7 @@ use jiff::Timestamp;
 use super::event::{Format, IN_USE, IN_USE_AT};
 use super::gtid::GtidSet;
 use super::index::{Identity, Index, LogFile, State, Timeline, is_plain};
+use super::pulse::Pulse;
 use super::source::{follows, number};
 use super::summary::{Stop, Summary};
 use super::walk::{Step, Walker};
@@ -24,6 +25,7 @@ use crate::sys::lockfile::{Attempt, LockFile};
 
 const INDEX: &str = "index.json";
 const LOCK: &str = ".lock";
+const PULSE: &str = "pulse.json";
 /// How the name of a file ends that the server was writing to when last looked at.
 const OPEN: &str = ".open";
 
@@ -85,6 +87,21 @@ impl Home {
     /// Replaces the index, durably.
     pub fn write_index(&self, index: &Index) -> anyhow::Result<()> {
         durable::write(&self.path.join(INDEX), &index.encode()?)
+    }
+
+    /// What the last pass came to; none where nobody knows.
+    pub fn read_pulse(&self) -> anyhow::Result<Option<Pulse>> {
+        let path = self.path.join(PULSE);
+        match std::fs::read(&path) {
+            Ok(bytes) => serde_json::from_slice(&bytes).with_context(|| format!("{} is damaged", path.display())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
+        }
+    }
+
+    /// Replaces it.
+    pub(super) fn write_pulse(&self, pulse: &Pulse) -> anyhow::Result<()> {
+        durable::write(&self.path.join(PULSE), &serde_json::to_vec(pulse)?)
     }
 
     /// The directory of a timeline.

@@ -51,9 +51,7 @@ impl Source {
                 return Err(encrypted(name));
             }
         }
-        let key = facts.uuid.clone().unwrap_or_else(|| facts.hostname.clone());
-        let key: String = key.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
-        let identity = Identity { key, flavour: facts.flavour, server_id: facts.server_id };
+        let identity = Identity { key: Identity::key_of(facts), flavour: facts.flavour, server_id: facts.server_id };
         Ok(Self { index: log.index.clone(), datadir: facts.datadir.clone(), identity })
     }
 

@@ -13,7 +13,7 @@ use crate::server::{Access, BinlogPosition, Session};
 use crate::sys::cancel::Cancel;
 use crate::sys::units::Bytes;
 
-/// How often the index tells how far the open file is: it is small, but written anew each time.
+/// How often it is told how far the archive is: what is written for that is small, but written anew each time.
 const TELLS: Duration = Duration::from_secs(10);
 /// When so long nothing new came, or the file has ended, the server may log elsewhere by now.
 const SILENCE: Duration = Duration::from_secs(60);
@@ -102,7 +102,7 @@ pub fn ship(request: &Request, rotate: bool, observer: &dyn Observer, cancel: &C
         "ship",
         || {
             let passed = archiver.pass()?;
-            archiver.save().map_err(|error| passed.with_alarms(error))?;
+            archiver.tell(false).map_err(|error| passed.with_alarms(error))?;
             Ok(passed)
         },
         |passed| format!("{} new, {} files closed", Bytes(passed.copied), passed.closed.len()),
@@ -178,11 +178,11 @@ fn follow(
     observer: &dyn Observer,
     cancel: &Cancel,
 ) -> anyhow::Result<()> {
-    let (mut told, mut asked, mut alarms) = (Instant::now(), Instant::now(), Vec::new());
+    let (mut told, mut asked, mut alarms) = (None::<Instant>, Instant::now(), Vec::new());
     loop {
         let begun = Instant::now();
         let passed = match archiver.pass() {
-            Err(_) if cancel.signal().is_some() => return archiver.save(),
+            Err(_) if cancel.signal().is_some() => return archiver.tell(false),
             passed => passed?,
         };
         trouble.over(observer);
@@ -190,9 +190,9 @@ fn follow(
             tell(observer, &passed);
         }
         alarms.clone_from(&passed.alarms);
-        if passed.copied > 0 && told.elapsed() >= TELLS {
-            archiver.save()?;
-            told = Instant::now();
+        if told.is_none_or(|told| told.elapsed() >= TELLS) {
+            archiver.tell(true)?;
+            told = Some(Instant::now());
         }
         if passed.copied > 0 {
             asked = Instant::now();
@@ -201,7 +201,7 @@ fn follow(
             asked = Instant::now();
         }
         if cancel.sleep(request.sync_interval.saturating_sub(begun.elapsed())).is_err() {
-            return archiver.save();
+            return archiver.tell(false);
         }
     }
 }

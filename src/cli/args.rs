@@ -64,7 +64,7 @@ pub enum Verb {
     Backup(BackupArgs),
     /// Look whether a backup, or an archive of binary logs, would work now; changes nothing
     Check(CheckArgs),
-    /// How things stand: newest backups, runs, leftovers, snapshots, pools; exits like a monitoring plugin
+    /// How things stand: newest backups, archives, runs, leftovers, snapshots, pools; exits like a monitoring plugin
     Status(StatusArgs),
     /// List the backups that a destination holds
     List(ListArgs),
@@ -143,7 +143,7 @@ pub struct CheckArgs {
 /// Arguments of `status`.
 #[derive(Debug, Args)]
 pub struct StatusArgs {
-    /// Only this job; all of them otherwise
+    /// Only this job, or this archive, a `[binlog.NAME]`; all of them otherwise
     pub job: Option<String>,
     /// Print JSON
     #[arg(long)]

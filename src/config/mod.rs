@@ -102,6 +102,8 @@ pub struct Archive {
     pub compression: Compression,
     /// How often a stream makes durable what is new.
     pub sync_interval: Duration,
+    /// How long ago its last pass may be.
+    pub max_lag: Duration,
 }
 
 /// The size of a snapshot's store.
@@ -293,6 +295,7 @@ impl Archive {
             to,
             compression: own.get("compression")?,
             sync_interval,
+            max_lag: own.get("max_lag")?,
         })
     }
 }

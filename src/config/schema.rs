@@ -35,6 +35,7 @@ pub const BINLOG: &[Key] = &[
     without_default("to", "where the archive goes: \"/path\", a directory on another disk of this host; required"),
     key("compression", "\"zstd\"", "how files are packed that the server has closed: \"zstd\", \"gzip\" or \"none\""),
     key("sync_interval", "\"1s\"", "how often a stream makes durable what is new: 100ms to 60s"),
+    key("max_lag", "\"5min\"", "how long ago it may have been at one with the server before `mysnap status` tells"),
 ];
 
 /// The keys of `[job.NAME]` and `[defaults]`.

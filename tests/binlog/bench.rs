@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use mysnap::binlog::event::{HEADER, Header, Kind};
 use mysnap::binlog::verify::{self, Report};
-use mysnap::binlog::{self, Home, Index, LogFile, Request, Shipped, State};
+use mysnap::binlog::{self, Home, Index, LogFile, Pulse, Request, Shipped, State};
 use mysnap::dump::Compression;
 use mysnap::run::events::Silent;
 use mysnap::server::BinlogPosition;
@@ -48,9 +48,11 @@ impl Bench {
         let access = server.access();
         let packed = format!("{compression:?}").to_lowercase();
         let config = directory.path().join("mysnap.toml");
+        let backups = directory.path().join("backups");
         let (option_file, socket) = (access.option_file.clone().unwrap(), server.socket());
         let text = format!(
             "[server]\noption_file = {option_file:?}\nsocket = {socket:?}\nuser = \"root\"\n\
+             [job.nightly]\nto = {backups:?}\nmethod = \"dump\"\nsource = \"live\"\n\
              [binlog.shop]\nto = {to:?}\ncompression = {packed:?}\nsync_interval = \"200ms\"\n"
         );
         durable::write(&config, text.as_bytes()).unwrap();
@@ -141,6 +143,24 @@ impl Bench {
             Call::new(env!("CARGO_BIN_EXE_mysnap")).arg("--config").arg(&self.config).args(arguments).finish().unwrap();
         let both = [finished.stdout, finished.stderr].concat();
         (finished.status, String::from_utf8(both).unwrap())
+    }
+
+    /// What `status` says of an archive.
+    pub fn status(&self, archive: &str) -> Vec<serde_json::Value> {
+        let (_, said) = self.command(&["status", archive, "--json"]);
+        let status: serde_json::Value = serde_json::from_str(&said).unwrap_or_else(|error| panic!("{error}: {said}"));
+        let lines = status["lines"].as_array().unwrap();
+        lines.iter().filter(|line| line["what"] == "archive").cloned().collect()
+    }
+
+    /// As if the last pass had been so much earlier.
+    pub fn age_pulse(&self, by: Duration) {
+        let pulse = Pulse { at: self.pulse().at - by, ..self.pulse() };
+        durable::write(&self.archive().join("pulse.json"), &serde_json::to_vec(&pulse).unwrap()).unwrap();
+    }
+
+    pub fn pulse(&self) -> Pulse {
+        self.request.home.read_pulse().unwrap().unwrap()
     }
 
     /// A stream at work.
