@@ -5,9 +5,15 @@
 
 #[path = "binlog/bench.rs"]
 mod bench;
+#[path = "binlog/elsewhere.rs"]
+mod elsewhere;
 #[allow(dead_code, reason = "dump.rs uses the rest")]
 #[path = "dump/server.rs"]
 mod server;
+#[path = "store/sshd.rs"]
+mod sshd;
+#[path = "binlog/window.rs"]
+mod window;
 
 use std::fs;
 use std::time::Duration;

@@ -26,7 +26,7 @@ const LAYERS: [(&str, &[&str]); 30] = [
     ("proof", &["dump", "fault", "instance", "run", "server", "store", "sys"]),
     ("node", &["dump", "exit", "fault", "id", "instance", "proof", "recover", "run", "server", "store", "sys"]),
     ("check", &["dump", "fault", "id", "instance", "lvm", "node", "run", "server", "snapshot", "store", "sys"]),
-    ("binlog", &["check", "dump", "fault", "run", "server", "store", "sys"]),
+    ("binlog", &["check", "dump", "fault", "node", "run", "server", "store", "sys"]),
     ("drill", &["fault", "id", "instance", "load", "proof", "recover", "restore", "run", "server", "store", "sys"]),
     ("extract", &["dump", "fault", "instance", "proof", "recover", "restore", "run", "server", "store", "sys"]),
     ("status", &["binlog", "drill", "dump", "fault", "id", "lvm", "recover", "run", "server", "store", "sys"]),

@@ -9,11 +9,12 @@ use jiff::Timestamp;
 use super::closing;
 use super::copying::{self, Copying, Taken};
 use super::home::{self, Home};
-use super::index::{Index, LogFile, State, Timeline};
+use super::index::{Identity, Index, LogFile, State, Timeline};
+use super::logs::{Logs, is_in_use};
 use super::passed::Passed;
 use super::place::{Next, next};
 use super::pulse::Pulse;
-use super::source::{Listed, Source};
+use super::source::Listed;
 use super::summary::Stop;
 use crate::dump::Compression;
 use crate::server::BinlogPosition;
@@ -28,7 +29,8 @@ const SETTLES: Duration = Duration::from_millis(200);
 #[derive(Debug)]
 pub struct Archiver<'a> {
     home: Home,
-    source: Source,
+    logs: Box<dyn Logs>,
+    identity: Identity,
     compression: Compression,
     index: Index,
     current: Option<Box<Copying>>,
@@ -55,9 +57,9 @@ enum Outcome {
 
 impl<'a> Archiver<'a> {
     /// Claims the archive in `home`, which is made where it is missing.
-    pub fn open(
+    pub(super) fn open(
         home: &Home,
-        source: Source,
+        (identity, logs): (Identity, Box<dyn Logs>),
         compression: Compression,
         cancel: &'a Cancel,
     ) -> anyhow::Result<(Self, Passed)> {
@@ -79,7 +81,8 @@ impl<'a> Archiver<'a> {
         Ok((
             Self {
                 home,
-                source,
+                logs,
+                identity,
                 compression,
                 index,
                 current: None,
@@ -104,14 +107,14 @@ impl<'a> Archiver<'a> {
         Some(BinlogPosition { file: file.name.clone(), offset: file.size })
     }
 
-    /// From where it copies.
-    pub(super) fn source(&self) -> &Source {
-        &self.source
-    }
-
     /// Whether the server writes no more to the file with which the archive ends.
     pub(super) fn has_ended(&self) -> bool {
         self.current.as_ref().is_none_or(|current| current.summary.has_ended())
+    }
+
+    /// Whether the server's file with which the archive ends is damaged.
+    pub(super) fn is_damaged(&self) -> bool {
+        self.index.timelines.last().and_then(|timeline| timeline.files.last()).is_some_and(|file| file.damage.is_some())
     }
 
     /// Copies everything that is whole and new, durably.
@@ -159,7 +162,7 @@ impl<'a> Archiver<'a> {
 
     /// Copies what the server lists; false where a file was gone when its turn came, unless that is passed over.
     fn look(&mut self, pass_over: bool, passed: &mut Passed) -> anyhow::Result<bool> {
-        let listed = self.source.files(self.cancel)?;
+        let listed = self.logs.files(self.cancel)?;
         self.drain(&listed, passed)?;
         let begin = self.place(&listed, passed)?;
         for (n, file) in listed.iter().enumerate().skip(begin) {
@@ -207,10 +210,10 @@ impl<'a> Archiver<'a> {
             return Ok(0);
         };
         let last = timeline.files.last().map(|file| file.name.clone()).unwrap_or_default();
-        let next = if timeline.server.key == self.source.identity.key {
-            next(&self.home, timeline, listed)?
+        let next = if timeline.server.key == self.identity.key {
+            next(&self.home, &*self.logs, timeline, listed)?
         } else {
-            let (then, now) = (&timeline.server.key, &self.source.identity.key);
+            let (then, now) = (&timeline.server.key, &self.identity.key);
             Next::Restarted(format!("the server is another one: {now}, not {then}"))
         };
         let (at, why) = match next {
@@ -241,15 +244,15 @@ impl<'a> Archiver<'a> {
 
     fn begin_timeline(&mut self, listed: &[Listed], because: Option<String>) -> anyhow::Result<()> {
         let first = listed.first().context("the server lists no binary log")?;
-        let begun = first.open()?.map(|file| home::beginning(&file)).transpose()?.flatten();
+        let begun = self.logs.open(first)?.map(|log| home::beginning(&*log)).transpose()?.flatten();
         let begun = begun.map_or_else(clock::now, |(time, _)| time);
-        let plain = format!("{}-{}", clock::compact(begun), self.source.identity.key);
+        let plain = format!("{}-{}", clock::compact(begun), self.identity.key);
         // A server can be reset twice within a second.
         let mut names = (1..).map(|n| if n == 1 { plain.clone() } else { format!("{plain}.{n}") });
         let id = names.find(|id| !self.home.timeline(id).exists()).unwrap_or(plain.clone());
         durable::create_private_directory(&self.home.timeline(&id))?;
         durable::sync_directory(self.home.path())?;
-        let server = self.source.identity.clone();
+        let server = self.identity.clone();
         self.index.timelines.push(Timeline { id, server, because, files: Vec::new() });
         self.save()
     }
@@ -328,7 +331,7 @@ impl<'a> Archiver<'a> {
         }
         let id = self.timeline()?.id.clone();
         let path = self.home.open_path(&id, &listed.name);
-        match Copying::take_up(listed, &path)? {
+        match Copying::take_up(&*self.logs, listed, &path)? {
             Taken::Up(current, note) => {
                 durable::sync_directory(path.parent().unwrap_or(self.home.path()))?;
                 self.current = Some(current);
@@ -355,7 +358,7 @@ impl<'a> Archiver<'a> {
 
     fn is_in_use(&mut self) -> anyhow::Result<bool> {
         let current = self.current()?;
-        Ok(current.summary.end > 0 && home::is_in_use(&current.from)?)
+        Ok(current.summary.end > 0 && is_in_use(&*current.from)?)
     }
 
     /// A crash tears the last event, of which then nothing was committed. The in-use flag tells a crash.
@@ -391,7 +394,7 @@ impl<'a> Archiver<'a> {
             return self.seal();
         }
         let rotated = current.summary.is_rotated();
-        current.settle_in_use(!rotated && home::is_in_use(&current.from)?)?;
+        current.settle_in_use(!rotated && is_in_use(&*current.from)?)?;
         self.pack(Some(&current))?;
         passed.closed.push(current.name.clone());
         Ok(())

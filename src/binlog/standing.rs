@@ -57,7 +57,7 @@ fn behind(request: &Request, index: &Index, pulse: Option<&Pulse>, cancel: &Canc
         let (then, now) = (&timeline.server.key, &source.identity.key);
         return Ok(Behind::Lost(format!("the server is another one: {now}, not {then}")));
     }
-    Ok(match next(&request.home, timeline, &listed)? {
+    Ok(match next(&request.home, &source, timeline, &listed)? {
         Next::Gap(_, why) | Next::Restarted(why) => Behind::Lost(why),
         Next::Go(at) => {
             let rest = listed.get(at..).unwrap_or_default();

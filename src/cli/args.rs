@@ -435,6 +435,9 @@ pub enum BinlogVerb {
     Verify(VerifyArchiveArgs),
     /// Find what was done to the data, with the place just before it
     Find(FindArgs),
+    /// What another host asks of this one, where its archive is kept here; standard input says what
+    #[command(hide = true)]
+    Receive,
 }
 
 /// Which archive is meant.
@@ -442,9 +445,9 @@ pub enum BinlogVerb {
 pub struct BinlogArchive {
     /// The archive, a `[binlog.NAME]` of the configuration; may be left out where there is one
     pub archive: Option<String>,
-    /// The archive's own directory, `/srv/binlog/NAME`; needs no configuration
-    #[arg(long, value_name = "DIR", conflicts_with = "archive")]
-    pub from: Option<PathBuf>,
+    /// The archive's own directory, `/srv/binlog/NAME` or `USER@HOST:/srv/binlog/NAME`; needs no configuration
+    #[arg(long, value_name = "DESTINATION", conflicts_with = "archive")]
+    pub from: Option<String>,
 }
 
 /// Arguments of `binlog ship`.

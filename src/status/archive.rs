@@ -20,7 +20,7 @@ pub(super) fn look(archive: &Archive, backups: &[&Manifest], cancel: &Cancel) ->
             lines
         }
         Ok(None) => {
-            let text = format!("there is no archive in {}", archive.request.home.path().display());
+            let text = format!("there is no archive in {}", archive.request.home);
             vec![Line::new(Level::Critical, "archive", name, text).hint(format!("mysnap binlog stream {name}"))]
         }
         Err(error) => vec![Line::unknown("archive", name, &error)],
