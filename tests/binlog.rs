@@ -6,9 +6,15 @@
 #[allow(dead_code, reason = "increment.rs uses the rest")]
 #[path = "binlog/bench.rs"]
 mod bench;
+#[path = "binlog/elsewhere.rs"]
+mod elsewhere;
 #[allow(dead_code, reason = "dump.rs uses the rest")]
 #[path = "dump/server.rs"]
 mod server;
+#[path = "store/sshd.rs"]
+mod sshd;
+#[path = "binlog/window.rs"]
+mod window;
 
 use std::fs;
 use std::time::Duration;
@@ -118,6 +124,42 @@ fn a_log_that_was_purged_before_it_was_shipped_is_a_gap_that_no_path_crosses() {
     assert_eq!(kind_of(&error), Some(Kind::Gap), "{error:#}");
     let (status, listed) = bench.command(&["binlog", "list"]);
     assert!(status.success() && listed.contains("gap  ") && listed.matches("window").count() == 2, "{listed}");
+}
+
+#[test]
+fn status_tells_how_an_archive_stands_until_a_backup_has_bridged_its_gaps() {
+    let server = Server::start();
+    server.sql(TABLE);
+    let bench = Bench::new(&server, Compression::Zstd);
+    let level = |lines: &[serde_json::Value]| lines.iter().map(|line| line["level"].to_string()).collect::<String>();
+    let told = || bench.status("shop");
+    let none = told();
+    assert!(level(&none) == "\"critical\"" && none[0]["text"].to_string().contains("no archive"), "{none:?}");
+    bench.ship().unwrap();
+    let fresh = told();
+    assert!(level(&fresh) == "\"ok\"" && fresh[0]["age_seconds"].as_u64().unwrap() < 60, "{fresh:?}");
+    server.sql("INSERT INTO shop.t (a) VALUES ('not archived')");
+    let behind = told();
+    assert!(level(&behind) == "\"ok\"" && behind[0]["behind_bytes"].as_u64().unwrap() > 50, "{behind:?}");
+    bench.age_pulse(Duration::from_secs(301));
+    assert_eq!(level(&told()), "\"critical\"");
+
+    // What is gone is told before anybody tries to archive it, and afterwards.
+    server.sql("FLUSH BINARY LOGS; INSERT INTO shop.t (a) VALUES ('gone'); FLUSH BINARY LOGS");
+    bench::purge(&server, "b.000003");
+    let lost = told();
+    assert!(level(&lost) == "\"critical\"" && lost[0]["text"].to_string().contains("was purged before"), "{lost:?}");
+    assert_eq!(kind_of(&bench.ship().unwrap_err()), Some(Kind::Gap));
+    let gap = told();
+    assert!(level(&gap) == "\"ok\"\"critical\"" && gap[1]["text"].to_string().contains("before b.000003"), "{gap:?}");
+    let (status, said) = bench.command(&["backup", "nightly"]);
+    assert!(status.success(), "{said}");
+    assert_eq!(level(&told()), "\"ok\"");
+    // A backup before a gap is of no use behind it.
+    server.sql("RESET MASTER");
+    assert_eq!(level(&told()), "\"critical\"");
+    assert_eq!(kind_of(&bench.ship().unwrap_err()), Some(Kind::Gap));
+    assert_eq!(level(&told()), "\"ok\"\"critical\"");
 }
 
 #[test]

@@ -27,10 +27,10 @@ const LAYERS: [(&str, &[&str]); 31] = [
     ("proof", &["dump", "fault", "instance", "run", "server", "store", "sys"]),
     ("node", &["dump", "exit", "fault", "id", "instance", "proof", "recover", "run", "server", "store", "sys"]),
     ("check", &["dump", "fault", "id", "instance", "lvm", "node", "run", "server", "snapshot", "store", "sys"]),
-    ("binlog", &["check", "dump", "fault", "id", "run", "server", "store", "sys"]),
+    ("binlog", &["check", "dump", "fault", "id", "node", "run", "server", "store", "sys"]),
     ("drill", &["fault", "id", "instance", "load", "proof", "recover", "restore", "run", "server", "store", "sys"]),
     ("extract", &["dump", "fault", "instance", "proof", "recover", "restore", "run", "server", "store", "sys"]),
-    ("status", &["drill", "fault", "id", "lvm", "recover", "run", "store", "sys"]),
+    ("status", &["binlog", "drill", "dump", "fault", "id", "lvm", "recover", "run", "server", "store", "sys"]),
     (
         "backup",
         &[

@@ -4,14 +4,17 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use jiff::Timestamp;
 
 use super::closing;
 use super::copying::{self, Copying, Taken};
 use super::home::{self, Home};
-use super::index::{Index, LogFile, State, Timeline};
+use super::index::{Identity, Index, LogFile, State, Timeline};
+use super::logs::{Logs, is_in_use};
 use super::passed::Passed;
 use super::place::{Next, next};
-use super::source::{Listed, Source};
+use super::pulse::Pulse;
+use super::source::Listed;
 use super::summary::Stop;
 use crate::dump::Compression;
 use crate::server::BinlogPosition;
@@ -26,12 +29,17 @@ const SETTLES: Duration = Duration::from_millis(200);
 #[derive(Debug)]
 pub struct Archiver<'a> {
     home: Home,
-    source: Source,
+    logs: Box<dyn Logs>,
+    identity: Identity,
     compression: Compression,
     index: Index,
     current: Option<Box<Copying>>,
     /// Whether the server was asked who it is since the last look at its files.
     fresh: bool,
+    /// Whether more was copied than the index tells.
+    untold: bool,
+    /// When the last pass began that went through.
+    passed_at: Option<Timestamp>,
     cancel: &'a Cancel,
     _lock: LockFile,
 }
@@ -49,9 +57,9 @@ enum Outcome {
 
 impl<'a> Archiver<'a> {
     /// Claims the archive in `home`, which is made where it is missing.
-    pub fn open(
+    pub(super) fn open(
         home: &Home,
-        source: Source,
+        (identity, logs): (Identity, Box<dyn Logs>),
         compression: Compression,
         cancel: &'a Cancel,
     ) -> anyhow::Result<(Self, Passed)> {
@@ -70,7 +78,22 @@ impl<'a> Archiver<'a> {
             }
         };
         let home = home.clone();
-        Ok((Self { home, source, compression, index, current: None, fresh: true, cancel, _lock: lock }, passed))
+        Ok((
+            Self {
+                home,
+                logs,
+                identity,
+                compression,
+                index,
+                current: None,
+                fresh: true,
+                untold: false,
+                passed_at: None,
+                cancel,
+                _lock: lock,
+            },
+            passed,
+        ))
     }
 
     /// What the archive holds.
@@ -84,14 +107,14 @@ impl<'a> Archiver<'a> {
         Some(BinlogPosition { file: file.name.clone(), offset: file.size })
     }
 
-    /// From where it copies.
-    pub(super) fn source(&self) -> &Source {
-        &self.source
-    }
-
     /// Whether the server writes no more to the file with which the archive ends.
     pub(super) fn has_ended(&self) -> bool {
         self.current.as_ref().is_none_or(|current| current.summary.has_ended())
+    }
+
+    /// Whether the server's file with which the archive ends is damaged.
+    pub(super) fn is_damaged(&self) -> bool {
+        self.index.timelines.last().and_then(|timeline| timeline.files.last()).is_some_and(|file| file.damage.is_some())
     }
 
     /// Copies everything that is whole and new, durably.
@@ -104,6 +127,7 @@ impl<'a> Archiver<'a> {
     }
 
     fn bring_up(&mut self, passed: &mut Passed) -> anyhow::Result<()> {
+        let begun = clock::now();
         // What was purged while it was about to be copied is named by the second look at the list.
         if !self.look(false, passed)? {
             self.look(true, passed)?;
@@ -112,7 +136,18 @@ impl<'a> Archiver<'a> {
             current.sync()?;
         }
         self.fresh = false;
+        self.untold |= passed.copied > 0;
+        self.passed_at = Some(begun);
         Ok(())
+    }
+
+    /// Says where the archive stands after a pass, and whether another one follows at once.
+    pub fn tell(&mut self, streams: bool) -> anyhow::Result<()> {
+        if self.untold || !streams {
+            self.save()?;
+        }
+        let Some(at) = self.passed_at else { return Ok(()) };
+        self.home.write_pulse(&Pulse { at, streams, end: self.end() })
     }
 
     /// Makes the index as new as the files, which are durable before it tells of them.
@@ -120,12 +155,14 @@ impl<'a> Archiver<'a> {
         if let Some(current) = &mut self.current {
             current.sync()?;
         }
-        self.home.write_index(&self.index)
+        self.home.write_index(&self.index)?;
+        self.untold = false;
+        Ok(())
     }
 
     /// Copies what the server lists; false where a file was gone when its turn came, unless that is passed over.
     fn look(&mut self, pass_over: bool, passed: &mut Passed) -> anyhow::Result<bool> {
-        let listed = self.source.files(self.cancel)?;
+        let listed = self.logs.files(self.cancel)?;
         self.drain(&listed, passed)?;
         let begin = self.place(&listed, passed)?;
         for (n, file) in listed.iter().enumerate().skip(begin) {
@@ -173,10 +210,10 @@ impl<'a> Archiver<'a> {
             return Ok(0);
         };
         let last = timeline.files.last().map(|file| file.name.clone()).unwrap_or_default();
-        let next = if timeline.server.key == self.source.identity.key {
-            next(&self.home, timeline, listed)?
+        let next = if timeline.server.key == self.identity.key {
+            next(&self.home, &*self.logs, timeline, listed)?
         } else {
-            let (then, now) = (&timeline.server.key, &self.source.identity.key);
+            let (then, now) = (&timeline.server.key, &self.identity.key);
             Next::Restarted(format!("the server is another one: {now}, not {then}"))
         };
         let (at, why) = match next {
@@ -207,15 +244,15 @@ impl<'a> Archiver<'a> {
 
     fn begin_timeline(&mut self, listed: &[Listed], because: Option<String>) -> anyhow::Result<()> {
         let first = listed.first().context("the server lists no binary log")?;
-        let begun = first.open()?.map(|file| home::beginning(&file)).transpose()?.flatten();
+        let begun = self.logs.open(first)?.map(|log| home::beginning(&*log)).transpose()?.flatten();
         let begun = begun.map_or_else(clock::now, |(time, _)| time);
-        let plain = format!("{}-{}", clock::compact(begun), self.source.identity.key);
+        let plain = format!("{}-{}", clock::compact(begun), self.identity.key);
         // A server can be reset twice within a second.
         let mut names = (1..).map(|n| if n == 1 { plain.clone() } else { format!("{plain}.{n}") });
         let id = names.find(|id| !self.home.timeline(id).exists()).unwrap_or(plain.clone());
         durable::create_private_directory(&self.home.timeline(&id))?;
         durable::sync_directory(self.home.path())?;
-        let server = self.source.identity.clone();
+        let server = self.identity.clone();
         self.index.timelines.push(Timeline { id, server, because, files: Vec::new() });
         self.save()
     }
@@ -294,7 +331,7 @@ impl<'a> Archiver<'a> {
         }
         let id = self.timeline()?.id.clone();
         let path = self.home.open_path(&id, &listed.name);
-        match Copying::take_up(listed, &path)? {
+        match Copying::take_up(&*self.logs, listed, &path)? {
             Taken::Up(current, note) => {
                 durable::sync_directory(path.parent().unwrap_or(self.home.path()))?;
                 self.current = Some(current);
@@ -321,7 +358,7 @@ impl<'a> Archiver<'a> {
 
     fn is_in_use(&mut self) -> anyhow::Result<bool> {
         let current = self.current()?;
-        Ok(current.summary.end > 0 && home::is_in_use(&current.from)?)
+        Ok(current.summary.end > 0 && is_in_use(&*current.from)?)
     }
 
     /// A crash tears the last event, of which then nothing was committed. The in-use flag tells a crash.
@@ -357,7 +394,7 @@ impl<'a> Archiver<'a> {
             return self.seal();
         }
         let rotated = current.summary.is_rotated();
-        current.settle_in_use(!rotated && home::is_in_use(&current.from)?)?;
+        current.settle_in_use(!rotated && is_in_use(&*current.from)?)?;
         self.pack(Some(&current))?;
         passed.closed.push(current.name.clone());
         Ok(())

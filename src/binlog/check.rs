@@ -1,5 +1,6 @@
 //! What an archive needs, asked and found; changes nothing.
 
+use super::elsewhere;
 use super::index::Index;
 use super::source::Source;
 use super::stream::{Request, refuse_the_servers_own};
@@ -31,9 +32,18 @@ pub fn survey(request: &Request, cancel: &Cancel) -> Findings {
 
 fn destination(request: &Request, source: Option<&Source>, findings: &mut Findings, cancel: &Cancel) {
     let path = request.home.path();
-    let store = LocalStore::new(path, cancel);
-    let Some(room) = findings.attempt("destination", store.room()) else { return };
-    findings.good("destination", format!("{}, {} free", path.display(), room.bytes));
+    let room = match request.home.node() {
+        Some(node) => node.connection().and_then(|store| store.room()),
+        None => LocalStore::new(path, cancel).room(),
+    };
+    let Some(room) = findings.attempt("destination", room) else { return };
+    findings.good("destination", format!("{}, {} free", request.home, room.bytes));
+    if let Some(node) = request.home.node() {
+        if let Some(release) = findings.attempt("node", elsewhere::look(node)) {
+            findings.good("node", format!("mysnap {release} is there to write it"));
+        }
+        return;
+    }
     let Some(source) = source else { return };
     if findings.attempt("destination", refuse_the_servers_own(source, &request.home)).is_none() {
         return;

@@ -9,6 +9,7 @@ use anyhow::Context as _;
 
 use super::event::{IN_USE, IN_USE_AT};
 use super::home::{cannot, unpacked};
+use super::logs::{Log, is_in_use};
 use crate::dump::Compression;
 use crate::fault::{Fault, Kind};
 use crate::store::{Hasher, Sha256};
@@ -23,14 +24,14 @@ pub(super) fn close(
     open: &Path,
     closed: &Path,
     compression: Compression,
-    from: Option<&File>,
+    from: Option<&dyn Log>,
 ) -> anyhow::Result<Sha256> {
     let stored = File::open(open).with_context(|| format!("cannot open {}", open.display()))?;
     let length = stored.metadata()?.len();
-    let in_use = super::home::is_in_use(&stored)?;
+    let in_use = is_in_use(&stored)?;
     let digest = pack(&stored, closed, compression)?;
     if let Some(from) = from
-        && digest_of(Flagged { from, at: 0, in_use }.take(length))? != digest
+        && from.digest(length, in_use)? != digest
     {
         return Err(differs(open, "differs from the server's file"));
     }
@@ -54,10 +55,8 @@ fn pack(stored: &File, closed: &Path, compression: Compression) -> anyhow::Resul
         .prefix(&durable::unfinished_name(closed))
         .tempfile_in(directory)
         .map_err(|error| cannot("create a file in", directory, error))?;
-    let mut from = Hashing {
-        from: Flagged { from: stored, at: 0, in_use: super::home::is_in_use(stored)? },
-        hasher: Hasher::default(),
-    };
+    let mut from =
+        Hashing { from: Flagged { from: stored, at: 0, in_use: is_in_use(stored)? }, hasher: Hasher::default() };
     compress(&mut from, temporary.as_file_mut(), compression)
         .and_then(|()| pass(|| "sync packed".to_owned()))
         .and_then(|()| temporary.as_file().sync_all())
@@ -88,7 +87,8 @@ fn compress(from: &mut impl Read, to: &mut File, compression: Compression) -> io
     Ok(())
 }
 
-fn digest_of(from: impl Read) -> io::Result<Sha256> {
+/// The digest of all of `from`.
+pub(super) fn digest_of(from: impl Read) -> io::Result<Sha256> {
     let mut from = Hashing { from, hasher: Hasher::default() };
     io::copy(&mut BufReader::with_capacity(256 << 10, &mut from), &mut io::sink())?;
     Ok(from.hasher.finish())
@@ -108,10 +108,10 @@ impl<R: Read> Read for Hashing<R> {
 }
 
 /// A file from its beginning, with the in-use flag as told: a server may take it away in this moment.
-struct Flagged<'a> {
-    from: &'a File,
-    at: u64,
-    in_use: bool,
+pub(super) struct Flagged<'a> {
+    pub(super) from: &'a File,
+    pub(super) at: u64,
+    pub(super) in_use: bool,
 }
 
 impl Read for Flagged<'_> {

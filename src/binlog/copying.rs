@@ -2,14 +2,15 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufReader, Read, Seek as _};
-use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::rc::Rc;
 
 use anyhow::Context as _;
 
 use super::event::{IN_USE, IN_USE_AT};
 use super::home::cannot;
+use super::logs::{Log, Logs, Reading, read_exact_at};
 use super::source::Listed;
 use super::summary::{Stop, Summary};
 use super::walk::{Step, Walker};
@@ -31,8 +32,8 @@ pub(super) struct Copying {
     pub(super) name: String,
     /// What is in the archive.
     pub(super) summary: Summary,
-    /// The server's file: it stays readable when it is purged.
-    pub(super) from: Arc<File>,
+    /// The server's file.
+    pub(super) from: Rc<dyn Log>,
     path: PathBuf,
     to: File,
     written: bool,
@@ -53,13 +54,13 @@ impl Copying {
     /// Takes up `listed` where the stored file at `path` ends; that one is made where it is missing.
     ///
     /// A server that crashed may have lost events that are archived already: those are put aside.
-    pub(super) fn take_up(listed: &Listed, path: &Path) -> anyhow::Result<Taken> {
-        let Some(from) = listed.open()? else { return Ok(Taken::Gone) };
+    pub(super) fn take_up(logs: &dyn Logs, listed: &Listed, path: &Path) -> anyhow::Result<Taken> {
+        let Some(from) = logs.open(listed)? else { return Ok(Taken::Gone) };
         let to = open_stored(path)?;
         let mut summary = stored(&to, u64::MAX)?;
         let mut note = None;
-        let there = from.metadata()?.len();
-        if !have_same_end(&from, &to, summary.end.min(there))? {
+        let there = from.length()?;
+        if !have_same_end(&*from, &to, summary.end.min(there))? {
             return Ok(Taken::Another);
         }
         if there < summary.end {
@@ -74,21 +75,24 @@ impl Copying {
         }
         to.set_len(summary.end)?;
         let name = listed.name.clone();
-        let copying = Self { name, summary, from: Arc::new(from), path: path.to_owned(), to, written: true };
+        let copying = Self { name, summary, from, path: path.to_owned(), to, written: true };
         Ok(Taken::Up(Box::new(copying), note))
     }
 
     /// Whether the server still calls this file by the name of `listed`, and has not cut it.
     pub(super) fn is_still(&self, listed: &Listed) -> anyhow::Result<bool> {
-        let (own, there) = (self.from.metadata()?, listed.path.metadata());
-        let same = there.is_ok_and(|there| (there.dev(), there.ino()) == (own.dev(), own.ino()));
-        Ok(same && own.len() >= self.summary.end && listed.name == self.name)
+        if listed.name != self.name {
+            return Ok(false);
+        }
+        Ok(self.from.still(listed)?.is_some_and(|length| length >= self.summary.end))
     }
 
     /// Copies the whole events that are there and not here; how much, and why there are no more.
     pub(super) fn copy(&mut self, cancel: &Cancel) -> anyhow::Result<(u64, Stop)> {
         let begun = self.summary.end;
-        let mut walker = self.walker();
+        let from = Rc::clone(&self.from);
+        from.renew();
+        let mut walker = self.walker(&*from);
         loop {
             cancel.check()?;
             let mut next = self.summary.clone();
@@ -101,9 +105,8 @@ impl Copying {
         }
     }
 
-    fn walker(&self) -> Walker<BufReader<From>> {
-        let from = From { file: Arc::clone(&self.from), at: self.summary.end };
-        let from = BufReader::with_capacity(PIECE / 4, from);
+    fn walker<'a>(&self, from: &'a dyn Log) -> Walker<BufReader<Reading<'a>>> {
+        let from = BufReader::with_capacity(PIECE / 4, Reading { log: from, at: self.summary.end });
         match (&self.summary.format, self.summary.fingerprint) {
             (Some(format), Some(fingerprint)) => Walker::resumed(from, self.summary.end, format.clone(), fingerprint),
             _ => Walker::new(from),
@@ -115,7 +118,7 @@ impl Copying {
         let (mut at, mut piece) = (self.summary.end, Vec::new());
         while at < next.end {
             piece.resize(usize::try_from(next.end - at).unwrap_or(PIECE).min(PIECE), 0);
-            self.from.read_exact_at(&mut piece, at).with_context(|| format!("cannot read {}", self.name))?;
+            read_exact_at(&*self.from, &mut piece, at).with_context(|| format!("cannot read {}", self.name))?;
             pass(|| "write archive".to_owned())
                 .and_then(|()| self.to.write_all_at(&piece, at))
                 .map_err(|error| cannot("write", &self.path, error))?;
@@ -144,21 +147,6 @@ impl Copying {
         self.to.write_all_at(&flags, IN_USE_AT)?;
         self.written = true;
         self.sync()
-    }
-}
-
-/// A file from an offset on, whatever its descriptor's own offset is.
-#[derive(Debug)]
-struct From {
-    file: Arc<File>,
-    at: u64,
-}
-
-impl Read for From {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = self.file.read_at(buffer, self.at)?;
-        self.at += count as u64;
-        Ok(count)
     }
 }
 
@@ -203,22 +191,22 @@ fn stored(file: &File, length: u64) -> anyhow::Result<Summary> {
 }
 
 /// Whether both files have the same bytes before `end`, as far as they are compared, but for the in-use flag.
-fn have_same_end(one: &File, other: &File, end: u64) -> anyhow::Result<bool> {
+fn have_same_end(one: &dyn Log, other: &File, end: u64) -> anyhow::Result<bool> {
     let begin = end.saturating_sub(COMPARED);
     Ok(piece(one, begin, end)? == piece(other, begin, end)?)
 }
 
 /// Whether a file begins with what `stored` does, as far as that is compared, but for the in-use flag.
-pub(super) fn begins_like(file: &File, stored: impl Read, length: u64) -> anyhow::Result<bool> {
+pub(super) fn begins_like(file: &dyn Log, stored: impl Read, length: u64) -> anyhow::Result<bool> {
     let mut begin = Vec::new();
     stored.take(length.min(COMPARED)).read_to_end(&mut begin)?;
     clear_in_use(&mut begin, 0);
     Ok(piece(file, 0, begin.len() as u64)? == begin)
 }
 
-fn piece(file: &File, begin: u64, end: u64) -> anyhow::Result<Vec<u8>> {
+fn piece(file: &dyn Log, begin: u64, end: u64) -> anyhow::Result<Vec<u8>> {
     let mut bytes = vec![0; usize::try_from(end - begin)?];
-    file.read_exact_at(&mut bytes, begin)?;
+    read_exact_at(file, &mut bytes, begin)?;
     clear_in_use(&mut bytes, begin);
     Ok(bytes)
 }

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::home::{self, Home};
 use super::index::{Index, LogFile, is_plain};
+use super::rebuild::kind_of_file;
 use super::source::number;
 use crate::fault::{Fault, Kind};
 use crate::sys::durable;
@@ -97,12 +98,8 @@ impl Home {
 
     /// The same for whoever removes by it.
     pub(super) fn read_expired(&self) -> anyhow::Result<Expired> {
-        let path = self.path().join(NAME);
-        match std::fs::read(&path) {
-            Ok(bytes) => Expired::decode(&bytes).with_context(|| format!("{} can't be used", path.display())),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Expired::default()),
-            Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
-        }
+        let Some(bytes) = self.bytes(NAME)? else { return Ok(Expired::default()) };
+        Expired::decode(&bytes).with_context(|| format!("{self}/{NAME} can't be used"))
     }
 
     pub(super) fn write_expired(&self, expired: &Expired) -> anyhow::Result<()> {
@@ -130,7 +127,7 @@ impl Home {
                 names => names?,
             };
             let named = |stored: &String| {
-                let whole = home::kind_of_file(stored).map(|(name, _)| name);
+                let whole = kind_of_file(stored).map(|(name, _)| name);
                 let name = whole.unwrap_or_else(|| stored.split(".cut-").next().unwrap_or(stored).to_owned());
                 expired.has(id, &name) && number(&name).is_some()
             };

@@ -1,42 +1,68 @@
 //! The archive's directory: an index, a directory for each timeline, in it the files.
 
+use std::fmt;
 use std::fs::File;
-use std::io::{self, BufReader, Read, Seek as _};
+use std::io::{self, BufReader, Read};
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use jiff::Timestamp;
 
+use super::elsewhere::{Node, fetch};
 use super::event::{Format, IN_USE, IN_USE_AT};
 use super::gtid::GtidSet;
-use super::index::{Identity, Index, LogFile, State, Timeline, is_plain};
-use super::source::{follows, number};
+use super::index::{Index, LogFile, State, is_plain};
+use super::logs::{Log, Reading};
+use super::pulse::Pulse;
+use super::source::follows;
 use super::summary::{Stop, Summary};
 use super::walk::{Event, Step, Walker};
 use crate::dump::Compression;
 use crate::fault::{Fault, Kind};
-use crate::server::Flavour;
-use crate::store::{Hasher, Sha256};
+use crate::store::{Destination, Hasher, Sha256, SshOptions};
 use crate::sys::durable;
 use crate::sys::lockfile::{Attempt, LockFile};
 
 const INDEX: &str = "index.json";
 const LOCK: &str = ".lock";
+const PULSE: &str = "pulse.json";
 /// How the name of a file ends that the server was writing to when last looked at.
-const OPEN: &str = ".open";
+pub(super) const OPEN: &str = ".open";
 
 /// The directory of an archive.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Home {
     path: PathBuf,
+    /// The node on which that is; none on this host.
+    node: Option<Node>,
 }
 
 impl Home {
     /// The one at `path`.
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into() }
+        Self { path: path.into(), node: None }
+    }
+
+    /// The one at `destination`.
+    pub fn at(destination: &Destination, ssh: &SshOptions) -> Self {
+        let node = destination.is_remote().then(|| Node::new(destination, ssh));
+        Self { path: destination.path().to_owned(), node }
+    }
+
+    /// The node on which it is; none where it is on this host.
+    pub(super) fn node(&self) -> Option<&Node> {
+        self.node.as_ref()
+    }
+
+    /// An error where an archive that was there is not: below a mount point that lost its file system a new one would
+    /// begin.
+    pub(super) fn refuse_missing(&self) -> anyhow::Result<()> {
+        if self.read_index().is_ok_and(|index| index.is_none()) {
+            let message = format!("there is no archive in {self} any more");
+            return Err(Fault::new(Kind::Copy, message).hint("is its file system mounted?").into());
+        }
+        Ok(())
     }
 
     /// Where it is.
@@ -74,16 +100,35 @@ impl Home {
 
     /// The index, without what was removed; none where there is none.
     pub fn read_index(&self) -> anyhow::Result<Option<Index>> {
-        let path = self.path.join(INDEX);
-        match std::fs::read(&path) {
-            Ok(bytes) => {
-                let mut index = Index::decode(&bytes).with_context(|| format!("{}", path.display()))?;
-                self.expired().prune(&mut index);
-                Ok(Some(index))
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        let Some(bytes) = self.bytes(INDEX)? else { return Ok(None) };
+        let mut index = Index::decode(&bytes).with_context(|| format!("{self}/{INDEX}"))?;
+        self.expired().prune(&mut index);
+        Ok(Some(index))
+    }
+
+    /// All of a file; none where there is none.
+    pub(super) fn bytes(&self, name: &str) -> anyhow::Result<Option<Vec<u8>>> {
+        let (path, mut bytes) = (self.path.join(name), Vec::new());
+        let read = self.stored(&path).and_then(|mut file| Ok(file.read_to_end(&mut bytes)?));
+        match read {
+            Ok(_) => Ok(Some(bytes)),
+            Err(error) if is_missing(&error) => Ok(None),
             Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
         }
+    }
+
+    /// A file as it is stored.
+    fn stored(&self, path: &Path) -> anyhow::Result<Box<dyn Read + Send>> {
+        match &self.node {
+            Some(node) => Ok(Box::new(fetch(node, path)?)),
+            None => Ok(Box::new(File::open(path)?)),
+        }
+    }
+
+    /// The same as it was packed.
+    fn unpacked(&self, path: &Path, compression: Compression) -> anyhow::Result<Box<dyn Read + Send>> {
+        let stored = self.stored(path).with_context(|| format!("cannot open {}", path.display()))?;
+        unpack(stored, compression).with_context(|| format!("cannot read {}", path.display()))
     }
 
     /// Replaces the index, durably, without what was removed meanwhile.
@@ -91,6 +136,17 @@ impl Home {
         let mut index = index.clone();
         self.expired().prune(&mut index);
         durable::write(&self.path.join(INDEX), &index.encode()?)
+    }
+
+    /// What the last pass came to; none where nobody knows.
+    pub fn read_pulse(&self) -> anyhow::Result<Option<Pulse>> {
+        let Some(bytes) = self.bytes(PULSE)? else { return Ok(None) };
+        serde_json::from_slice(&bytes).map(Some).with_context(|| format!("{self}/{PULSE} is damaged"))
+    }
+
+    /// Replaces it.
+    pub(super) fn write_pulse(&self, pulse: &Pulse) -> anyhow::Result<()> {
+        durable::write(&self.path.join(PULSE), &serde_json::to_vec(pulse)?)
     }
 
     /// The directory of a timeline.
@@ -110,86 +166,22 @@ impl Home {
 
     /// The file's bytes as the server wrote them; of an open one also where it was closed since `file` was read.
     pub fn read(&self, timeline: &str, file: &LogFile) -> anyhow::Result<Box<dyn Read + Send>> {
-        let closed = || unpacked(&self.closed_path(timeline, &file.name, file.compression), file.compression);
+        let closed = || self.unpacked(&self.closed_path(timeline, &file.name, file.compression), file.compression);
         if file.state != State::Open {
             return closed();
         }
-        match unpacked(&self.open_path(timeline, &file.name), Compression::None) {
+        match self.unpacked(&self.open_path(timeline, &file.name), Compression::None) {
             Err(error) if is_missing(&error) => closed().map_err(|_| error),
             open => open,
         }
     }
-
-    /// What the files themselves say, where the index is lost. Their digests are then those of what is there now.
-    pub fn rebuild(&self) -> anyhow::Result<Index> {
-        let mut index = Index::empty();
-        for id in names(&self.path)?.into_iter().filter(|id| self.timeline(id).is_dir()) {
-            let Some((_, key)) = id.split_once('-') else { continue };
-            // What follows a point is the number of a second one in a second.
-            let key = key.split('.').next().unwrap_or(key);
-            let mut timeline = Timeline {
-                id: id.clone(),
-                server: Identity { key: key.to_owned(), flavour: Flavour::MySql, server_id: 0 },
-                because: (!index.timelines.is_empty()).then(|| "the index was rebuilt from the files".to_owned()),
-                files: Vec::new(),
-            };
-            self.rebuild_timeline(&mut timeline)?;
-            if !timeline.files.is_empty() {
-                index.timelines.push(timeline);
-            }
-        }
-        self.expired().prune(&mut index);
-        Ok(index)
-    }
-
-    fn rebuild_timeline(&self, timeline: &mut Timeline) -> anyhow::Result<()> {
-        let stored = names(&self.timeline(&timeline.id))?;
-        let mut found: Vec<(String, Option<Compression>)> =
-            stored.iter().filter_map(|name| kind_of_file(name)).collect();
-        // Packed before open, where a closing was cut short; then by number.
-        found.sort_by_key(|(name, packed)| (number(name).map(|(_, number)| number), packed.is_none()));
-        found.dedup_by(|next, first| next.0 == first.0);
-        // A gap behind it is in the lost index alone.
-        let mut may_lack = false;
-        for (name, packed) in found {
-            let mut file = LogFile::opened(&name, packed.unwrap_or_default());
-            file.state = if packed.is_some() { State::Closed } else { State::Open };
-            let summary = self.rebuild_file(&timeline.id, &mut file)?;
-            if let Some(format) = &summary.format {
-                timeline.server.flavour = if format.is_mariadb() { Flavour::MariaDb } else { Flavour::MySql };
-                timeline.server.server_id = summary.server_id;
-            }
-            if let Some(last) = timeline.files.last() {
-                let unsure = || may_lack.then(|| format!("{} has no mark of its end", last.name));
-                file.gap = between(last, &file).or_else(unsure);
-                file.previous = file.gap.is_none().then(|| last.name.clone());
-            }
-            may_lack = lacks_all_marks(&summary);
-            timeline.files.push(file);
-        }
-        Ok(())
-    }
 }
 
-impl Home {
-    /// Describes `file` by what is in it.
-    fn rebuild_file(&self, timeline: &str, file: &mut LogFile) -> anyhow::Result<Summary> {
-        if file.state == State::Open {
-            let summary = open_summary(self, timeline, file)?;
-            file.describe(&summary);
-            return Ok(summary);
-        }
-        match self.read(timeline, file).and_then(examine) {
-            Ok((summary, digest, in_use)) => {
-                file.describe(&summary);
-                file.sha256 = Some(digest);
-                file.damage = cut_short(&summary, in_use).or_else(|| summary.lost());
-                Ok(summary)
-            }
-            Err(error) => {
-                (file.state, file.damage) = (State::Damaged, Some(format!("as it is stored, {error:#}")));
-                Ok(Summary::default())
-            }
+impl fmt::Display for Home {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.node {
+            Some(node) => write!(f, "{}", node.destination),
+            None => write!(f, "{}", self.path.display()),
         }
     }
 }
@@ -203,15 +195,6 @@ pub(super) fn names(directory: &Path) -> anyhow::Result<Vec<String>> {
     }
     names.sort();
     Ok(names)
-}
-
-/// The server's name for a stored file, and how it is packed where it is closed.
-pub(super) fn kind_of_file(stored: &str) -> Option<(String, Option<Compression>)> {
-    let all = [Compression::Zstd, Compression::Gzip, Compression::None];
-    let packed = all.into_iter().filter_map(|c| Some((stored.strip_suffix(c.ending())?, Some(c))));
-    let open = stored.strip_suffix(OPEN).map(|name| (name, None));
-    let (name, packed) = open.into_iter().chain(packed).find(|(name, _)| number(name).is_some())?;
-    Some((name.to_owned(), packed))
 }
 
 /// Whether what was to be read is not there.
@@ -228,9 +211,11 @@ pub(super) fn cannot(what: &str, path: &Path, error: io::Error) -> anyhow::Error
 /// The bytes of a stored file as they were packed.
 pub(super) fn unpacked(path: &Path, compression: Compression) -> anyhow::Result<Box<dyn Read + Send>> {
     let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
-    compression
-        .unpack(BufReader::with_capacity(256 << 10, file))
-        .with_context(|| format!("cannot read {}", path.display()))
+    unpack(file, compression).with_context(|| format!("cannot read {}", path.display()))
+}
+
+fn unpack(packed: impl Read + Send + 'static, compression: Compression) -> io::Result<Box<dyn Read + Send>> {
+    compression.unpack(BufReader::with_capacity(256 << 10, packed))
 }
 
 /// What a file holds, its digest, and whether it has the in-use flag. Anything but whole events is an error.
@@ -270,20 +255,11 @@ impl<R: Read> Read for Digesting<R> {
 }
 
 /// The time and the fingerprint of a server's file, by its first event.
-pub(super) fn beginning(file: &File) -> anyhow::Result<Option<(Timestamp, Sha256)>> {
-    let mut file = file;
-    file.rewind()?;
-    let mut walker = Walker::new(BufReader::new(file));
+pub(super) fn beginning(log: &dyn Log) -> anyhow::Result<Option<(Timestamp, Sha256)>> {
+    let mut walker = Walker::new(BufReader::new(Reading { log, at: 0 }));
     let Step::Event(event) = walker.step()? else { return Ok(None) };
     let time = Timestamp::from_second(event.header.timestamp.into())?;
     Ok(walker.fingerprint().map(|fingerprint| (time, fingerprint)))
-}
-
-/// Whether a file has the in-use flag.
-pub(super) fn is_in_use(file: &File) -> io::Result<bool> {
-    let mut flags = [0];
-    file.read_exact_at(&mut flags, IN_USE_AT)?;
-    Ok(flags.iter().any(|flags| flags & IN_USE != 0))
 }
 
 /// Why a file to which nobody writes any more is not all that it was. After a crash MariaDB leaves the in-use flag
@@ -292,13 +268,6 @@ pub(super) fn cut_short(summary: &Summary, in_use: bool) -> Option<String> {
     let is_mariadb = summary.format.as_ref().is_some_and(Format::is_mariadb);
     let cut = is_mariadb && !in_use && summary.ending.is_none();
     cut.then(|| format!("it ends at {} without the mark of its end", summary.end))
-}
-
-/// Whether neither an end nor GTIDs tell that the next file goes on where this one ends. After a crash MariaDB's
-/// in-use flag does ([`cut_short`]).
-fn lacks_all_marks(summary: &Summary) -> bool {
-    let is_mariadb = summary.format.as_ref().is_some_and(Format::is_mariadb);
-    !is_mariadb && !summary.has_ended() && summary.named.is_none()
 }
 
 /// What is missing between a file and the one after it.
@@ -358,30 +327,5 @@ pub(super) fn open_summary(home: &Home, timeline: &str, file: &LogFile) -> anyho
     match Summary::walk(from, |_| {})? {
         (_, Stop::Broken(at, why)) => anyhow::bail!("at {at} {why}"),
         (summary, _) => Ok(summary),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::super::event::Kind as Event;
-    use super::super::summary::tests::{beginning, event};
-    use super::*;
-
-    #[test]
-    fn a_rebuilt_index_has_a_gap_where_nothing_tells_that_there_is_none() {
-        let directory = tempfile::tempdir().unwrap();
-        let home = Home::new(directory.path());
-        std::fs::create_dir(home.timeline("1-a")).unwrap();
-        let rebuilt = |ending: &[u8]| {
-            for (name, end) in [("b.000001", ending), ("b.000002", b"")] {
-                let path = home.closed_path("1-a", name, Compression::None);
-                durable::write(&path, &[&beginning()[..], end].concat()).unwrap();
-            }
-            home.rebuild().unwrap().timelines.remove(0).files.remove(1)
-        };
-        assert!(rebuilt(b"").gap.unwrap().contains("b.000001 has no mark of its end"));
-        assert_eq!(rebuilt(&event(Event::STOP, 1000, b"")).gap, None);
-        let lost = rebuilt(&[event(Event::INCIDENT, 1000, &[1, 0, 0]), event(Event::STOP, 1000, b"")].concat());
-        assert!(lost.gap.unwrap().contains("lost events"));
     }
 }

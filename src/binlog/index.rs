@@ -259,7 +259,22 @@ impl fmt::Display for Start<'_> {
     }
 }
 
+impl Identity {
+    /// What tells the server of `facts` from others, as it stands in names.
+    pub fn key_of(facts: &Facts) -> String {
+        let key = facts.uuid.as_ref().unwrap_or(&facts.hostname);
+        key.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect()
+    }
+}
+
 impl Timeline {
+    /// When its first file was begun; none where its name does not say so.
+    pub fn begun(&self) -> Option<Timestamp> {
+        let (time, _) = self.id.split_once('-')?;
+        let time = jiff::civil::DateTime::strptime("%Y%m%dT%H%M%SZ", time).ok()?;
+        Some(time.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp())
+    }
+
     /// The file of that name.
     pub fn file(&self, name: &str) -> Option<&LogFile> {
         self.files.iter().find(|file| file.name == name)

@@ -1,7 +1,9 @@
 //! What a pass of the archiver brought.
 
+use serde::{Deserialize, Serialize};
+
 /// What a pass brought.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Passed {
     /// Bytes that were copied.
     pub copied: u64,

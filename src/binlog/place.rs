@@ -3,6 +3,7 @@
 use super::copying::begins_like;
 use super::home::{self, Home};
 use super::index::{LogFile, State, Timeline};
+use super::logs::{Log, Logs};
 use super::source::{Listed, follows, number};
 
 /// Where the archive goes on in the server's list.
@@ -17,13 +18,13 @@ pub(super) enum Next {
 }
 
 /// Where the archive of `timeline` goes on in what the server lists.
-pub(super) fn next(home: &Home, timeline: &Timeline, listed: &[Listed]) -> anyhow::Result<Next> {
+pub(super) fn next(home: &Home, logs: &dyn Logs, timeline: &Timeline, listed: &[Listed]) -> anyhow::Result<Next> {
     let (Some(last), Some(first)) = (timeline.files.last(), listed.first()) else { return Ok(Next::Go(0)) };
     if let Some((at, same)) = listed.iter().enumerate().find(|(_, file)| file.name == last.name) {
         // Of an open file more is compared when it is taken up.
         return Ok(match last.state {
             State::Open => Next::Go(at),
-            _ if is_same(home, timeline, last, same)? => Next::Go(at + 1),
+            _ if is_same(home, timeline, last, logs.open(same)?.as_deref())? => Next::Go(at + 1),
             _ => Next::Restarted(format!("the server has another {} than the archived one", last.name)),
         });
     }
@@ -54,14 +55,14 @@ pub(super) fn next(home: &Home, timeline: &Timeline, listed: &[Listed]) -> anyho
 
 /// Whether the server's file is the closed one of the archive: by its first event, which is the same in all files that
 /// were begun within a second, and by what follows.
-fn is_same(home: &Home, timeline: &Timeline, file: &LogFile, listed: &Listed) -> anyhow::Result<bool> {
-    let (Some(archived), Some(there)) = (file.fingerprint, listed.open()?) else { return Ok(true) };
-    if home::beginning(&there)?.is_some_and(|(_, fingerprint)| fingerprint != archived) {
+fn is_same(home: &Home, timeline: &Timeline, file: &LogFile, there: Option<&dyn Log>) -> anyhow::Result<bool> {
+    let (Some(archived), Some(there)) = (file.fingerprint, there) else { return Ok(true) };
+    if home::beginning(there)?.is_some_and(|(_, fingerprint)| fingerprint != archived) {
         return Ok(false);
     }
     // What can't be read is for `verify` to tell.
     let Ok(stored) = home.read(&timeline.id, file) else { return Ok(true) };
-    Ok(there.metadata()?.len() >= file.size && begins_like(&there, stored, file.size)?)
+    Ok(there.length()? >= file.size && begins_like(there, stored, file.size)?)
 }
 
 /// Whether the archived part of an open file is all of it.
@@ -77,6 +78,7 @@ fn is_whole(home: &Home, timeline: &Timeline, file: &LogFile) -> anyhow::Result<
 mod tests {
     use super::super::event::Kind;
     use super::super::index::Identity;
+    use super::super::source::Source;
     use super::super::summary::tests::{beginning, event};
     use super::*;
     use crate::dump::Compression;
@@ -94,7 +96,8 @@ mod tests {
         };
         let listed = [Listed { name: "b.000002".into(), path: "/nowhere/b.000002".into() }];
         std::fs::create_dir(home.timeline(&timeline.id)).unwrap();
-        let next = || next(&home, &timeline, &listed).unwrap();
+        let source = Source::at(directory.path(), timeline.server.clone());
+        let next = || next(&home, &source, &timeline, &listed).unwrap();
         let store = |bytes: &[u8]| crate::sys::durable::write(&home.open_path("1-a", "b.000001"), bytes).unwrap();
         assert!(matches!(next(), Next::Gap(0, _)));
         store(&beginning());

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context as _;
+use serde::{Deserialize, Serialize};
 
 use super::index::{Identity, is_plain};
 use crate::fault::{Fault, Kind};
@@ -29,7 +30,7 @@ pub struct Source {
 }
 
 /// A file of the server.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Listed {
     /// Its name without a directory.
     pub name: String,
@@ -38,6 +39,12 @@ pub struct Listed {
 }
 
 impl Source {
+    /// One with its list and its files in `directory`.
+    #[cfg(test)]
+    pub(super) fn at(directory: &Path, identity: Identity) -> Self {
+        Self { index: directory.join("b.index"), datadir: directory.to_owned(), identity }
+    }
+
     /// The files of the server of `session`, which must run on this host and not encrypt its log.
     pub fn of(session: &Session) -> anyhow::Result<Self> {
         session.prove_local()?;
@@ -146,7 +153,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let index = directory.path().join("b.index");
         let identity = Identity { key: "a".into(), flavour: crate::server::Flavour::MySql, server_id: 7 };
-        let source = Source { index: index.clone(), datadir: directory.path().to_owned(), identity };
+        let source = Source::at(directory.path(), identity);
         let cancel = Cancel::new();
         std::thread::scope(|scope| {
             scope.spawn(|| {

@@ -3,9 +3,12 @@
 use std::time::{Duration, Instant};
 
 use super::archiver::Archiver;
+use super::elsewhere::{Node, Remote, Write};
 use super::home::Home;
+use super::logs::Logs;
 use super::passed::Passed;
 use super::source::Source;
+use super::writer::Writer;
 use crate::dump::Compression;
 use crate::fault::{Fault, Kind, kind_of};
 use crate::run::events::{Event, Observer};
@@ -13,7 +16,7 @@ use crate::server::{Access, BinlogPosition, Session};
 use crate::sys::cancel::Cancel;
 use crate::sys::units::Bytes;
 
-/// How often the index tells how far the open file is: it is small, but written anew each time.
+/// How often it is told how far the archive is: what is written for that is small, but written anew each time.
 const TELLS: Duration = Duration::from_secs(10);
 /// When so long nothing new came, or the file has ended, the server may log elsewhere by now.
 const SILENCE: Duration = Duration::from_secs(60);
@@ -34,30 +37,52 @@ pub struct Request {
     pub sync_interval: Duration,
 }
 
-impl Request {
-    /// Claims the archive and asks the server who it is; with `rotate` the server begins a new file first.
-    fn open<'a>(&self, rotate: bool, observer: &dyn Observer, cancel: &'a Cancel) -> anyhow::Result<Archiver<'a>> {
-        let mut session: Session = self.server.connect(cancel)?;
-        let source = Source::of(&session)?;
-        refuse_the_servers_own(&source, &self.home)?;
-        let (archiver, passed) = Archiver::open(&self.home, source, self.compression, cancel)?;
-        tell(observer, &passed);
-        if rotate {
-            session.rotate_binary_log()?;
-        }
-        Ok(archiver)
-    }
+/// How writing begins.
+#[derive(Debug, Clone, Copy, Default)]
+struct How {
+    /// The server begins a new file first.
+    rotate: bool,
+    /// The archive was there before.
+    again: bool,
 }
 
 impl Request {
-    /// An error where an archive that was there is not: below a mount point that lost its file system a new one would
-    /// begin.
-    fn still_there(&self) -> anyhow::Result<()> {
-        if self.home.read_index().is_ok_and(|index| index.is_none()) {
-            let message = format!("there is no archive in {} any more", self.home.path().display());
-            return Err(Fault::new(Kind::Copy, message).hint("is its file system mounted?").into());
+    /// Asks the server who it is, claims the archive, and lets `work` write it.
+    fn writing<T>(
+        &self,
+        how: How,
+        observer: &dyn Observer,
+        cancel: &Cancel,
+        work: impl FnOnce(Writer<'_>, &Source) -> anyhow::Result<T>,
+    ) -> anyhow::Result<T> {
+        let mut session: Session = self.server.connect(cancel)?;
+        let source = Source::of(&session)?;
+        let connection = self.home.node().map(Node::connection).transpose()?;
+        let (writer, passed) = match &connection {
+            None => self.here(how, &source, cancel)?,
+            Some(node) => {
+                let (identity, compression) = (source.identity.clone(), self.compression);
+                let wanted = Write { identity, compression, again: how.again };
+                let (remote, passed) = Remote::begin(node, wanted, source.clone(), observer, cancel)?;
+                (Writer::There(Box::new(remote)), passed)
+            }
+        };
+        tell(observer, &passed);
+        if how.rotate {
+            session.rotate_binary_log()?;
         }
-        Ok(())
+        drop(session);
+        work(writer, &source)
+    }
+
+    fn here<'a>(&self, how: How, source: &Source, cancel: &'a Cancel) -> anyhow::Result<(Writer<'a>, Passed)> {
+        refuse_the_servers_own(source, &self.home)?;
+        if how.again {
+            self.home.refuse_missing()?;
+        }
+        let logs = (source.identity.clone(), Box::new(source.clone()) as Box<dyn Logs>);
+        let (archiver, passed) = Archiver::open(&self.home, logs, self.compression, cancel)?;
+        Ok((Writer::Here(Box::new(archiver)), passed))
     }
 }
 
@@ -82,7 +107,7 @@ pub(super) fn refuse_the_servers_own(source: &Source, home: &Home) -> anyhow::Re
     if !inside(&logs) {
         return Ok(());
     }
-    let message = format!("the archive {} would lie among the server's own logs", home.path().display());
+    let message = format!("the archive {home} would lie among the server's own logs");
     Err(Fault::new(Kind::Refused, message).hint("give it a directory on another disk").into())
 }
 
@@ -97,24 +122,27 @@ pub struct Shipped {
 
 /// Copies what is new. What is missing or damaged is archived around, and then an error.
 pub fn ship(request: &Request, rotate: bool, observer: &dyn Observer, cancel: &Cancel) -> anyhow::Result<Shipped> {
-    let mut archiver = request.open(rotate, observer, cancel)?;
+    let how = How { rotate, ..How::default() };
+    request.writing(how, observer, cancel, |writer, _| ship_by(writer, observer))
+}
+
+fn ship_by(mut writer: Writer<'_>, observer: &dyn Observer) -> anyhow::Result<Shipped> {
     let passed = observer.phase(
         "ship",
         || {
-            let passed = archiver.pass()?;
-            archiver.save().map_err(|error| passed.with_alarms(error))?;
+            let passed = writer.pass()?;
+            writer.tell(false).map_err(|error| passed.with_alarms(error))?;
             Ok(passed)
         },
         |passed| format!("{} new, {} files closed", Bytes(passed.copied), passed.closed.len()),
     )?;
     passed.notes.iter().for_each(|note| observer.warn(note));
     if passed.alarms.is_empty() {
-        return Ok(Shipped { passed, end: archiver.end() });
+        return Ok(Shipped { passed, end: writer.end() });
     }
     let fault = Fault::new(Kind::Gap, passed.alarms.join("; "));
     // A backup's position would lie behind the damage, where the archive does not come before the next file.
-    let live = archiver.index().timelines.last().and_then(|timeline| timeline.files.last());
-    let hint = if live.is_some_and(|file| file.damage.is_some()) {
+    let hint = if writer.is_damaged() {
         "all else is archived; `mysnap binlog ship --rotate` first, then take a full backup: no restore can cross this"
     } else {
         "all else is archived; take a full backup now: no restore can cross this"
@@ -125,16 +153,15 @@ pub fn ship(request: &Request, rotate: bool, observer: &dyn Observer, cancel: &C
 /// Follows the server until it is asked to end, which is success. What goes wrong after it once went right is told
 /// and tried again: a server that restarts, a destination that is full or away.
 pub fn stream(request: &Request, observer: &dyn Observer, cancel: &Cancel) -> anyhow::Result<()> {
-    let mut archiver = Some(request.open(false, observer, cancel)?);
-    let mut trouble = Trouble::default();
+    let (mut trouble, mut how) = (Trouble::default(), How::default());
     loop {
-        let outcome = match archiver.take() {
-            Some(archiver) => Ok(archiver),
-            None => request.still_there().and_then(|()| request.open(false, observer, cancel)),
-        };
-        let outcome = outcome.and_then(|archiver| follow(archiver, request, &mut trouble, observer, cancel));
+        let outcome = request.writing(how, observer, cancel, |writer, source| {
+            how.again = true;
+            follow(writer, (request, source), &mut trouble, observer, cancel)
+        });
         match outcome {
             Ok(()) => return Ok(()),
+            Err(error) if !how.again => return Err(error),
             Err(error) if kind_of(&error) == Some(Kind::Cancelled) => return Ok(()),
             Err(error) if cancel.signal().is_some() => return Err(error),
             Err(error) => trouble.met(&error, observer),
@@ -172,36 +199,39 @@ impl Trouble {
 
 /// Passes until one fails or `cancel` is set. A stop that the server can't get over is told once, not each time.
 fn follow(
-    mut archiver: Archiver<'_>,
-    request: &Request,
+    mut writer: Writer<'_>,
+    (request, source): (&Request, &Source),
     trouble: &mut Trouble,
     observer: &dyn Observer,
     cancel: &Cancel,
 ) -> anyhow::Result<()> {
-    let (mut told, mut asked, mut alarms) = (Instant::now(), Instant::now(), Vec::new());
+    let (mut told, mut asked, mut alarms) = (None::<Instant>, Instant::now(), Vec::new());
     loop {
         let begun = Instant::now();
-        let passed = match archiver.pass() {
-            Err(_) if cancel.signal().is_some() => return archiver.save(),
+        let passed = match writer.pass() {
+            Err(_) if cancel.signal().is_some() => return writer.tell(false),
             passed => passed?,
         };
         trouble.over(observer);
+        if let Some(end) = writer.end().filter(|_| passed.copied > 0) {
+            tracing::debug!("durable up to {}:{}", end.file, end.offset);
+        }
         if passed.alarms != alarms || !passed.closed.is_empty() || !passed.notes.is_empty() {
             tell(observer, &passed);
         }
         alarms.clone_from(&passed.alarms);
-        if passed.copied > 0 && told.elapsed() >= TELLS {
-            archiver.save()?;
-            told = Instant::now();
+        if told.is_none_or(|told| told.elapsed() >= TELLS) {
+            writer.tell(true)?;
+            told = Some(Instant::now());
         }
         if passed.copied > 0 {
             asked = Instant::now();
-        } else if asked.elapsed() >= if archiver.has_ended() { AFTER_AN_END } else { SILENCE } {
-            request.still_from(archiver.source(), cancel)?;
+        } else if asked.elapsed() >= if writer.has_ended() { AFTER_AN_END } else { SILENCE } {
+            request.still_from(source, cancel)?;
             asked = Instant::now();
         }
         if cancel.sleep(request.sync_interval.saturating_sub(begun.elapsed())).is_err() {
-            return archiver.save();
+            return writer.tell(false);
         }
     }
 }

@@ -65,7 +65,7 @@ pub enum Verb {
     Backup(BackupArgs),
     /// Look whether a backup, or an archive of binary logs, would work now; changes nothing
     Check(CheckArgs),
-    /// How things stand: newest backups, runs, leftovers, snapshots, pools; exits like a monitoring plugin
+    /// How things stand: newest backups, archives, runs, leftovers, snapshots, pools; exits like a monitoring plugin
     Status(StatusArgs),
     /// List the backups that a destination holds
     List(ListArgs),
@@ -149,7 +149,7 @@ pub struct CheckArgs {
 /// Arguments of `status`.
 #[derive(Debug, Args)]
 pub struct StatusArgs {
-    /// Only this job; all of them otherwise
+    /// Only this job, or this archive, a `[binlog.NAME]`; all of them otherwise
     pub job: Option<String>,
     /// Print JSON
     #[arg(long)]
@@ -461,6 +461,9 @@ pub enum BinlogVerb {
     Verify(VerifyArchiveArgs),
     /// Find what was done to the data, with the place just before it
     Find(FindArgs),
+    /// What another host asks of this one, where its archive is kept here; standard input says what
+    #[command(hide = true)]
+    Receive,
 }
 
 /// Which archive is meant.
@@ -468,9 +471,9 @@ pub enum BinlogVerb {
 pub struct BinlogArchive {
     /// The archive, a `[binlog.NAME]` of the configuration; may be left out where there is one
     pub archive: Option<String>,
-    /// The archive's own directory, `/srv/binlog/NAME`; needs no configuration
-    #[arg(long, value_name = "DIR", conflicts_with = "archive")]
-    pub from: Option<PathBuf>,
+    /// The archive's own directory, `/srv/binlog/NAME` or `USER@HOST:/srv/binlog/NAME`; needs no configuration
+    #[arg(long, value_name = "DESTINATION", conflicts_with = "archive")]
+    pub from: Option<String>,
 }
 
 /// Arguments of `binlog ship`.

@@ -1,5 +1,7 @@
 //! `binlog`: the archive of a server's binary logs.
 
+use std::io::BufReader;
+
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -10,6 +12,7 @@ use crate::binlog::{self, Home, Index, Request, Shipped, Window, verify};
 use crate::config::Archive;
 use crate::fault::{Fault, Kind};
 use crate::run::events::{Event, Observer};
+use crate::store::{Destination, SshOptions};
 use crate::sys::units::Bytes;
 
 pub(super) fn binlog(context: &Context<'_>, verb: &BinlogVerb) -> anyhow::Result<()> {
@@ -19,6 +22,7 @@ pub(super) fn binlog(context: &Context<'_>, verb: &BinlogVerb) -> anyhow::Result
         BinlogVerb::List { which, json } => list(context, which, *json),
         BinlogVerb::Verify(verify) => self::verify(context, verify),
         BinlogVerb::Find(find) => self::find(context, find),
+        BinlogVerb::Receive => receive(context),
     }
 }
 
@@ -33,7 +37,13 @@ pub(super) fn request(archive: &Archive) -> Request {
 }
 
 pub(super) fn home(archive: &Archive) -> Home {
-    Home::new(archive.to.join(archive.name.as_str()))
+    Home::at(&archive.to.at(&archive.to.path().join(archive.name.as_str())), &archive.ssh)
+}
+
+/// What another host asks for that keeps its archive here.
+fn receive(context: &Context<'_>) -> anyhow::Result<()> {
+    let answer = binlog::receive(BufReader::new(std::io::stdin()), context.cancel)?;
+    answer.map_or(Ok(()), |answer| context.output.result_event(&answer))
 }
 
 fn stream(context: &Context<'_>, archive: Option<&str>) -> anyhow::Result<()> {
@@ -54,7 +64,10 @@ fn ship(context: &Context<'_>, arguments: &ShipArgs) -> anyhow::Result<()> {
 /// The archive that is meant, and its index.
 fn opened(context: &Context<'_>, which: &BinlogArchive) -> anyhow::Result<(Home, Index)> {
     let home = match &which.from {
-        Some(from) => Home::new(from),
+        Some(from) => match from.parse() {
+            Ok(there @ Destination::Ssh { .. }) => Home::at(&there, &SshOptions::default()),
+            Ok(Destination::Local(_)) | Err(_) => Home::new(from),
+        },
         None => self::home(context.config()?.archive(which.archive.as_deref())?),
     };
     let index = home.read_index().map_err(|error| {
@@ -63,7 +76,7 @@ fn opened(context: &Context<'_>, which: &BinlogArchive) -> anyhow::Result<(Home,
             .caused_by(error)
     })?;
     let index = index.ok_or_else(|| {
-        let message = format!("there is no archive in {}", home.path().display());
+        let message = format!("there is no archive in {home}");
         Fault::new(Kind::NotFound, message).hint("the first `mysnap binlog ship` makes it; is its file system mounted?")
     })?;
     Ok((home, index))
@@ -173,7 +186,7 @@ fn verify(context: &Context<'_>, arguments: &VerifyArchiveArgs) -> anyhow::Resul
         context.output.result(&format!("the archive is whole: {} files match their digests", report.files));
         return Ok(());
     }
-    let message = format!("the archive {} is damaged: {}", home.path().display(), report.damaged.join("; "));
+    let message = format!("the archive {home} is damaged: {}", report.damaged.join("; "));
     Err(Fault::new(Kind::Verify, message).hint("look at the destination's disk; no restore can cross these").into())
 }
 

@@ -103,14 +103,18 @@ pub struct Archive {
     pub name: JobName,
     /// How to reach the server.
     pub server: Access,
-    /// The directory below which it lies, under its name.
-    pub to: PathBuf,
+    /// Where it lies, under its name.
+    pub to: Destination,
+    /// How to get there.
+    pub ssh: SshOptions,
     /// How closed files are packed.
     pub compression: Compression,
     /// How often a stream makes durable what is new.
     pub sync_interval: Duration,
     /// How old what is archived must be before it goes; nothing goes where nothing is said.
     pub binlog_keep: Option<Duration>,
+    /// How long ago its last pass may be.
+    pub max_lag: Duration,
 }
 
 /// The size of a snapshot's store.
@@ -290,11 +294,6 @@ impl Job {
 impl Archive {
     fn read(name: &JobName, document: &Document) -> anyhow::Result<Self> {
         let own = document.binlog(name);
-        let Destination::Local(to) = own.get("to")? else {
-            let reason = "is on another node, which is not available for archives in this release; \
-                          allowed: \"/path\", where a file system of another node may be mounted";
-            return Err(own.conflict(&["to"], reason));
-        };
         let sync_interval: Duration = own.get("sync_interval")?;
         if !(100..=60_000).contains(&sync_interval.as_millis()) {
             let reason = "has a sync_interval out of range; allowed: \"100ms\" to \"60s\"";
@@ -303,10 +302,12 @@ impl Archive {
         Ok(Self {
             name: name.clone(),
             server: access(&document.binlog_server(name))?,
-            to,
+            to: own.get("to")?,
+            ssh: ssh_options(&own)?,
             compression: own.get("compression")?,
             sync_interval,
             binlog_keep: own.find::<Age>("binlog_keep")?.map(|age| age.0),
+            max_lag: own.get("max_lag")?,
         })
     }
 }

@@ -32,13 +32,20 @@ pub const SERVER: &[Key] = &[
 
 /// The keys of `[binlog.NAME]`.
 pub const BINLOG: &[Key] = &[
-    without_default("to", "where the archive goes: \"/path\", a directory on another disk of this host; required"),
+    without_default(
+        "to",
+        "where the archive goes: \"/path\", on another disk of this host, or \"user@host:/path\"; required",
+    ),
     key("compression", "\"zstd\"", "how files are packed that the server has closed: \"zstd\", \"gzip\" or \"none\""),
     key("sync_interval", "\"1s\"", "how often a stream makes durable what is new: 100ms to 60s"),
     without_default(
         "binlog_keep",
         "how old what is archived must be before it goes, once no backup needs it: \"30d\"; without it nothing goes",
     ),
+    key("max_lag", "\"5min\"", "how long ago it may have been at one with the server before `mysnap status` tells"),
+    without_default("ssh_key", "the private key to use for the destination, and no other"),
+    without_default("ssh_port", "its ssh port"),
+    without_default("ssh_known_hosts", "the file of known host keys; else ssh's own"),
 ];
 
 /// The keys of `[job.NAME]` and `[defaults]`.

@@ -179,7 +179,6 @@ fn an_error_names_file_line_key_value_and_what_is_allowed() {
         ("[job.weekly]", "[job.weekly] lacks to hint: to is where backups go"),
         ("[server]\ntls = \"verify-ca\"", "whoever it is for; allowed: \"verify-identity\", \"disabled\""),
         ("[server]\ntls = \"required\"", "tls = \"required\": allowed: \"verify-identity\", \"disabled\""),
-        ("[binlog.shop]\nto = \"node2:/srv\"", "[binlog.shop] is on another node, which is not available"),
         ("[binlog.shop]\nto = \"/srv\"\nsync_interval = \"0s\"", "out of range; allowed: \"100ms\" to \"60s\""),
         ("[binlog.shop]\nto = \"/srv\"\nnice = 3", "nice belongs into [job.NAME]"),
         ("[binlog.shop]", "[binlog.shop] lacks to"),
@@ -196,7 +195,7 @@ fn an_archive_is_read_and_found_by_its_name_or_as_the_only_one() {
     let shop = "[server]\nuser = \"a\"\n[binlog.shop]\nto = \"/srv/binlog\"\nsync_interval = \"5s\"\n";
     let config = parse(&format!("{SHORTEST}{shop}[binlog.shop.server]\nsocket = \"/run/x\"\n")).unwrap();
     let archive = config.archive(None).unwrap();
-    assert_eq!((archive.to.as_path(), archive.compression), (Path::new("/srv/binlog"), Compression::Zstd));
+    assert_eq!((archive.to.to_string().as_str(), archive.compression), ("/srv/binlog", Compression::Zstd));
     assert_eq!(archive.sync_interval, Duration::from_secs(5));
     assert_eq!((archive.server.user.as_deref(), archive.server.socket.is_some()), (Some("a"), true));
     assert_eq!(config.archive(Some("shop")).unwrap(), archive);

@@ -20,7 +20,12 @@ use crate::sys::talk::Talk;
 
 /// What [`START`] answers where mysnap is not installed.
 const NOT_THERE: i32 = 44;
-const START: &str = "PATH=$1; command -v mysnap >/dev/null || exit 44; exec mysnap --events json node";
+/// Starts mysnap on the node.
+///
+/// Its words are where programs are looked for, then a verb.
+pub(crate) const START: &str =
+    r#"PATH=$1; shift; command -v mysnap >/dev/null || exit 44; exec mysnap --events json "$@""#;
+const VERB: &[&str] = &["node"];
 /// How long a look may take.
 const LOOK: Duration = Duration::from_secs(120);
 /// How long anything else may: it notices by itself that nobody is there.
@@ -37,13 +42,13 @@ pub struct Answer<T> {
 
 /// Asks whether a second server can work on the node.
 pub fn survey(node: &SshStore, survey: Survey) -> anyhow::Result<Found> {
-    Ok(Conversation::begin(node, Wanted::Survey(survey), &Silent, LOOK)?.answer()?.value)
+    Ok(Conversation::begin(node, VERB, &Request::line(Wanted::Survey(survey))?, &Silent, LOOK)?.answer()?.value)
 }
 
 /// Has a server on the node look at what is stored there and not published yet. An error of
 /// [`Kind::Verify`] says that the files are not good; any other that they could not be looked at.
 pub fn prove(node: &SshStore, task: Task, observer: &dyn Observer) -> anyhow::Result<Answer<Shown>> {
-    Conversation::begin(node, Wanted::Prove(task), observer, WORK)?.answer()
+    Conversation::begin(node, VERB, &Request::line(Wanted::Prove(task))?, observer, WORK)?.answer()
 }
 
 /// A place on the node that is being filled with the server's files. Dropped, it goes.
@@ -56,7 +61,8 @@ pub struct Bringing<'a> {
 impl<'a> Bringing<'a> {
     /// Has the node make the place.
     pub fn begin(node: &'a SshStore, task: Task, options: Options, observer: &'a dyn Observer) -> anyhow::Result<Self> {
-        let mut conversation = Conversation::begin(node, Wanted::Dump(task, options), observer, WORK)?;
+        let mut conversation =
+            Conversation::begin(node, VERB, &Request::line(Wanted::Dump(task, options))?, observer, WORK)?;
         match conversation.listen()? {
             Some(place) => Ok(Self { conversation, place }),
             None => Err(conversation.answer::<Value>().err().unwrap_or_else(|| silence(node.host()))),
@@ -76,7 +82,8 @@ impl<'a> Bringing<'a> {
     }
 }
 
-struct Conversation<'a> {
+/// A talk of which events come, and in the end an answer.
+pub(crate) struct Conversation<'a> {
     talk: Talk<'a>,
     node: &'a SshStore,
     observer: &'a dyn Observer,
@@ -86,15 +93,18 @@ struct Conversation<'a> {
 
 /// Why the node failed.
 #[derive(Debug, Deserialize)]
-struct Said {
+pub(crate) struct Said {
     error: String,
     #[serde(default)]
     hints: Vec<String>,
+    /// Whether it happened here, and was only repeated there.
+    #[serde(skip)]
+    is_ours: bool,
 }
 
 /// A line of the node.
 #[derive(Debug)]
-enum Heard {
+pub(crate) enum Heard {
     Event(Event),
     Result(Value),
     Error(Said),
@@ -102,7 +112,7 @@ enum Heard {
 
 impl Heard {
     /// None where it is not one of ours: a start-up file of the shell may print something.
-    fn of(line: &[u8]) -> Option<Self> {
+    pub(crate) fn of(line: &[u8]) -> Option<Self> {
         let mut value: Value = serde_json::from_slice(line).ok()?;
         match value.get("event")?.as_str()? {
             "result" => value.get_mut("result").map(Value::take).map(Self::Result),
@@ -113,13 +123,15 @@ impl Heard {
 }
 
 impl<'a> Conversation<'a> {
-    fn begin(
+    /// Starts mysnap with `verb` on the node, and says `first` to it.
+    pub(crate) fn begin(
         node: &'a SshStore,
-        wanted: Wanted,
+        verb: &[&str],
+        first: &str,
         observer: &'a dyn Observer,
         deadline: Duration,
     ) -> anyhow::Result<Self> {
-        let talk = node.talk(START, &[cmd::PATH], &Request::line(wanted)?, deadline)?;
+        let talk = node.talk(START, &[&[cmd::PATH], verb].concat(), first, deadline)?;
         Ok(Self { talk, node, observer, result: None, said: None })
     }
 
@@ -137,7 +149,8 @@ impl<'a> Conversation<'a> {
         Ok(None)
     }
 
-    fn answer<T: DeserializeOwned>(mut self) -> anyhow::Result<Answer<T>> {
+    /// What it answers in the end.
+    pub(crate) fn answer<T: DeserializeOwned>(mut self) -> anyhow::Result<Answer<T>> {
         while self.listen()?.is_some() {}
         let Self { talk, node, result, said, .. } = self;
         let ended = node.answered(talk.finish())?;
@@ -149,7 +162,7 @@ impl<'a> Conversation<'a> {
 }
 
 /// Who says it.
-fn named(event: Event, host: &str) -> Event {
+pub(crate) fn named(event: Event, host: &str) -> Event {
     let on = |text| format!("on {host}: {text}");
     match event {
         Event::Warning { text } => Event::Warning { text: on(text) },
@@ -158,12 +171,18 @@ fn named(event: Event, host: &str) -> Event {
     }
 }
 
-fn silence(host: &str) -> anyhow::Error {
+/// The error for a node that said nothing of use.
+pub(crate) fn silence(host: &str) -> anyhow::Error {
     Fault::new(Kind::Copy, format!("mysnap on {host} ended without an answer")).into()
 }
 
 /// What is left where the node succeeded all the same; else the error.
-fn judge(host: &str, ended: &Finished, has_result: bool, said: Option<Said>) -> anyhow::Result<Option<anyhow::Error>> {
+pub(crate) fn judge(
+    host: &str,
+    ended: &Finished,
+    has_result: bool,
+    said: Option<Said>,
+) -> anyhow::Result<Option<anyhow::Error>> {
     let code = ended.status.code();
     if code == Some(0) {
         return Ok(None);
@@ -192,8 +211,13 @@ fn kind_of_status(status: u8) -> Option<Kind> {
 }
 
 impl Said {
+    /// The same, where it happened here.
+    pub(crate) fn of_ours(self) -> Self {
+        Self { is_ours: true, ..self }
+    }
+
     fn on(self, host: &str, kind: Option<Kind>) -> anyhow::Error {
-        let message = format!("on {host}: {}", self.error);
+        let message = if self.is_ours { self.error } else { format!("on {host}: {}", self.error) };
         let hints = self.hints.join("; ");
         match kind {
             Some(kind) if hints.is_empty() => Fault::new(kind, message).into(),
@@ -211,7 +235,7 @@ mod tests {
 
     fn judged(how: &str, has_result: bool, said: Option<&str>) -> anyhow::Result<Option<anyhow::Error>> {
         let ended = Call::new("sh").args(["-c", how]).finish().unwrap();
-        let said = said.map(|error| Said { error: error.to_owned(), hints: vec!["look".to_owned()] });
+        let said = said.map(|error| Said { error: error.to_owned(), hints: vec!["look".to_owned()], is_ours: false });
         judge("node2", &ended, has_result, said)
     }
 

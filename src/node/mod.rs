@@ -14,6 +14,8 @@ mod serve;
 mod survey;
 
 pub use ask::{Answer, Bringing, prove, survey};
+pub(crate) use ask::{Conversation, Heard, START, Said, judge, named, silence};
+pub(crate) use request::{RELEASE, refuse_another};
 pub use request::{Survey, Task};
 pub use serve::{Served, serve};
 pub use survey::Found;

@@ -18,7 +18,7 @@ use crate::store::{ProofLevel, Root, Slot, State};
 const PROTOCOL: u32 = 1;
 
 /// The release that we are.
-pub(super) const RELEASE: &str = env!("CARGO_PKG_VERSION");
+pub(crate) const RELEASE: &str = env!("CARGO_PKG_VERSION");
 
 /// The first line of a talk.
 #[derive(Debug, Serialize, Deserialize)]
@@ -98,14 +98,20 @@ impl Request {
 
     /// What `line` asks for; refuses what another release might mean otherwise.
     pub(super) fn wanted(line: &str) -> anyhow::Result<Wanted> {
-        let Greeting { protocol, mysnap } = serde_json::from_str(line).context("this is no request of mysnap")?;
-        if protocol != PROTOCOL {
-            let message = format!("this is mysnap {RELEASE}, which does not understand mysnap {mysnap}");
-            return Err(Fault::new(Kind::Refused, message).hint("install the same release of mysnap on both").into());
-        }
+        refuse_another(line, PROTOCOL)?;
         let request: Self = serde_json::from_str(line).context("the request lacks something")?;
         Ok(request.wanted)
     }
+}
+
+/// An error where `line` begins a talk in another protocol than `own`.
+pub(crate) fn refuse_another(line: &str, own: u32) -> anyhow::Result<()> {
+    let Greeting { protocol, mysnap } = serde_json::from_str(line).context("this is no request of mysnap")?;
+    if protocol == own {
+        return Ok(());
+    }
+    let message = format!("this is mysnap {RELEASE}, which does not understand mysnap {mysnap}");
+    Err(Fault::new(Kind::Refused, message).hint("install the same release of mysnap on both").into())
 }
 
 impl Task {

@@ -12,10 +12,14 @@ use crate::sys::cancel::Cancel;
 use crate::sys::clock;
 use crate::sys::units::{Bytes, human_duration};
 
-pub(super) fn look(job: &Job, cancel: &Cancel) -> Vec<Line> {
+/// The backups of `job`.
+pub(super) fn catalog(job: &Job, cancel: &Cancel) -> anyhow::Result<Catalog> {
+    Catalog::read(&*store::open(&job.to, &job.ssh, cancel)?, Some(&job.name))
+}
+
+pub(super) fn lines(job: &Job, catalog: &anyhow::Result<Catalog>) -> Vec<Line> {
     let name = job.name.as_str();
-    let read = || Catalog::read(&*store::open(&job.to, &job.ssh, cancel)?, Some(&job.name));
-    match read() {
+    match catalog {
         Ok(catalog) => {
             let newest = catalog.usable().next().map(|backup| &backup.manifest);
             let others = catalog.items.iter().filter_map(|item| no_backup(name, item));
@@ -24,8 +28,8 @@ pub(super) fn look(job: &Job, cancel: &Cancel) -> Vec<Line> {
                 .chain(drilled(job))
                 .collect()
         }
-        Err(error) if kind_of(&error) == Some(Kind::NotFound) => vec![none_yet(job)],
-        Err(error) => vec![Line::unknown("job", name, &error)],
+        Err(error) if kind_of(error) == Some(Kind::NotFound) => vec![none_yet(job)],
+        Err(error) => vec![Line::unknown("job", name, error)],
     }
 }
 
@@ -131,7 +135,7 @@ mod tests {
     fn a_destination_that_is_not_there_yet_has_no_backup() {
         let nowhere = tempfile::tempdir().unwrap().path().join("none");
         let job = Job { to: nowhere.to_str().unwrap().parse().unwrap(), ..job() };
-        let lines = look(&job, &Cancel::new());
+        let lines = lines(&job, &catalog(&job, &Cancel::new()));
         assert_eq!((lines.len(), lines[0].level), (1, Level::Critical));
         assert_eq!(lines[0].hint.as_deref(), Some("mysnap backup nightly"));
     }

@@ -1,9 +1,10 @@
-//! How things stand: the newest backup of each job, runs at work, what dead ones left, how full
+//! How things stand: the newest backup of each job, archives of binary logs, runs at work, what dead ones left, how full
 //! snapshots and pools are. Changes nothing.
 //!
 //! Each line has a level; the worst one is the whole's, and its number is the exit status that
 //! monitoring expects of a plugin (Monitoring Plugins Development Guidelines, "Plugin Return Codes").
 
+mod archive;
 mod host;
 mod job;
 
@@ -11,8 +12,9 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::binlog;
 use crate::id::JobName;
-use crate::store::{Destination, SshOptions};
+use crate::store::{Destination, Manifest, SshOptions};
 use crate::sys::cancel::Cancel;
 
 /// How bad it is; the number is the exit status.
@@ -62,7 +64,7 @@ impl Level {
 pub struct Line {
     /// How bad it is.
     pub level: Level,
-    /// `job`, `drill`, `run`, `clone`, `leftover`, `snapshot`, `pool`.
+    /// `job`, `drill`, `archive`, `run`, `clone`, `leftover`, `snapshot`, `pool`.
     pub what: &'static str,
     /// Which one.
     pub name: String,
@@ -71,22 +73,35 @@ pub struct Line {
     /// What to do about it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
-    /// A job: the age of its newest good backup.
+    /// A job: the age of its newest good backup. An archive: that of the last pass.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub age_seconds: Option<u64>,
     /// A snapshot or a pool: how full it is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub used_percent: Option<f64>,
+    /// An archive: what the server has and it has not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub behind_bytes: Option<u64>,
 }
 
 impl Line {
     fn new(level: Level, what: &'static str, name: impl Into<String>, text: impl Into<String>) -> Self {
         let (name, text) = (name.into(), text.into());
-        Self { level, what, name, text, hint: None, age_seconds: None, used_percent: None }
+        Self { level, what, name, text, hint: None, age_seconds: None, used_percent: None, behind_bytes: None }
     }
 
     fn hint(self, hint: impl Into<String>) -> Self {
         Self { hint: Some(hint.into()), ..self }
+    }
+
+    /// The same with what is known before it.
+    fn after(self, known: &str) -> Self {
+        Self { text: format!("{known}{}", self.text), ..self }
+    }
+
+    /// Whether it is about a job or an archive of another name.
+    pub fn is_of_another(&self, name: &str) -> bool {
+        ["job", "drill", "archive"].contains(&self.what) && self.name != name
     }
 
     /// What could not be found out.
@@ -132,9 +147,27 @@ pub struct Job {
     pub max_age: Duration,
 }
 
-/// Looks at the backups of `jobs` and at this host.
-pub fn look(jobs: &[Job], cancel: &Cancel) -> Status {
-    let mut lines: Vec<Line> = jobs.iter().flat_map(|job| job::look(job, cancel)).collect();
+/// An archive of binary logs.
+#[derive(Debug, Clone)]
+pub struct Archive {
+    /// Its name.
+    pub name: JobName,
+    /// What it is of, and where.
+    pub request: binlog::Request,
+    /// How long ago its last pass may be.
+    pub max_lag: Duration,
+}
+
+/// Looks at the backups of `jobs`, at `archives`, whose gaps these backups may have bridged, and at this host.
+pub fn look(jobs: &[Job], archives: &[Archive], cancel: &Cancel) -> Status {
+    let read: Vec<_> = jobs.iter().map(|job| (job, job::catalog(job, cancel))).collect();
+    let backups: Vec<&Manifest> = read
+        .iter()
+        .filter_map(|(_, catalog)| catalog.as_ref().ok())
+        .flat_map(|catalog| catalog.good().map(|backup| &backup.manifest))
+        .collect();
+    let mut lines: Vec<Line> = archives.iter().flat_map(|archive| archive::look(archive, &backups, cancel)).collect();
+    lines.splice(0..0, read.iter().flat_map(|(job, catalog)| job::lines(job, catalog)));
     lines.extend(host::runs());
     lines.extend(host::leftovers());
     lines.extend(host::volumes());

@@ -47,6 +47,8 @@ exec find "$1" -ignore_readdir_race -mindepth 2 -maxdepth 3 -path "$2" \( -type 
 const CREATE: &str =
     r#"mkdir -p -- "$2" && ! [ -L "$2" ] && { ! [ -e "$3" ] || exit 44; } && mkdir -- "$3" && sync -- "$2" "$1""#;
 const READ: &str = r#"[ -e "$1" ] || exit 44; ! [ -L "$1" ] && exec cat -- "$1""#;
+const PIECE: &str = r#"[ -e "$1" ] || exit 44
+! [ -L "$1" ] && exec dd if="$1" bs=64k iflag=fullblock,skip_bytes,count_bytes skip="$2" count="$3" status=none"#;
 const DIGESTS: &str = r#"cd -- "$1" && exec xargs -0 -r -n 16 -P 2 sha256sum --"#;
 /// The contents of all files come one after the other, their names and lengths as words.
 const PUBLISH: &str = r#"
@@ -136,6 +138,23 @@ impl SshStore {
     /// Starts a fixed script over there, to be talked with.
     pub fn talk(&self, script: &str, words: &[&str], first: &str, deadline: Duration) -> anyhow::Result<Talk<'_>> {
         Talk::begin(self.call(script, words, &[], deadline), first).map_err(|error| self.silent(error))
+    }
+
+    /// The same, with a sign of life each `beat`, and without a deadline: the other side must say something too.
+    pub fn talk_closely(&self, script: &str, words: &[&str], first: &str, beat: Duration) -> anyhow::Result<Talk<'_>> {
+        let call = self.call(script, words, &[], UNBOUNDED);
+        Talk::begin_with(call, first, beat).map_err(|error| self.silent(error))
+    }
+
+    /// At most `length` bytes of the file at `path` from `at` on; none where there is no such file.
+    pub fn piece_of(&self, path: &Path, at: u64, length: u64) -> anyhow::Result<Option<Vec<u8>>> {
+        let path = path.to_string_lossy();
+        let finished = self.script(PIECE, &[&path, &at.to_string(), &length.to_string()], &[], UNBOUNDED)?;
+        match finished.status.code() {
+            Some(0) => Ok(Some(finished.stdout)),
+            Some(ABSENT) => Ok(None),
+            _ => Err(self.failed(&format!("read {path}"), &finished)),
+        }
     }
 
     /// How a script ended; an error where ssh did not get through.

@@ -27,8 +27,6 @@ pub const DEFAULT_DEADLINE: Duration = Duration::from_secs(60);
 const GRACE: Duration = Duration::from_secs(2);
 /// How long output is still read after the child ended (a grandchild may hold the pipe).
 const DRAIN: Duration = Duration::from_millis(500);
-/// How often a program that is talked with is told that we are alive.
-const BEAT: Duration = Duration::from_secs(10);
 /// How long it may clean up once its standard input has ended.
 const PARTING: Duration = Duration::from_secs(60);
 /// Where programs are looked for.
@@ -119,7 +117,8 @@ pub struct Call<'a> {
     deadline: Duration,
     cancel: Option<&'a Cancel>,
     stdin: Vec<u8>,
-    talked_with: bool,
+    /// How often it is told that we are alive, where it is talked with.
+    beat: Option<Duration>,
     spared: bool,
 }
 
@@ -131,7 +130,7 @@ impl<'a> Call<'a> {
             deadline: DEFAULT_DEADLINE,
             cancel: None,
             stdin: Vec::new(),
-            talked_with: false,
+            beat: None,
             spared: false,
         }
     }
@@ -171,9 +170,9 @@ impl<'a> Call<'a> {
         self
     }
 
-    /// Leave its standard input open after that, with an empty line now and then: see [`super::talk`].
-    pub(super) fn talked_with(mut self) -> Self {
-        self.talked_with = true;
+    /// Leave its standard input open after that, with an empty line each `beat`: see [`super::talk`].
+    pub(super) fn talked_with(mut self, beat: Duration) -> Self {
+        self.beat = Some(beat);
         self
     }
 
@@ -224,10 +223,10 @@ impl<'a> Call<'a> {
         let mut child = self.spawn(&argv)?;
         let (speaker, words) = channel();
         if let Some(stdin) = child.stdin.take() {
-            let first = self.stdin;
+            let (first, beat) = (self.stdin, self.beat.unwrap_or(Duration::MAX));
             // A program that ends before it has read everything says so by its status.
             std::thread::spawn(move || {
-                feed(stdin, &first, &words)
+                feed(stdin, &first, &words, beat)
                     .unwrap_or_else(|error| tracing::debug!(%error, "standard input was not read to its end"));
             });
         }
@@ -243,7 +242,7 @@ impl<'a> Call<'a> {
             started,
             deadline: self.deadline,
             cancel: self.cancel,
-            speaker: self.talked_with.then_some(speaker),
+            speaker: self.beat.map(|_| speaker),
             spared: self.spared,
         })
     }
@@ -263,7 +262,7 @@ impl<'a> Call<'a> {
                 command.env(name, value);
             }
         }
-        let is_fed = self.talked_with || !self.stdin.is_empty();
+        let is_fed = self.beat.is_some() || !self.stdin.is_empty();
         command.stdin(if is_fed { Stdio::piped() } else { Stdio::null() });
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         command.spawn().map_err(|source| CommandError::Spawn { argv: argv.to_owned(), source })
@@ -351,6 +350,18 @@ impl Running<'_> {
     pub fn wait_at_most(mut self, patience: Duration) -> Result<Finished, CommandError> {
         self.deadline = self.started.elapsed() + patience;
         self.wait()
+    }
+
+    /// Says that nothing more comes, and waits for its end for as long as it may clean up.
+    pub(super) fn part(mut self) -> Result<Finished, CommandError> {
+        self.speaker = None;
+        self.wait_at_most(PARTING)
+    }
+
+    /// Ends one that is talked with without the time to clean up: it hears nothing any more.
+    pub(super) fn give_up(mut self) {
+        self.speaker = None;
+        self.end();
     }
 
     /// Asks it to end by SIGTERM.
@@ -468,10 +479,10 @@ impl Running<'_> {
 }
 
 /// Writes `first`, then what else comes as long as somebody may say something.
-fn feed(mut stdin: ChildStdin, first: &[u8], words: &Receiver<Vec<u8>>) -> std::io::Result<()> {
+fn feed(mut stdin: ChildStdin, first: &[u8], words: &Receiver<Vec<u8>>, beat: Duration) -> std::io::Result<()> {
     stdin.write_all(first)?;
     loop {
-        match words.recv_timeout(BEAT) {
+        match words.recv_timeout(beat) {
             Ok(words) => stdin.write_all(&words)?,
             Err(RecvTimeoutError::Timeout) => stdin.write_all(b"\n")?,
             Err(RecvTimeoutError::Disconnected) => return Ok(()),

@@ -12,10 +12,11 @@ use std::time::Duration;
 
 use mysnap::binlog::event::{HEADER, Header, Kind};
 use mysnap::binlog::verify::{self, Report};
-use mysnap::binlog::{self, Home, Index, LogFile, Request, Shipped, State};
+use mysnap::binlog::{self, Home, Index, LogFile, Pulse, Request, Shipped, State};
 use mysnap::dump::Compression;
 use mysnap::run::events::Silent;
 use mysnap::server::BinlogPosition;
+use mysnap::store::{Destination, SshOptions};
 use mysnap::sys::cancel::Cancel;
 use mysnap::sys::cmd::Call;
 use mysnap::sys::{durable, retry};
@@ -30,36 +31,62 @@ const INTERVAL: Duration = Duration::from_millis(200);
 pub struct Bench {
     directory: tempfile::TempDir,
     request: Request,
+    /// The archive as its own host has it.
+    home: Home,
     config: PathBuf,
+    _keeps: Option<Tmpfs>,
 }
 
 impl Bench {
     pub fn new(server: &Server, compression: Compression) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let to = directory.path().join("to");
-        Self::with(directory, server, &to, compression)
+        Self::with(directory, server, (&Destination::Local(to), &SshOptions::default()), compression)
     }
 
     pub fn at(server: &Server, to: &Path, compression: Compression) -> Self {
-        Self::with(tempfile::tempdir().unwrap(), server, to, compression)
+        Self::elsewhere(server, &Destination::Local(to.to_owned()), &SshOptions::default(), compression)
     }
 
-    fn with(directory: tempfile::TempDir, server: &Server, to: &Path, compression: Compression) -> Self {
+    pub fn elsewhere(server: &Server, to: &Destination, ssh: &SshOptions, compression: Compression) -> Self {
+        Self::with(tempfile::tempdir().unwrap(), server, (to, ssh), compression)
+    }
+
+    fn with(
+        directory: tempfile::TempDir,
+        server: &Server,
+        (to, ssh): (&Destination, &SshOptions),
+        compression: Compression,
+    ) -> Self {
         let access = server.access();
         let packed = format!("{compression:?}").to_lowercase();
         let config = directory.path().join("mysnap.toml");
+        let path = |name: &str, path: &Option<PathBuf>| path.as_ref().map(|path| format!("ssh_{name} = {path:?}\n"));
+        let port = ssh.port.map(|port| format!("ssh_port = {port}\n"));
+        let ssh_keys =
+            [path("key", &ssh.key), path("known_hosts", &ssh.known_hosts), port].map(Option::unwrap_or_default);
+        let ssh_keys = ssh_keys.concat();
+        let backups = directory.path().join("backups");
         let (option_file, socket) = (access.option_file.clone().unwrap(), server.socket());
         let text = format!(
             "[server]\noption_file = {option_file:?}\nsocket = {socket:?}\nuser = \"root\"\n\
-             [binlog.shop]\nto = {to:?}\ncompression = {packed:?}\nsync_interval = \"200ms\"\n"
+             [job.nightly]\nto = {backups:?}\nmethod = \"dump\"\nsource = \"live\"\n\
+             [binlog.shop]\nto = \"{to}\"\n{ssh_keys}compression = {packed:?}\nsync_interval = \"200ms\"\n"
         );
         durable::write(&config, text.as_bytes()).unwrap();
-        let home = Home::new(to.join("shop"));
-        Self { directory, request: Request { server: access, home, compression, sync_interval: INTERVAL }, config }
+        let shop = to.path().join("shop");
+        let request =
+            Request { server: access, home: Home::at(&to.at(&shop), ssh), compression, sync_interval: INTERVAL };
+        Self { directory, request, home: Home::new(shop), config, _keeps: None }
+    }
+
+    /// The same with the file system that it is on.
+    pub fn keeping(self, file_system: Tmpfs) -> Self {
+        Self { _keeps: Some(file_system), ..self }
     }
 
     pub fn archive(&self) -> PathBuf {
-        self.request.home.path().to_owned()
+        self.home.path().to_owned()
     }
 
     pub fn ship(&self) -> anyhow::Result<Shipped> {
@@ -71,13 +98,13 @@ impl Bench {
     }
 
     pub fn index(&self) -> Index {
-        let mut index = self.request.home.read_index().unwrap().unwrap();
-        verify::look_at_open(&self.request.home, &mut index).unwrap();
+        let mut index = self.home.read_index().unwrap().unwrap();
+        verify::look_at_open(&self.home, &mut index).unwrap();
         index
     }
 
     pub fn verify(&self) -> Report {
-        verify::verify(&self.request.home, &self.index(), &|_| {}, &Cancel::new()).unwrap()
+        verify::verify(&self.home, &self.index(), &|_| {}, &Cancel::new()).unwrap()
     }
 
     /// Where the archive ends.
@@ -96,12 +123,12 @@ impl Bench {
 
     /// A stored file of the only timeline.
     pub fn stored(&self, name: &str) -> PathBuf {
-        self.request.home.timeline(&self.index().timelines[0].id).join(name)
+        self.home.timeline(&self.index().timelines[0].id).join(name)
     }
 
     fn bytes(&self, timeline: &str, file: &LogFile) -> Vec<u8> {
         let mut bytes = Vec::new();
-        self.request.home.read(timeline, file).unwrap().read_to_end(&mut bytes).unwrap();
+        self.home.read(timeline, file).unwrap().read_to_end(&mut bytes).unwrap();
         bytes
     }
 
@@ -149,13 +176,46 @@ impl Bench {
         durable::write(&self.config, format!("{text}{sections}").as_bytes()).unwrap();
     }
 
+    /// What `status` says of an archive.
+    pub fn status(&self, archive: &str) -> Vec<serde_json::Value> {
+        let (_, said) = self.command(&["status", archive, "--json"]);
+        let status: serde_json::Value = serde_json::from_str(&said).unwrap_or_else(|error| panic!("{error}: {said}"));
+        let lines = status["lines"].as_array().unwrap();
+        lines.iter().filter(|line| line["what"] == "archive").cloned().collect()
+    }
+
+    /// As if the last pass had been so much earlier.
+    pub fn age_pulse(&self, by: Duration) {
+        let pulse = Pulse { at: self.pulse().at - by, ..self.pulse() };
+        durable::write(&self.archive().join("pulse.json"), &serde_json::to_vec(&pulse).unwrap()).unwrap();
+    }
+
+    pub fn pulse(&self) -> Pulse {
+        self.home.read_pulse().unwrap().unwrap()
+    }
+
+    /// As if the configuration had another interval.
+    pub fn each(&self, interval: &str) {
+        let text = fs::read_to_string(&self.config).unwrap().replace("200ms", interval);
+        durable::write(&self.config, text.as_bytes()).unwrap();
+    }
+
     /// A stream at work.
     pub fn stream(&self) -> Stream {
         self.start(&["binlog", "stream", "shop"])
     }
 
+    /// One that tells how far the archive is durable.
+    pub fn stream_told(&self) -> Stream {
+        self.start_telling(&["binlog", "stream", "shop"], "mysnap::binlog=debug")
+    }
+
     /// The command at work.
     pub fn start(&self, arguments: &[&str]) -> Stream {
+        self.start_telling(arguments, "warn")
+    }
+
+    fn start_telling(&self, arguments: &[&str], told: &str) -> Stream {
         let log = self.directory.path().join("stream.log");
         let output = fs::OpenOptions::new().create(true).append(true).open(&log).unwrap();
         #[expect(clippy::disallowed_methods, reason = "it is killed and signalled as a service manager would")]
@@ -163,6 +223,7 @@ impl Bench {
             .arg("--config")
             .arg(&self.config)
             .args(arguments)
+            .env("MYSNAP_LOG", told)
             .stdin(Stdio::null())
             .stdout(output.try_clone().unwrap())
             .stderr(output)

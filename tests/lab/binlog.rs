@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use nix::sys::signal::Signal;
 
-use crate::host::{self, mysnap, mysnap_ok, run};
-use crate::live::{Live, Undo, expect, forget_stored, local};
+use crate::host::{self, mysnap, mysnap_ok, node2, on_node2, run};
+use crate::live::{Live, Undo, expect, forget_stored, local, until};
 
 /// On a disk other than the server's.
 const TO: &str = "/srv/local";
@@ -115,4 +115,51 @@ fn increments_go_on_from_a_copy_until_a_log_is_missing() {
     backup(&["nothing is missing from backup"]);
     forget_stored();
     host::assert_nothing_left();
+}
+
+/// Nothing goes to the other node any more and nothing comes from it, and nobody is told.
+fn cut() -> Undo {
+    run(&[
+        "nft",
+        "add table inet mysnap_test; add chain inet mysnap_test in { type filter hook input priority 0; }; \
+                  add chain inet mysnap_test out { type filter hook output priority 0; }; \
+                  add rule inet mysnap_test in tcp sport 22 drop; add rule inet mysnap_test out tcp dport 22 drop",
+    ]);
+    Undo::with("nft delete table inet mysnap_test")
+}
+
+#[test]
+fn an_archive_on_another_node_goes_on_after_the_network_was_cut() {
+    const AT: &str = "/srv/node-binlog";
+    on_node2(&format!("rm -rf {AT}"));
+    let config = host::configure(
+        "binlog-node",
+        &format!("[binlog.lab]\nto = \"root@{}:{AT}\"\ncompression = \"none\"\n", node2()),
+    );
+    let client = host::client();
+    let _undo = Undo::with(&format!("ssh {} rm -rf {AT}; {client} -e 'DROP DATABASE IF EXISTS archived'", node2()));
+    sql("CREATE DATABASE archived; CREATE TABLE archived.t (id INT PRIMARY KEY)");
+    mysnap_ok(&["--config", &config, "check", "lab"]);
+    let stream = Live::start(&config, &["binlog", "stream"]);
+    until("the archive", || on_node2(&format!("ls {AT}/lab/index.json 2>&1 || true")).trim().ends_with("/index.json"));
+    let cut = cut();
+    sql("INSERT INTO archived.t VALUES (1); FLUSH BINARY LOGS; INSERT INTO archived.t VALUES (2)");
+    std::thread::sleep(2 * DEADLINE);
+    drop(cut);
+    // The longest pause between two tries is half a minute.
+    std::thread::sleep(3 * DEADLINE);
+    sql("INSERT INTO archived.t VALUES (3); FLUSH BINARY LOGS");
+    std::thread::sleep(DEADLINE);
+    stream.signal(Signal::SIGTERM);
+    expect(&stream.finish(), 0, &["it is tried again", "the archive goes on"]);
+    let logs = logs();
+    for log in &logs[..logs.len() - 1] {
+        let here = run(&["sha256sum", &log.display().to_string()]);
+        let name = log.file_name().unwrap().to_str().unwrap();
+        let there = on_node2(&format!("cat {AT}/lab/*/{name} | sha256sum"));
+        assert_eq!(here.split_whitespace().next(), there.split_whitespace().next(), "{name}");
+    }
+    let found = mysnap_ok(&["--config", &config, "binlog", "find", "--table", "archived.t", "--kind", "insert"]);
+    assert_eq!(found.matches("  1 row  ").count(), 3, "{found}");
+    mysnap_ok(&["--config", &config, "binlog", "verify"]);
 }

@@ -1,0 +1,149 @@
+//! An archive of binary logs: how far it is behind the server, and what no restore can cross.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::{Archive, Level, Line};
+use crate::binlog::standing::{self, Beginning, Behind, Standing};
+use crate::store::Manifest;
+use crate::sys::cancel::Cancel;
+use crate::sys::clock;
+use crate::sys::units::{Bytes, human_duration};
+
+pub(super) fn look(archive: &Archive, backups: &[&Manifest], cancel: &Cancel) -> Vec<Line> {
+    let name = archive.name.as_str();
+    match standing::look(&archive.request, cancel) {
+        Ok(Some(standing)) => {
+            let mut lines = vec![judge(archive, &standing, clock::now())];
+            lines.extend(standing::gaps(&standing.index, &beginnings(backups)).iter().map(|gap| gap_line(name, gap)));
+            lines
+        }
+        Ok(None) => {
+            let text = format!("there is no archive in {}", archive.request.home);
+            vec![Line::new(Level::Critical, "archive", name, text).hint(format!("mysnap binlog stream {name}"))]
+        }
+        Err(error) => vec![Line::unknown("archive", name, &error)],
+    }
+}
+
+/// Where replays may begin.
+fn beginnings<'a>(backups: &[&'a Manifest]) -> Vec<Beginning<'a>> {
+    let of = |manifest: &&'a Manifest| {
+        let taken = manifest.hold.at.unwrap_or(manifest.begin);
+        Some(Beginning { server: &manifest.server, position: manifest.position.binlog.as_ref()?, taken })
+    };
+    backups.iter().filter_map(of).collect()
+}
+
+fn gap_line(name: &str, gap: &str) -> Line {
+    let text = format!("no restore can cross this: {gap}");
+    Line::new(Level::Critical, "archive", name, text).hint("take a full backup now: with a good one this is over")
+}
+
+fn judge(archive: &Archive, standing: &Standing, now: Timestamp) -> Line {
+    let name = archive.name.as_str();
+    let end = end(standing);
+    let Some(pulse) = &standing.pulse else {
+        let text = format!("{end}, and nobody knows since when");
+        return Line::new(Level::Warning, "archive", name, text).hint(format!("mysnap binlog stream {name}"));
+    };
+    let Ok(age) = Duration::try_from(now.duration_since(pulse.at)) else {
+        let text = format!("{end}, by a pass from the future");
+        return Line::new(Level::Warning, "archive", name, text).hint("look at the clock of the host");
+    };
+    let late = age > archive.max_lag;
+    let passed = format!("last pass {} ago", human_duration(age));
+    let dead = || {
+        if pulse.streams {
+            format!("the stream is dead or can't go on: what does `mysnap binlog ship {name}` say?")
+        } else {
+            format!(
+                "`mysnap binlog stream {name}`, or `ship` more often; max_lag is {}",
+                human_duration(archive.max_lag)
+            )
+        }
+    };
+    let of = |level, text: String| Line::new(level, "archive", name, text);
+    let line = match &standing.behind {
+        Ok(Behind::Lost(why)) => {
+            of(Level::Critical, format!("{end}, {passed}; it can't go on there: {why}")).hint(dead())
+        }
+        Ok(Behind::Bytes(bytes)) => {
+            let text = format!("{end}, {passed}, {} behind", Bytes(*bytes));
+            match (late, bytes) {
+                (false, _) => of(Level::Ok, text),
+                (true, 0) => of(Level::Warning, text).hint(dead()),
+                (true, _) => of(Level::Critical, text).hint(dead()),
+            }
+        }
+        Err(error) => Line::unknown("archive", name, error).after(&format!("{end}, {passed}; how far behind: ")),
+    };
+    let behind_bytes = standing.behind.as_ref().ok().and_then(|behind| match behind {
+        Behind::Bytes(bytes) => Some(*bytes),
+        Behind::Lost(_) => None,
+    });
+    Line { age_seconds: Some(age.as_secs()), behind_bytes, ..line }
+}
+
+/// Where it ends, as far as was told.
+fn end(standing: &Standing) -> String {
+    let Some(last) = standing.index.timelines.last().and_then(|timeline| timeline.files.last()) else {
+        return "it holds nothing yet".to_owned();
+    };
+    let told = standing.pulse.as_ref().and_then(|pulse| pulse.end.as_ref()).filter(|end| end.file == last.name);
+    let offset = told.map_or(last.size, |end| end.offset.max(last.size));
+    let event = last.last_event.map(|time| format!(" (event of {time})")).unwrap_or_default();
+    format!("archived up to {}:{offset}{event}", last.name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::binlog::{Home, Index, Pulse, Request};
+    use crate::dump::Compression;
+    use crate::server::Access;
+
+    fn line(behind: anyhow::Result<Behind>, streams: bool, seconds: i64) -> Line {
+        let archive = Archive {
+            name: "shop".parse().unwrap(),
+            request: Request {
+                server: Access::default(),
+                home: Home::new("/srv/binlog/shop"),
+                compression: Compression::Zstd,
+                sync_interval: Duration::from_secs(1),
+            },
+            max_lag: Duration::from_secs(300),
+        };
+        let index = Index::decode(include_bytes!("../../tests/data/binlog/index-1.json")).unwrap();
+        let at: Timestamp = "2026-11-26T12:00:00Z".parse().unwrap();
+        let standing = Standing { index, pulse: Some(Pulse { at, streams, end: None }), behind };
+        judge(&archive, &standing, at + jiff::SignedDuration::from_secs(seconds))
+    }
+
+    #[test]
+    fn what_the_server_wrote_meanwhile_makes_a_late_archive_critical() {
+        let level = |bytes, seconds| line(Ok(Behind::Bytes(bytes)), true, seconds).level;
+        assert_eq!((level(0, 300), level(5000, 300)), (Level::Ok, Level::Ok));
+        assert_eq!(
+            (level(0, 301), level(5000, 301), level(5000, -1)),
+            (Level::Warning, Level::Critical, Level::Warning)
+        );
+        let late = line(Ok(Behind::Bytes(5000)), true, 301);
+        assert_eq!((late.age_seconds, late.behind_bytes), (Some(301), Some(5000)));
+        assert!(
+            late.text.contains("binlog.000005:900 (event of 2026-11-26T11:00:00Z), last pass 5 min 01 s ago"),
+            "{late:?}"
+        );
+        assert!(late.hint.unwrap().contains("the stream is dead"));
+        assert!(line(Ok(Behind::Bytes(5000)), false, 301).hint.unwrap().contains("more often"));
+    }
+
+    #[test]
+    fn what_is_lost_is_critical_at_once_and_a_silent_server_unknown() {
+        assert_eq!(line(Ok(Behind::Lost("it was purged".into())), true, 1).level, Level::Critical);
+        let silent = line(Err(anyhow::anyhow!("no answer")), true, 1);
+        assert_eq!((silent.level, silent.age_seconds), (Level::Unknown, Some(1)));
+        assert!(silent.text.ends_with("how far behind: no answer"), "{silent:?}");
+    }
+}
