@@ -90,7 +90,7 @@ pub(super) fn of(facts: &Facts, placed: &[Placed], told: Told<'_>) -> Vec<String
         }
     }
     options.extend(told.public.map(|_| among_the_data(facts)));
-    options.extend(binary_log(facts, placed));
+    options.extend(binary_log(facts, placed, &datadir));
     options.extend(facts.must_match.iter().filter_map(|(name, value)| matching(name, value, placed)));
     options
 }
@@ -108,10 +108,14 @@ fn among_the_data(facts: &Facts) -> String {
 }
 
 /// Recovery needs the binary log under its own name, or MariaDB refuses and MySQL loses commits. It
-/// must never expire one.
-fn binary_log(facts: &Facts, placed: &[Placed]) -> Vec<String> {
+/// must never expire one. In the data directory it has a relative name: else the list of the files would name
+/// those of the live server to whoever starts one on these files in another place.
+fn binary_log(facts: &Facts, placed: &[Placed], datadir: &Path) -> Vec<String> {
     let Some(log) = &facts.binary_log else { return vec!["--skip-log-bin".to_owned()] };
-    let path = |path: &Path| seen(path, placed).display().to_string();
+    let path = |path: &Path| {
+        let seen = seen(path, placed);
+        seen.strip_prefix(datadir).unwrap_or(&seen).display().to_string()
+    };
     vec![
         format!("--log-bin={}", path(&log.basename)),
         format!("--log-bin-index={}", path(&log.index)),

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsStr;
-use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
 
 use super::ground::{Ground, LOST_AND_FOUND};
@@ -22,6 +22,31 @@ pub(super) struct Target {
     pub(super) drop: Vec<StoredPath>,
     /// Symlinks to a root that goes elsewhere, with their new targets.
     pub(super) relink: Vec<(StoredPath, PathBuf)>,
+    /// The list of binary logs, where files that it may name go elsewhere.
+    pub(super) relist: Option<Relist>,
+}
+
+/// A list of binary logs that may name files by the places where the live server has them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Relist {
+    pub(super) index: StoredPath,
+    /// Where roots were, and where they go: the longest first.
+    pub(super) moved: Vec<(PathBuf, PathBuf)>,
+}
+
+impl Relist {
+    /// The list with the new places; none where it names none of the old ones.
+    pub(super) fn rewritten(&self, list: &[u8]) -> Option<Vec<u8>> {
+        let elsewhere = |line: &[u8]| {
+            let path = Path::new(OsStr::from_bytes(line));
+            let (rest, place) = self.moved.iter().find_map(|(was, is)| Some((path.strip_prefix(was).ok()?, is)))?;
+            Some(place.join(rest).into_os_string().into_vec())
+        };
+        let lines = list.split(|byte| *byte == b'\n');
+        let lines: Vec<Vec<u8>> = lines.map(|line| elsewhere(line).unwrap_or_else(|| line.to_vec())).collect();
+        let written = lines.join(&b'\n');
+        (written != list).then_some(written)
+    }
 }
 
 /// The first look at the backup: without reading it, is everything there?
@@ -189,7 +214,22 @@ fn target(
         let elsewhere = if rest.as_os_str().is_empty() { place.clone() } else { place.join(rest) };
         (elsewhere != target).then(|| (entry.path.clone(), elsewhere))
     });
-    Target { drop, relink: relink.collect(), ground }
+    let relist = relist(&ground, manifest, places).filter(|relist| own().any(|entry| entry.path == relist.index));
+    Target { drop, relink: relink.collect(), relist, ground }
+}
+
+fn relist(ground: &Ground, manifest: &Manifest, places: &BTreeMap<RootName, PathBuf>) -> Option<Relist> {
+    let index = &manifest.server.binary_log.as_ref()?.index;
+    let index = index.strip_prefix(&root_of(manifest, index).filter(|root| root.name == ground.root.name)?.live_path);
+    let mut moved: Vec<(PathBuf, PathBuf)> = manifest
+        .roots
+        .iter()
+        .filter_map(|root| Some((root.live_path.clone(), places.get(&root.name)?.clone())))
+        .filter(|(was, is)| was != is)
+        .collect();
+    moved.sort_by_key(|(was, _)| std::cmp::Reverse(was.as_os_str().len()));
+    let index = StoredPath::new(index.ok()?.as_os_str().as_bytes()).ok()?;
+    (!moved.is_empty()).then_some(Relist { index, moved })
 }
 
 /// The root that holds what an absolute path names.
@@ -258,6 +298,7 @@ fn fill_steps(target: &Target, files: &[FileEntry]) -> Vec<String> {
         let names: Vec<String> = target.drop.iter().map(ToString::to_string).collect();
         steps.push(format!("drop {} from {name}", names.join(", ")));
     }
+    steps.extend(target.relist.iter().map(|relist| format!("let {name}/{} name the new places", relist.index)));
     steps.extend(target.relink.iter().map(|(path, to)| format!("point symlink {name}/{path} to {}", to.display())));
     steps
 }

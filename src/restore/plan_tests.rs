@@ -191,6 +191,30 @@ fn what_belonged_to_the_running_process_is_dropped() {
 }
 
 #[test]
+fn the_list_of_binary_logs_names_them_where_they_go() {
+    let list = Relist {
+        index: StoredPath::new("binlog.index").unwrap(),
+        moved: vec![("/var/lib/mysql/log".into(), "/srv/log".into()), ("/var/lib/mysql".into(), "/srv/new".into())],
+    };
+    let rewritten = |text: &str| list.rewritten(text.as_bytes()).map(|text| String::from_utf8(text).unwrap());
+    let named = "/var/lib/mysql/log/b.000001\n./b.000002\n/var/lib/mysql/b.000003\n/var/lib/mysql-2/b.000004\n";
+    let expected = "/srv/log/b.000001\n./b.000002\n/srv/new/b.000003\n/var/lib/mysql-2/b.000004\n";
+    assert_eq!(rewritten(named).as_deref(), Some(expected));
+    assert_eq!(rewritten("./b.000001\n./b.000002\n"), None);
+
+    let request = Request { to: "/srv/new".into(), ..request() };
+    let mut list = files();
+    let index =
+        decided(list.clone(), &request, grounds(&request)).unwrap().backup.manifest.server.binary_log.unwrap().index;
+    let name = index.file_name().unwrap().to_str().unwrap().to_owned();
+    list.push(FileEntry { root: "binlog-1".parse().unwrap(), ..entry(&name, 4) });
+    let plan = decided(list.clone(), &request, grounds(&request)).unwrap();
+    let relist = plan.targets.iter().find_map(|target| target.relist.as_ref()).unwrap();
+    assert_eq!(relist.index.to_string(), name);
+    assert_eq!(relist.moved, [("/var/lib/mysql".into(), "/srv/new".into())]);
+}
+
+#[test]
 fn symlinks_follow_the_roots_that_they_point_to() {
     let mut request = request();
     request.to = "/srv/new".into();
