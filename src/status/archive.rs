@@ -5,6 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::{Archive, Level, Line};
+use crate::binlog::Pulse;
 use crate::binlog::standing::{self, Beginning, Behind, Standing};
 use crate::store::Manifest;
 use crate::sys::cancel::Cancel;
@@ -43,47 +44,56 @@ fn gap_line(name: &str, gap: &str) -> Line {
 
 fn judge(archive: &Archive, standing: &Standing, now: Timestamp) -> Line {
     let name = archive.name.as_str();
-    let end = end(standing);
-    let Some(pulse) = &standing.pulse else {
-        let text = format!("{end}, and nobody knows since when");
-        return Line::new(Level::Warning, "archive", name, text).hint(format!("mysnap binlog stream {name}"));
-    };
-    let Ok(age) = Duration::try_from(now.duration_since(pulse.at)) else {
-        let text = format!("{end}, by a pass from the future");
-        return Line::new(Level::Warning, "archive", name, text).hint("look at the clock of the host");
-    };
-    let late = age > archive.max_lag;
-    let passed = format!("last pass {} ago", human_duration(age));
-    let dead = || {
-        if pulse.streams {
-            format!("the stream is dead or can't go on: what does `mysnap binlog ship {name}` say?")
-        } else {
-            format!(
-                "`mysnap binlog stream {name}`, or `ship` more often; max_lag is {}",
-                human_duration(archive.max_lag)
-            )
-        }
-    };
-    let of = |level, text: String| Line::new(level, "archive", name, text);
+    let pass = Pass::of(archive, standing.pulse.as_ref(), now);
+    let known = format!("{}, {}", end(standing), pass.text);
+    let of = |level, text: &str| Line::new(level, "archive", name, format!("{known}{text}"));
     let line = match &standing.behind {
-        Ok(Behind::Lost(why)) => {
-            of(Level::Critical, format!("{end}, {passed}; it can't go on there: {why}")).hint(dead())
-        }
+        Ok(Behind::Lost(why)) => of(Level::Critical, &format!("; it can't go on there: {why}")).hint(pass.hint),
         Ok(Behind::Bytes(bytes)) => {
-            let text = format!("{end}, {passed}, {} behind", Bytes(*bytes));
-            match (late, bytes) {
-                (false, _) => of(Level::Ok, text),
-                (true, 0) => of(Level::Warning, text).hint(dead()),
-                (true, _) => of(Level::Critical, text).hint(dead()),
+            let text = format!(", {} behind", Bytes(*bytes));
+            match (pass.level, bytes) {
+                (Level::Ok, _) => of(Level::Ok, &text),
+                (_, 0) => of(Level::Warning, &text).hint(pass.hint),
+                (level, _) => of(level, &text).hint(pass.hint),
             }
         }
-        Err(error) => Line::unknown("archive", name, error).after(&format!("{end}, {passed}; how far behind: ")),
+        Err(error) => Line::unknown("archive", name, error).after(&format!("{known}; how far behind: ")),
     };
-    let behind_bytes = standing.behind.as_ref().ok().and_then(|behind| match behind {
-        Behind::Bytes(bytes) => Some(*bytes),
-        Behind::Lost(_) => None,
-    });
-    Line { age_seconds: Some(age.as_secs()), behind_bytes, ..line }
+    let behind_bytes = match standing.behind {
+        Ok(Behind::Bytes(bytes)) => Some(bytes),
+        Ok(Behind::Lost(_)) | Err(_) => None,
+    };
+    Line { age_seconds: pass.age.map(|age| age.as_secs()), behind_bytes, ..line }
+}
+
+/// What the last pass comes to where the server has written since.
+struct Pass {
+    level: Level,
+    text: String,
+    hint: String,
+    age: Option<Duration>,
+}
+
+impl Pass {
+    fn of(archive: &Archive, pulse: Option<&Pulse>, now: Timestamp) -> Self {
+        let (name, limit) = (&archive.name, human_duration(archive.max_lag));
+        let begin = format!("`mysnap binlog stream {name}`, or `ship` more often; max_lag is {limit}");
+        let Some(pulse) = pulse else {
+            let text = "and nobody knows since when".to_owned();
+            return Self { level: Level::Warning, text, hint: begin, age: None };
+        };
+        let age = now.duration_since(pulse.at);
+        // The clock of another node may be a little ahead.
+        if age.unsigned_abs() > archive.max_lag && age.is_negative() {
+            let (text, hint) = ("by a pass from the future".to_owned(), "look at the clocks of the hosts".to_owned());
+            return Self { level: Level::Warning, text, hint, age: None };
+        }
+        let age = Duration::try_from(age).unwrap_or_default();
+        let level = if age > archive.max_lag { Level::Critical } else { Level::Ok };
+        let dead = format!("the stream is dead or can't go on: what does `mysnap binlog ship {name}` say?");
+        let text = format!("last pass {} ago", human_duration(age));
+        Self { level, text, hint: if pulse.streams { dead } else { begin }, age: Some(age) }
+    }
 }
 
 /// Where it ends, as far as was told.
@@ -100,11 +110,11 @@ fn end(standing: &Standing) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::binlog::{Home, Index, Pulse, Request};
+    use crate::binlog::{Home, Index, Request};
     use crate::dump::Compression;
     use crate::server::Access;
 
-    fn line(behind: anyhow::Result<Behind>, streams: bool, seconds: i64) -> Line {
+    fn line(behind: anyhow::Result<Behind>, streams: Option<bool>, seconds: i64) -> Line {
         let archive = Archive {
             name: "shop".parse().unwrap(),
             request: Request {
@@ -117,32 +127,37 @@ mod tests {
         };
         let index = Index::decode(include_bytes!("../../tests/data/binlog/index-1.json")).unwrap();
         let at: Timestamp = "2026-11-26T12:00:00Z".parse().unwrap();
-        let standing = Standing { index, pulse: Some(Pulse { at, streams, end: None }), behind };
+        let pulse = streams.map(|streams| Pulse { at, streams, end: None });
+        let standing = Standing { index, pulse, behind };
         judge(&archive, &standing, at + jiff::SignedDuration::from_secs(seconds))
     }
 
     #[test]
     fn what_the_server_wrote_meanwhile_makes_a_late_archive_critical() {
-        let level = |bytes, seconds| line(Ok(Behind::Bytes(bytes)), true, seconds).level;
+        let level = |bytes, seconds| line(Ok(Behind::Bytes(bytes)), Some(true), seconds).level;
         assert_eq!((level(0, 300), level(5000, 300)), (Level::Ok, Level::Ok));
         assert_eq!(
-            (level(0, 301), level(5000, 301), level(5000, -1)),
+            (level(0, 301), level(5000, 301), level(5000, -301)),
             (Level::Warning, Level::Critical, Level::Warning)
         );
-        let late = line(Ok(Behind::Bytes(5000)), true, 301);
+        // The other node's clock is a little ahead.
+        assert_eq!(level(5000, -2), Level::Ok);
+        let late = line(Ok(Behind::Bytes(5000)), Some(true), 301);
         assert_eq!((late.age_seconds, late.behind_bytes), (Some(301), Some(5000)));
         assert!(
             late.text.contains("binlog.000005:900 (event of 2026-11-26T11:00:00Z), last pass 5 min 01 s ago"),
             "{late:?}"
         );
         assert!(late.hint.unwrap().contains("the stream is dead"));
-        assert!(line(Ok(Behind::Bytes(5000)), false, 301).hint.unwrap().contains("more often"));
+        assert!(line(Ok(Behind::Bytes(5000)), Some(false), 301).hint.unwrap().contains("more often"));
     }
 
     #[test]
     fn what_is_lost_is_critical_at_once_and_a_silent_server_unknown() {
-        assert_eq!(line(Ok(Behind::Lost("it was purged".into())), true, 1).level, Level::Critical);
-        let silent = line(Err(anyhow::anyhow!("no answer")), true, 1);
+        assert_eq!(line(Ok(Behind::Lost("it was purged".into())), Some(true), 1).level, Level::Critical);
+        assert_eq!(line(Ok(Behind::Lost("it was purged".into())), None, 1).level, Level::Critical);
+        assert_eq!(line(Ok(Behind::Bytes(0)), None, 1).level, Level::Warning);
+        let silent = line(Err(anyhow::anyhow!("no answer")), Some(true), 1);
         assert_eq!((silent.level, silent.age_seconds), (Level::Unknown, Some(1)));
         assert!(silent.text.ends_with("how far behind: no answer"), "{silent:?}");
     }
