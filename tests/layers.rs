@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// Each part with the parts below it that it may use.
-const LAYERS: [(&str, &[&str]); 30] = [
+const LAYERS: [(&str, &[&str]); 31] = [
     ("fault", &[]),
     ("sys", &["fault"]),
     ("id", &["sys"]),
@@ -29,6 +29,13 @@ const LAYERS: [(&str, &[&str]); 30] = [
     ("binlog", &["check", "dump", "fault", "run", "server", "store", "sys"]),
     ("drill", &["fault", "id", "instance", "load", "proof", "recover", "restore", "run", "server", "store", "sys"]),
     ("extract", &["dump", "fault", "instance", "proof", "recover", "restore", "run", "server", "store", "sys"]),
+    (
+        "pitr",
+        &[
+            "binlog", "dump", "extract", "fault", "instance", "load", "proof", "recover", "restore", "run", "server",
+            "store", "sys",
+        ],
+    ),
     ("status", &["drill", "fault", "id", "lvm", "recover", "run", "store", "sys"]),
     (
         "backup",
@@ -47,8 +54,8 @@ const LAYERS: [(&str, &[&str]); 30] = [
         "cli",
         &[
             "backup", "binlog", "check", "clone", "config", "drill", "dump", "exit", "extract", "fault", "id", "kept",
-            "load", "lvm", "node", "recover", "restore", "rollback", "run", "server", "snapshot", "status", "store",
-            "sys", "verify",
+            "load", "lvm", "node", "pitr", "recover", "restore", "rollback", "run", "server", "snapshot", "status",
+            "store", "sys", "verify",
         ],
     ),
     ("fuzz", &["binlog", "check", "config", "instance", "lvm", "restore", "run", "server", "store", "sys"]),

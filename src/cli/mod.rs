@@ -9,6 +9,7 @@ mod drill;
 mod load;
 mod node;
 mod output;
+mod pitr;
 mod restore;
 mod snapshots;
 mod source;

@@ -25,6 +25,12 @@ pub fn execute(
     progress: &(dyn Fn(u64) + Sync),
     cancel: &Cancel,
 ) -> anyhow::Result<Restored> {
+    stage(plan, store, progress, cancel)?;
+    place(plan)
+}
+
+/// Brings everything to where it lies until it is complete: [`Plan::staged`].
+pub fn stage(plan: &Plan, store: &dyn Store, progress: &(dyn Fn(u64) + Sync), cancel: &Cancel) -> anyhow::Result<()> {
     let mut before = 0;
     for target in plan.targets.iter().filter(|target| !target.ground.is_ready) {
         let files: Vec<FileEntry> =
@@ -37,7 +43,11 @@ pub fn execute(
         durable::sync_file_system(&target.ground.staging)?;
         before += 2 * bytes;
     }
-    // From here on nothing is waited for: what is in place is complete.
+    Ok(())
+}
+
+/// Puts in its place what is complete. Nothing is waited for.
+pub fn place(plan: &Plan) -> anyhow::Result<Restored> {
     let mut kept_aside = Vec::new();
     for target in &plan.targets {
         kept_aside.extend(put_in_place(&target.ground)?);
@@ -50,7 +60,7 @@ pub fn execute(
         started: false,
         files: totals.files,
         bytes: totals.bytes,
-        position: plan.backup.manifest.position.clone(),
+        position: plan.position.clone(),
     })
 }
 
