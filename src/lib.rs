@@ -20,6 +20,7 @@ pub mod kept;
 pub mod load;
 pub mod lvm;
 pub mod node;
+pub mod pitr;
 pub mod proof;
 pub mod recover;
 pub mod restore;

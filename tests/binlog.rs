@@ -8,6 +8,8 @@
 mod bench;
 #[path = "binlog/elsewhere.rs"]
 mod elsewhere;
+#[path = "binlog/purge.rs"]
+mod purge;
 #[allow(dead_code, reason = "dump.rs uses the rest")]
 #[path = "dump/server.rs"]
 mod server;
@@ -24,6 +26,7 @@ use mysnap::binlog::{Start, State};
 use mysnap::dump::Compression;
 use mysnap::fault::{Kind, kind_of};
 use mysnap::server::BinlogPosition;
+use purge::purge;
 use server::Server;
 
 const TABLE: &str = "CREATE DATABASE shop; CREATE TABLE shop.t (id INT AUTO_INCREMENT PRIMARY KEY, a VARCHAR(300))";
@@ -113,7 +116,7 @@ fn a_log_that_was_purged_before_it_was_shipped_is_a_gap_that_no_path_crosses() {
     for _ in 0..3 {
         server.sql("INSERT INTO shop.t (a) VALUES ('lost'); FLUSH BINARY LOGS");
     }
-    bench::purge(&server, "b.000004");
+    purge(&server, "b.000004");
     let (status, said) = bench.command(&["binlog", "ship"]);
     assert_eq!(status.code(), Some(12), "{said}");
     assert!(said.contains("purged before it was archived") && said.contains("b.000004"), "{said}");
@@ -146,7 +149,7 @@ fn status_tells_how_an_archive_stands_until_a_backup_has_bridged_its_gaps() {
 
     // What is gone is told before anybody tries to archive it, and afterwards.
     server.sql("FLUSH BINARY LOGS; INSERT INTO shop.t (a) VALUES ('gone'); FLUSH BINARY LOGS");
-    bench::purge(&server, "b.000003");
+    purge(&server, "b.000003");
     let lost = told();
     assert!(level(&lost) == "\"critical\"" && lost[0]["text"].to_string().contains("was purged before"), "{lost:?}");
     assert_eq!(kind_of(&bench.ship().unwrap_err()), Some(Kind::Gap));
@@ -168,10 +171,10 @@ fn a_file_that_was_rotated_and_purged_after_all_of_it_was_shipped_is_no_gap() {
     server.sql(TABLE);
     let bench = Bench::new(&server, Compression::Zstd);
     bench.ship_rotated().unwrap();
-    bench::purge(&server, "b.000002");
+    purge(&server, "b.000002");
     server.sql("INSERT INTO shop.t (a) VALUES ('more'); FLUSH BINARY LOGS");
     bench.ship().unwrap();
-    bench::purge(&server, "b.000003");
+    purge(&server, "b.000003");
     bench.ship().unwrap();
     assert_eq!(bench.index().windows().len(), 1);
     assert!(bench.verify().damaged.is_empty());
@@ -445,7 +448,7 @@ fn what_was_purged_just_before_its_turn_stops_nothing() {
     index.timelines[0].files[1].size = 0;
     mysnap::binlog::Home::new(bench.archive()).write_index(&index).unwrap();
     fs::remove_file(bench.stored("b.000002.open")).unwrap();
-    bench::purge(&server, "b.000003");
+    purge(&server, "b.000003");
     let (status, found) = bench.command(&["binlog", "find", "--kind", "create"]);
     assert!(status.success() && found.contains("CREATE TABLE"), "{found}");
     assert_eq!(kind_of(&bench.ship().unwrap_err()), Some(Kind::Gap));

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// Each part with the parts below it that it may use.
-const LAYERS: [(&str, &[&str]); 31] = [
+const LAYERS: [(&str, &[&str]); 32] = [
     ("fault", &[]),
     ("sys", &["fault"]),
     ("id", &["sys"]),
@@ -30,6 +30,13 @@ const LAYERS: [(&str, &[&str]); 31] = [
     ("binlog", &["check", "dump", "fault", "id", "node", "run", "server", "store", "sys"]),
     ("drill", &["fault", "id", "instance", "load", "proof", "recover", "restore", "run", "server", "store", "sys"]),
     ("extract", &["dump", "fault", "instance", "proof", "recover", "restore", "run", "server", "store", "sys"]),
+    (
+        "pitr",
+        &[
+            "binlog", "dump", "extract", "fault", "instance", "load", "proof", "recover", "restore", "run", "server",
+            "store", "sys",
+        ],
+    ),
     ("status", &["binlog", "drill", "dump", "fault", "id", "lvm", "recover", "run", "server", "store", "sys"]),
     (
         "backup",
@@ -48,7 +55,7 @@ const LAYERS: [(&str, &[&str]); 31] = [
         "cli",
         &[
             "backup", "binlog", "check", "clone", "config", "drill", "dump", "exit", "expire", "extract", "fault",
-            "id", "kept", "load", "lvm", "node", "recover", "restore", "rollback", "run", "server", "snapshot",
+            "id", "kept", "load", "lvm", "node", "pitr", "recover", "restore", "rollback", "run", "server", "snapshot",
             "status", "store", "sys", "verify",
         ],
     ),

@@ -74,6 +74,7 @@ impl Bench {
             clone: false,
             any_version: true,
             start: false,
+            workshop: None,
             transfer: Transfer::default(),
         }
     }

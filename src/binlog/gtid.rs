@@ -187,6 +187,32 @@ impl GtidSet {
         self.has_all(&mysql) && other.mariadb.iter().all(reached)
     }
 
+    /// Adds everything of `other`.
+    pub fn join(&mut self, other: &Self) {
+        for (source, ranges) in &other.mysql {
+            for range in ranges {
+                self.add_range(source.clone(), *range);
+            }
+        }
+        self.mariadb.extend(&other.mariadb);
+    }
+
+    /// Takes away the transactions of MariaDB that are `unwanted`.
+    pub fn remove_if(&mut self, unwanted: &dyn Fn(&Gtid) -> bool) {
+        self.mariadb.retain(|(domain, server), number| {
+            !unwanted(&Gtid::MariaDb { domain: *domain, server: *server, number: *number })
+        });
+    }
+
+    /// Whether a log in which this was executed up to a place may be that of a server which told `recorded` there. A
+    /// server may know of more than its log has: what it was told to take for executed, what it replicated without
+    /// logging it.
+    pub fn agrees_with(&self, recorded: &Self) -> bool {
+        let mysql = Self { mysql: self.mysql.clone(), mariadb: BTreeMap::new() };
+        let same = |(place, number): (&(u32, u32), &u64)| self.mariadb.get(place).is_none_or(|own| own == number);
+        recorded.has_all(&mysql) && recorded.mariadb.iter().all(same)
+    }
+
     fn only(&self) -> Option<Gtid> {
         let mut mysql = self.mysql.iter().flat_map(|(source, ranges)| ranges.iter().map(move |range| (source, range)));
         let mut mariadb = self.mariadb.iter();
@@ -321,6 +347,18 @@ mod tests {
         assert_eq!(Gtid::of(&header(Kind::ANONYMOUS_GTID), &mysql), None);
         let mariadb = [&300_u64.to_le_bytes()[..], &2_u32.to_le_bytes(), &[0; 7]].concat();
         assert_eq!(Gtid::of(&header(Kind::MARIADB_GTID), &mariadb).unwrap().to_string(), "2-7-300");
+    }
+
+    #[test]
+    fn a_log_agrees_with_what_its_server_told() {
+        let agrees =
+            |log: &str, told: &str| log.parse::<GtidSet>().unwrap().agrees_with(&told.parse::<GtidSet>().unwrap());
+        let uuid = UUID;
+        assert!(agrees(&format!("{uuid}:1-9"), &format!("{uuid}:1-9")));
+        assert!(agrees(&format!("{uuid}:5-9"), &format!("{uuid}:1-9")), "purged before there was a log");
+        assert!(!agrees(&format!("{uuid}:1-10"), &format!("{uuid}:1-9")));
+        assert!(agrees("0-1-5,0-2-9", "0-2-9") && agrees("", "0-2-9"));
+        assert!(!agrees("0-1-5,0-2-10", "0-2-9") && !agrees("0-2-8", "0-2-9"));
     }
 
     /// Made by hand from the description of the serialization library.

@@ -328,7 +328,7 @@ impl fmt::Display for Window<'_> {
 
 impl LogFile {
     /// Whether `position` lies in it or at its end.
-    pub(super) fn has(&self, position: &BinlogPosition) -> bool {
+    pub fn has(&self, position: &BinlogPosition) -> bool {
         self.name == position.file && (4..=self.size).contains(&position.offset)
     }
 

@@ -55,6 +55,12 @@ impl Statement {
         }
     }
 
+    /// Whether it decides over a distributed transaction that was prepared.
+    pub fn completes_xa(&self) -> bool {
+        let mut words = words(&self.text).map(str::to_ascii_lowercase);
+        words.next().as_deref() == Some("xa") && words.next().is_some_and(|word| word == "commit" || word == "rollback")
+    }
+
     /// Whether it drops the database of that name, and all tables with it.
     pub fn drops_database(&self, database: &str) -> bool {
         let mut words = words(&self.text);

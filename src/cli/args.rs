@@ -15,6 +15,7 @@ const EVERYWHERE: &str = "Options of every command";
 
 const FILES: &str = "Files";
 const DUMPS: &str = "Dumps";
+const POINTS: &str = "Points in time";
 
 /// The way through, for whoever does not do this every day.
 const STEPS: &str = "\
@@ -28,6 +29,7 @@ At 3 a.m.: mysnap list                what is there
            mysnap restore latest --to /var/lib/mysql --replace --dry-run
            mysnap restore latest --database shop --as shop_then
            mysnap binlog find --kind drop    what was done, and the place just before it
+           mysnap restore --before binlog.000007:4711 --to /srv/then
            mysnap recover             after a crash; always safe
 To try:    mysnap clone ID --name x   a server beside the live one, on a kept snapshot or a backup
 
@@ -106,7 +108,7 @@ impl Verb {
         match self {
             Self::Backup(_) | Self::Drill(_) | Self::Node => true,
             Self::Verify(verify) => verify.level.is_some(),
-            Self::Restore(restore) => !restore.dump.databases.is_empty(),
+            Self::Restore(restore) => !restore.dump.databases.is_empty() || restore.point.is_given(),
             Self::Clone(clone) => clone.verb.is_none(),
             _ => false,
         }
@@ -264,8 +266,13 @@ pub struct ExpireArgs {
 /// Arguments of `restore`.
 #[derive(Debug, Args)]
 pub struct RestoreArgs {
-    /// The backup: an id, its beginning where that is unique, or `latest`
-    pub id: String,
+    /// The backup: an id, its beginning where that is unique, or `latest`. With --until or --before it may be left
+    /// out: then the newest one is taken that leads there
+    #[arg(required_unless_present_any = ["until", "before"])]
+    pub id: Option<String>,
+    /// Then what the server logged after it, from the archive of its binary logs
+    #[command(flatten)]
+    pub point: PointArgs,
     /// Files: where the data directory goes; the server there must be stopped
     #[arg(long, value_name = "DIR", help_heading = FILES)]
     pub to: Option<PathBuf>,
@@ -298,6 +305,31 @@ pub struct RestoreArgs {
     /// Don't ask, for scripts
     #[arg(long)]
     pub yes: bool,
+}
+
+/// A point in time.
+#[derive(Debug, Args)]
+pub struct PointArgs {
+    /// Replay the archived binary logs up to here: a time with its zone (all transactions up to the first later one),
+    /// a GTID or FILE:OFFSET (inclusive), or `latest`
+    #[arg(long, value_name = "POINT", help_heading = POINTS)]
+    pub until: Option<String>,
+    /// The same, but nothing of what is there: a place or GTID as `binlog find` prints it
+    #[arg(long, value_name = "POINT", conflicts_with = "until", help_heading = POINTS)]
+    pub before: Option<String>,
+    /// Round a time down to whole ones of these, such as `15min`
+    #[arg(long, value_name = "DURATION", requires = "until", help_heading = POINTS)]
+    pub round: Option<String>,
+    /// The archive, a `[binlog.NAME]`, or its own directory; may be left out where there is one
+    #[arg(long, value_name = "NAME|/DIR", help_heading = POINTS)]
+    pub archive: Option<String>,
+}
+
+impl PointArgs {
+    /// Whether one was given.
+    pub fn is_given(&self) -> bool {
+        self.until.is_some() || self.before.is_some()
+    }
 }
 
 /// What of a dump is restored, and where it goes.

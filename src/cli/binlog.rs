@@ -62,7 +62,7 @@ fn ship(context: &Context<'_>, arguments: &ShipArgs) -> anyhow::Result<()> {
 }
 
 /// The archive that is meant, and its index.
-fn opened(context: &Context<'_>, which: &BinlogArchive) -> anyhow::Result<(Home, Index)> {
+pub(super) fn opened(context: &Context<'_>, which: &BinlogArchive) -> anyhow::Result<(Home, Index)> {
     let home = match &which.from {
         Some(from) => match from.parse() {
             Ok(there @ Destination::Ssh { .. }) => Home::at(&there, &SshOptions::default()),
@@ -246,7 +246,7 @@ fn moment(text: &str) -> Result<Timestamp, String> {
     })
 }
 
-fn told(hit: &Hit) -> String {
+pub(super) fn told(hit: &Hit) -> String {
     const SHOWN: usize = 300;
     let found = &hit.found;
     let time = found.time.map(|time| time.to_string()).unwrap_or_default();

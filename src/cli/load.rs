@@ -21,7 +21,7 @@ pub(super) fn load(
     backup: &Backup,
     arguments: &RestoreArgs,
 ) -> anyhow::Result<()> {
-    into(context, &target(context, opened, arguments)?, &*opened.store, backup, arguments)
+    into(context, &target(context, opened, arguments)?, (&*opened.store, backup), arguments, arguments.yes)
 }
 
 /// Out of a backup of files.
@@ -49,11 +49,11 @@ pub(super) fn extract(
     }
     context.output.result(&steps.join("\n"));
     extract::extract(&wanted, &*opened.store, context.output, context.cancel, |store, backup| {
-        into(context, &target, store, backup, arguments)
+        into(context, &target, (store, backup), arguments, arguments.yes)
     })
 }
 
-fn selection(request: &Request) -> Selection {
+pub(super) fn selection(request: &Request) -> Selection {
     let tables = |database: &String| -> Vec<Pattern> {
         if request.tables.is_empty() {
             return vec![Pattern::exact(database, None)];
@@ -64,17 +64,17 @@ fn selection(request: &Request) -> Selection {
 }
 
 /// The server that gets it.
-struct Target {
+pub(super) struct Target {
     address: Address,
-    session: Session,
+    pub(super) session: Session,
 }
 
-fn target(context: &Context<'_>, opened: &Opened, arguments: &RestoreArgs) -> anyhow::Result<Target> {
+pub(super) fn target(context: &Context<'_>, opened: &Opened, arguments: &RestoreArgs) -> anyhow::Result<Target> {
     let access = arguments.dump.into.as_deref().map_or_else(|| Ok(opened.server.clone()), access)?;
     Ok(Target { address: access.resolve()?, session: access.connect(context.cancel)? })
 }
 
-fn request(arguments: &RestoreArgs) -> Request {
+pub(super) fn request(arguments: &RestoreArgs) -> Request {
     Request {
         databases: arguments.dump.databases.clone(),
         tables: arguments.dump.tables.clone(),
@@ -85,12 +85,13 @@ fn request(arguments: &RestoreArgs) -> Request {
     }
 }
 
-fn into(
+/// Loads a dump; what gives way is asked for unless somebody has `confirmed` it.
+pub(super) fn into(
     context: &Context<'_>,
     target: &Target,
-    store: &dyn Store,
-    backup: &Backup,
+    (store, backup): (&dyn Store, &Backup),
     arguments: &RestoreArgs,
+    confirmed: bool,
 ) -> anyhow::Result<()> {
     let Target { address, session } = target;
     let request = request(arguments);
@@ -103,7 +104,7 @@ fn into(
     }
     // What gives way is named once more by the person.
     if plan.destroys {
-        context.output.confirm(&shown, backup.manifest.id.as_str(), arguments.yes)?;
+        context.output.confirm(&shown, backup.manifest.id.as_str(), confirmed)?;
     } else {
         context.output.result(&shown);
     }

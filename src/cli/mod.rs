@@ -10,6 +10,7 @@ mod expire;
 mod load;
 mod node;
 mod output;
+mod pitr;
 mod restore;
 mod snapshots;
 mod source;

@@ -1,19 +1,22 @@
 //! `restore`: files back from a copy.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::args::RestoreArgs;
-use super::{Context, load, source};
+use super::{Context, load, pitr, source};
 use crate::fault::{Fault, Kind};
 use crate::restore::{self, Plan, Request, Restored};
 use crate::run::events::{Event, Observer};
-use crate::store::{Method, RootName};
+use crate::store::{Method, RootName, Transfer};
 use crate::sys::units::Bytes;
 
 pub(super) fn restore(context: &Context<'_>, arguments: &RestoreArgs) -> anyhow::Result<()> {
     let opened = source::open(context, &arguments.source)?;
-    let backup = opened.full(&arguments.id)?;
+    if arguments.point.is_given() {
+        return pitr::restore(context, &opened, arguments);
+    }
+    let backup = opened.full(arguments.id.as_deref().unwrap_or_default())?;
     if backup.manifest.method == Method::Dump {
         refuse_directory(arguments)?;
         return load::load(context, &opened, &backup, arguments);
@@ -26,15 +29,7 @@ pub(super) fn restore(context: &Context<'_>, arguments: &RestoreArgs) -> anyhow:
         let hint = "all of them: --to DIR; one database into a running server: --database NAME --as NEWNAME";
         return Err(fault.hint(hint).into());
     };
-    let request = Request {
-        to: to.clone(),
-        roots: roots(&arguments.roots)?,
-        replace: arguments.replace,
-        clone: arguments.clone,
-        any_version: arguments.any_version,
-        start: arguments.start,
-        transfer: opened.transfer,
-    };
+    let request = request(arguments, to, opened.transfer)?;
     let plan = restore::plan(&*opened.store, &backup, &request)?;
     if arguments.dry_run {
         context.output.answer(&shown(&plan));
@@ -63,6 +58,20 @@ pub(super) fn restore(context: &Context<'_>, arguments: &RestoreArgs) -> anyhow:
     started.map(drop)
 }
 
+/// What was typed, for files that go to `to`.
+pub(super) fn request(arguments: &RestoreArgs, to: &Path, transfer: Transfer) -> anyhow::Result<Request> {
+    Ok(Request {
+        to: to.to_owned(),
+        roots: roots(&arguments.roots)?,
+        replace: arguments.replace,
+        clone: arguments.clone,
+        any_version: arguments.any_version,
+        start: arguments.start,
+        workshop: None,
+        transfer,
+    })
+}
+
 fn refuse_directory(arguments: &RestoreArgs) -> anyhow::Result<()> {
     if arguments.to.is_none() {
         return Ok(());
@@ -71,7 +80,7 @@ fn refuse_directory(arguments: &RestoreArgs) -> anyhow::Result<()> {
     Err(fault.hint("leave --to out; --into SERVER names another server than the job's").into())
 }
 
-fn tell(context: &Context<'_>, restored: &Restored) -> anyhow::Result<()> {
+pub(super) fn tell(context: &Context<'_>, restored: &Restored) -> anyhow::Result<()> {
     context.output.result(&next(restored));
     context.output.result_event(restored)
 }

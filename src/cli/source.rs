@@ -46,8 +46,13 @@ impl Opened {
     /// The backup that `text` names; it is not removed from this host for as long as this lives.
     pub(super) fn backup(&self, text: &str) -> anyhow::Result<Backup> {
         let backup = self.catalog()?.find(text).cloned()?;
-        self.reading.get_or_init(|| run::read_stored(&backup.slot.id));
+        self.hold(&backup);
         Ok(backup)
+    }
+
+    /// It is not removed from this host for as long as this lives.
+    pub(super) fn hold(&self, backup: &Backup) {
+        self.reading.get_or_init(|| run::read_stored(&backup.slot.id));
     }
 
     /// The backup that `text` names, which must be whole in itself.

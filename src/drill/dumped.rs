@@ -5,16 +5,12 @@ use std::time::Instant;
 
 use super::{Found, Request};
 use crate::instance::Instance;
-use crate::load::{self, Dump};
+use crate::load;
 use crate::proof::{self, Subject};
 use crate::run::events::{Event, Observer};
-use crate::server::Session;
 use crate::store::{Shown, Store};
 use crate::sys::cancel::Cancel;
 use crate::sys::units::{Bytes, human_duration, milliseconds};
-
-/// How many connections load: as many as a restore has by itself.
-const WORKERS: u32 = 2;
 
 pub(super) fn work(
     request: &Request,
@@ -55,11 +51,6 @@ fn load_all(
     observer: &dyn Observer,
     cancel: &Cancel,
 ) -> anyhow::Result<load::Loaded> {
-    let dump = Dump::open(store, &request.backup)?;
-    let session = Session::open(instance.address(), cancel)?;
-    let all = load::Request { workers: WORKERS, ..load::Request::default() };
-    let plan = load::plan(&dump, &all, &mut session.loader(all.binary_log)?, session.facts())?;
-    let total = Bytes(plan.bytes);
-    let progress = |done| observer.event(Event::Progress { done: Bytes(done), total });
-    load::execute(&plan, &dump, instance.address(), &progress, cancel)
+    let progress = |done, total| observer.event(Event::Progress { done: Bytes(done), total: Bytes(total) });
+    load::everything(store, &request.backup, instance.address(), &progress, cancel)
 }

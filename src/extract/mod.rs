@@ -9,11 +9,11 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 
-use crate::dump::Options;
-use crate::fault::{Failure, Fault, Kind};
+use crate::dump::{Dumped, Options};
+use crate::fault::{Fault, Kind};
 use crate::instance::{Part, overlay};
 use crate::proof::{self, Dumping, Subject};
-use crate::recover::{self, Used};
+use crate::recover;
 use crate::restore;
 use crate::run::Run;
 use crate::run::events::{Event, Observer};
@@ -62,18 +62,11 @@ pub fn extract<T>(
     recover::recover(observer)?;
     recover::refuse_unfit(&request.scratch, manifest)?;
     let run = Run::begin("extract", Some(manifest.job.as_str()), &request.scratch)?;
-    let Used { worked, left } = recover::in_scratch(run, &request.scratch, |home| {
+    let used = recover::in_scratch(run, &request.scratch, |home| {
         let (dumped, backup) = dumped(request, store, home, observer, cancel)?;
         then(&dumped, &backup)
     })?;
-    match (worked, left) {
-        (Ok(value), None) => Ok(value),
-        (Err(error), left) => Err(Failure::join(error, left.into_iter().collect())),
-        (Ok(_), Some(error)) => {
-            let fault = Fault::new(Kind::CleanupPending, "everything was restored, but something of the run is left");
-            Err(fault.hint("`mysnap recover` removes it").caused_by(error).into())
-        }
-    }
+    used.finished("everything was restored")
 }
 
 fn dumped(
@@ -92,15 +85,28 @@ fn dumped(
     let (_, dumped) = proof::dump(subject, &home.join("server"), &to, observer, cancel)
         .context("what is stored could not be dumped")?;
     overlays.into_iter().rev().try_for_each(Mounted::release)?;
+    let backup = publish(staging, &target, (dumped, manifest.clone()), &request.transfer, observer, cancel)?;
+    Ok((target, backup))
+}
+
+/// Makes a backup of a dump in scratch space, with what is told of it.
+pub fn publish(
+    staging: Staging<'_>,
+    target: &LocalStore,
+    (dumped, manifest): (Dumped, Manifest),
+    transfer: &Transfer,
+    observer: &dyn Observer,
+    cancel: &Cancel,
+) -> anyhow::Result<Backup> {
     for warning in &dumped.warnings {
         observer.warn(warning.clone());
     }
-    let work = Work { transfer: &request.transfer, progress: &|_| {}, cancel };
+    let work = Work { transfer, progress: &|_| {}, cancel };
     let proof = staging.prove(ProofLevel::Checksum, &[], &dumped.copied, work)?;
-    let written = Manifest { method: Method::Dump, roots: vec![dumped.root], proof, ..manifest.clone() };
+    let id = manifest.id.clone();
+    let written = Manifest { method: Method::Dump, roots: vec![dumped.root], proof, ..manifest };
     staging.commit(written, &dumped.copied.files)?;
-    let backup = Catalog::read(&target, None)?.find(manifest.id.as_str())?.clone();
-    Ok((target, backup))
+    Ok(Catalog::read(target, None)?.find(id.as_str())?.clone())
 }
 
 /// The stored files where a server can use them, and what is mounted for it.

@@ -13,6 +13,11 @@ use crate::store::Root;
 use crate::sys::cancel::Cancel;
 use crate::sys::cmd::Call;
 
+/// What transactions with a name need where they are replayed.
+const GTIDS: [&str; 2] = ["gtid_mode", "enforce_gtid_consistency"];
+/// The name of its data directory.
+const DATA: &str = "data";
+
 /// The account that packages make for a server.
 const USER: &str = "mysql";
 /// How long it may take to make a data directory.
@@ -24,13 +29,37 @@ impl Instance {
     /// Makes a data directory in `home`, which its user can search, and starts a server like that of
     /// `facts` on it, as [`Instance::start`] does. It keeps no binary log.
     pub fn empty(facts: &Facts, home: &Path, cancel: &Cancel) -> anyhow::Result<Self> {
-        let data = home.join("data");
-        let must_match: BTreeMap<String, String> =
-            facts.must_match.iter().filter(|(name, _)| KEPT.contains(&name.as_str())).map(own).collect();
-        let facts = Facts { datadir: data.clone(), binary_log: None, must_match, ..facts.clone() };
-        make(&facts, &data, cancel).context("cannot make a data directory for a server")?;
-        Self::start(&facts, &[part(&data)?], Login::Owner, &home.join("server"), cancel)
+        let (facts, part) = made(facts, &home.join(DATA), &KEPT)?;
+        make(&facts, &part.here, cancel).context("cannot make a data directory for a server")?;
+        Self::start(&facts, &[part], Login::Owner, &home.join("server"), cancel)
     }
+
+    /// Starts a server on what [`Instance::empty`] has made in `home`, which replays the binary logs of the server of
+    /// `facts`: see [`Instance::replay`].
+    pub fn replay_made(facts: &Facts, home: &Path, cancel: &Cancel) -> anyhow::Result<Self> {
+        let kept = [&KEPT[..], &GTIDS].concat();
+        let (facts, part) = made(facts, &home.join(DATA), &kept)?;
+        Self::replay(&facts, &[part], &home.join("replay"), cancel)
+    }
+}
+
+/// The data directory that [`Instance::empty`] makes in `home`, to be found at `path` later.
+pub fn datadir(path: &Path) -> anyhow::Result<Root> {
+    Ok(Root {
+        name: DATA.parse().map_err(anyhow::Error::msg)?,
+        live_path: PathBuf::from(path),
+        kinds: vec![PlaceKind::DataDirectory],
+        is_file: false,
+        volume: String::new(),
+    })
+}
+
+/// A server with a data directory of its own, and with those of the settings of `facts` that are `kept`.
+fn made(facts: &Facts, data: &Path, kept: &[&str]) -> anyhow::Result<(Facts, Part)> {
+    let must_match: BTreeMap<String, String> =
+        facts.must_match.iter().filter(|(name, _)| kept.contains(&name.as_str())).map(own).collect();
+    let facts = Facts { datadir: data.to_owned(), binary_log: None, must_match, ..facts.clone() };
+    Ok((facts, Part { root: datadir(data)?, here: data.to_owned() }))
 }
 
 fn own((name, value): (&String, &String)) -> (String, String) {
@@ -47,22 +76,18 @@ fn make(facts: &Facts, data: &Path, cancel: &Cancel) -> anyhow::Result<()> {
     let call = if facts.flavour.is_mariadb() {
         let installer = ["mariadb-install-db", "mysql_install_db"].into_iter().find(|name| Call::is_installed(name));
         let installer = installer.context("mariadb-install-db is not installed")?;
-        Call::new(installer).args(["--no-defaults", "--auth-root-authentication-method=normal", "--skip-test-db"])
+        // Forced, it does without the host's name being resolved.
+        let force = "--force";
+        Call::new(installer).args([
+            "--no-defaults",
+            "--auth-root-authentication-method=normal",
+            "--skip-test-db",
+            force,
+        ])
     } else {
         let names = facts.must_match.get("lower_case_table_names").map_or("0", String::as_str);
         let names = format!("--lower-case-table-names={names}");
         Call::new(program(facts)?).args(["--no-defaults", "--initialize-insecure"]).arg(names)
     };
     Ok(call.args([datadir, format!("--user={user}")]).deadline(MAKE).cancel(cancel).run()?)
-}
-
-fn part(data: &Path) -> anyhow::Result<Part> {
-    let root = Root {
-        name: "datadir".parse().map_err(anyhow::Error::msg)?,
-        live_path: PathBuf::from(data),
-        kinds: vec![PlaceKind::DataDirectory],
-        is_file: false,
-        volume: String::new(),
-    };
-    Ok(Part { root, here: data.to_owned() })
 }

@@ -24,6 +24,7 @@ use anyhow::Context as _;
 use nix::libc;
 
 use crate::fault::{Fault, Kind, kind_of};
+pub use crate::instance::empty::datadir;
 pub use crate::instance::home::home_in_memory;
 use crate::instance::killer::Killer;
 use crate::instance::options::Told;
@@ -51,6 +52,8 @@ const INIT_FILE: &str = "init.sql";
 pub const ACCOUNT: &str = "mysnap_instance";
 /// The only one of a server for people that is not locked, where its accounts are replaced.
 pub const PUBLIC_ACCOUNT: &str = "mysnap_clone";
+/// How the names of the files begin that a server replays; a number of six digits follows behind a point.
+pub const RELAY_LOG: &str = "mysnap-relay";
 /// How long a server that answers may refuse the account that it was told to make.
 const LOGIN: Duration = Duration::from_secs(10);
 /// How long a server that breaks off an answer needs to end.
@@ -139,7 +142,12 @@ impl Instance {
     /// its parent is searched by the data's owner. Once `cancel` is set the server is killed, whatever it
     /// is asked then.
     pub fn start(facts: &Facts, parts: &[Part], login: Login, own: &Path, cancel: &Cancel) -> anyhow::Result<Self> {
-        Self::begin(facts, parts, Told { login, own, public: None }, cancel)
+        Self::begin(facts, parts, Told { login, own, public: None, replays: false }, cancel)
+    }
+
+    /// Starts one that may do everything and replays what is laid into its data directory: [`RELAY_LOG`].
+    pub fn replay(facts: &Facts, parts: &[Part], own: &Path, cancel: &Cancel) -> anyhow::Result<Self> {
+        Self::begin(facts, parts, Told { login: Login::Owner, own, public: None, replays: true }, cancel)
     }
 
     fn begin(facts: &Facts, parts: &[Part], told: Told<'_>, cancel: &Cancel) -> anyhow::Result<Self> {

@@ -35,6 +35,8 @@ pub(super) struct Told<'a> {
     pub(super) own: &'a Path,
     /// Where people find it; nowhere otherwise.
     pub(super) public: Option<&'a Public>,
+    /// Whether it replays binary logs.
+    pub(super) replays: bool,
 }
 
 impl Told<'_> {
@@ -91,6 +93,7 @@ pub(super) fn of(facts: &Facts, placed: &[Placed], told: Told<'_>) -> Vec<String
     }
     options.extend(told.public.map(|_| among_the_data(facts)));
     options.extend(binary_log(facts, placed, &datadir));
+    options.extend(told.replays.then(|| replaying(facts)).into_iter().flatten());
     options.extend(facts.must_match.iter().filter_map(|(name, value)| matching(name, value, placed)));
     options
 }
@@ -121,6 +124,33 @@ fn binary_log(facts: &Facts, placed: &[Placed], datadir: &Path) -> Vec<String> {
         format!("--log-bin-index={}", path(&log.index)),
         "--binlog-expire-logs-seconds=0".to_owned(),
     ]
+}
+
+/// What replays files as a replica does, one after the other: several appliers crash MariaDB and gain MySQL
+/// nothing. What is replayed is not logged again. Nothing needs to outlive a crash: then all begins anew.
+fn replaying(facts: &Facts) -> Vec<String> {
+    let (relay_log, mysql) = (super::RELAY_LOG, !facts.flavour.is_mariadb());
+    let mut options = vec![
+        format!("--relay-log={relay_log}"),
+        format!("--relay-log-index={relay_log}.index"),
+        "--innodb-flush-log-at-trx-commit=0".to_owned(),
+        "--sync-binlog=0".to_owned(),
+        "--sync-relay-log=0".to_owned(),
+        "--relay-log-recovery=0".to_owned(),
+    ];
+    let more: &[&str] = match facts.version {
+        _ if !mysql => &["--slave-parallel-threads=0", "--gtid-strict-mode=0", "--log-slave-updates=0"],
+        // It takes GTIDs only where it logs what it replays.
+        version if version < Version(5, 7, 0) => &["--slave-parallel-workers=0", "--log-slave-updates=1"],
+        version if version < Version(8, 0, 26) => &["--slave-parallel-workers=0", "--log-slave-updates=0"],
+        _ => &["--replica-parallel-workers=0", "--log-replica-updates=0"],
+    };
+    options.extend(more.iter().map(|option| (*option).to_owned()));
+    if mysql && facts.version >= Version(8, 0, 0) {
+        // What the live server was told to keep by SET PERSIST: super_read_only.
+        options.push("--persisted-globals-load=OFF".to_owned());
+    }
+    options
 }
 
 fn matching(name: &str, value: &str, placed: &[Placed]) -> Option<String> {
@@ -162,7 +192,7 @@ mod tests {
     #[test]
     fn a_server_keeps_to_itself_and_gets_what_its_files_ask_for() {
         let facts = facts();
-        let told = |login| Told { login, own: Path::new("/scratch/own"), public: None };
+        let told = |login| Told { login, own: Path::new("/scratch/own"), public: None, replays: false };
         let of = |login| of(&facts, &[placed(&facts.datadir, "/scratch/data")], told(login));
         let options = of(Login::OwnAccount);
         let has = |option: &str| assert!(options.iter().any(|o| o == option), "{option} is not in {options:#?}");
@@ -186,7 +216,12 @@ mod tests {
             replace_accounts: false,
         };
         let of = |public: &Public| {
-            let told = Told { login: Login::AsInTheData, own: Path::new("/scratch/own"), public: Some(public) };
+            let told = Told {
+                login: Login::AsInTheData,
+                own: Path::new("/scratch/own"),
+                public: Some(public),
+                replays: false,
+            };
             of(&facts, &[placed(&facts.datadir, "/scratch/data")], told)
         };
         let has = |options: &[String], option: &str| options.iter().any(|o| o == option);

@@ -16,11 +16,15 @@ mod rows;
 mod source;
 
 use crate::dump::{AccountText, ObjectText, TableIndex};
-use crate::server::Facts;
+use crate::server::{Address, Facts, Session};
+use crate::store::{Backup, Store};
+use crate::sys::cancel::Cancel;
 pub use execute::execute;
 pub use plan::{plan, refuse_taken};
 pub use source::Dump;
 
+/// How many connections load all of a dump: as many as a restore has by itself.
+const WORKERS: u32 = 2;
 /// A table of this name says that a database that is loaded aside is complete.
 const COMPLETE: &str = "mysnap_is_complete";
 
@@ -103,4 +107,19 @@ pub struct Loaded {
     pub rows: u64,
     /// What the operator should know.
     pub warnings: Vec<String>,
+}
+
+/// Loads all of `backup` into the empty server at `address`; `progress` gets the bytes that are done, and all of them.
+pub fn everything(
+    store: &dyn Store,
+    backup: &Backup,
+    address: &Address,
+    progress: &(dyn Fn(u64, u64) + Sync),
+    cancel: &Cancel,
+) -> anyhow::Result<Loaded> {
+    let dump = Dump::open(store, backup)?;
+    let session = Session::open(address, cancel)?;
+    let all = Request { workers: WORKERS, ..Request::default() };
+    let plan = plan(&dump, &all, &mut session.loader(all.binary_log)?, session.facts())?;
+    execute(&plan, &dump, address, &|done| progress(done, plan.bytes), cancel)
 }

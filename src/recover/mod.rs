@@ -26,7 +26,7 @@ use crate::sys::lockfile::LockFile;
 
 pub use intended::prepare;
 pub use place::{make_scratch, refuse_unfit, refuse_unreachable};
-pub use scratch::{Used, clone_scratch_name, in_scratch, remove_scratch};
+pub use scratch::{NAMED_LATER, Used, clone_scratch_name, in_directories, in_scratch, remove_scratch, scratch_name};
 
 /// One thing to do.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

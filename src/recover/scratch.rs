@@ -1,13 +1,13 @@
 //! The directory in which a run works: its name says whose it is.
 
 use std::io::ErrorKind;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context as _;
 
 use super::place::make_scratch;
-use crate::fault::{Fault, Kind};
+use crate::fault::{Failure, Fault, Kind};
 use crate::id::{CloneName, RunId};
 use crate::run::{Intent, Run, clone_directory};
 use crate::sys::{failpoint, retry};
@@ -18,6 +18,9 @@ const SETTLE: Duration = Duration::from_secs(10);
 /// How the directories of runs begin that bring files back to look at them, and to use them.
 pub(super) const PREFIXES: [&str; 2] = ["mysnap-drill-", "mysnap-clone-"];
 
+/// How such a directory is told of while there is no run yet.
+pub const NAMED_LATER: &str = "mysnap-drill-RUN";
+
 /// What became of work in a run's own directory.
 #[derive(Debug)]
 pub struct Used<T> {
@@ -27,21 +30,45 @@ pub struct Used<T> {
     pub left: Option<anyhow::Error>,
 }
 
+impl<T> Used<T> {
+    /// What it brought; an error where `what` was done, but something is left.
+    pub fn finished(self, what: &str) -> anyhow::Result<T> {
+        match (self.worked, self.left) {
+            (Ok(value), None) => Ok(value),
+            (Err(error), left) => Err(Failure::join(error, left.into_iter().collect())),
+            (Ok(_), Some(error)) => {
+                let fault = Fault::new(Kind::CleanupPending, format!("{what}, but something of the run is left"));
+                Err(fault.hint("`mysnap recover` removes it").caused_by(error).into())
+            }
+        }
+    }
+}
+
 /// Has `work` use a directory of the run's own below `scratch`. It and the run are gone afterwards.
 pub fn in_scratch<T>(
-    mut run: Run,
+    run: Run,
     scratch: &Path,
     work: impl FnOnce(&Path) -> anyhow::Result<T>,
 ) -> anyhow::Result<Used<T>> {
     let home = scratch.join(scratch_name(run.id()));
-    run.intend(Intent::Scratch { path: home.clone() })?;
-    let worked = make_scratch(&home).and_then(|()| work(&home));
-    let cleaned = remove_scratch(&home, run.id()).and_then(|()| run.forget());
+    in_directories(run, std::slice::from_ref(&home), || work(&home))
+}
+
+/// The same with several directories, each called by [`scratch_name`].
+pub fn in_directories<T>(
+    mut run: Run,
+    homes: &[PathBuf],
+    work: impl FnOnce() -> anyhow::Result<T>,
+) -> anyhow::Result<Used<T>> {
+    homes.iter().try_for_each(|home| run.intend(Intent::Scratch { path: home.clone() }))?;
+    let worked = homes.iter().try_for_each(|home| make_scratch(home)).and_then(|()| work());
+    let removed = homes.iter().try_for_each(|home| remove_scratch(home, run.id()));
+    let cleaned = removed.and_then(|()| run.forget());
     Ok(Used { worked, left: cleaned.err() })
 }
 
-/// The name of the directory in which `run` works.
-fn scratch_name(run: &RunId) -> String {
+/// The name of a directory in which `run` works.
+pub fn scratch_name(run: &RunId) -> String {
     format!("mysnap-drill-{run}")
 }
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 
 use super::ground::{self, Ground};
-use super::plan::{self, Target};
+use super::plan::{self, Relist, Target};
 use super::prepare::prepare;
 use super::{Plan, Restored};
 use crate::store::{FileEntry, Store, Totals, Work, fetch};
@@ -25,6 +25,12 @@ pub fn execute(
     progress: &(dyn Fn(u64) + Sync),
     cancel: &Cancel,
 ) -> anyhow::Result<Restored> {
+    stage(plan, store, progress, cancel)?;
+    place(plan)
+}
+
+/// Brings everything to where it lies until it is complete: [`Plan::staged`].
+pub fn stage(plan: &Plan, store: &dyn Store, progress: &(dyn Fn(u64) + Sync), cancel: &Cancel) -> anyhow::Result<()> {
     let mut before = 0;
     for target in plan.targets.iter().filter(|target| !target.ground.is_ready) {
         let files: Vec<FileEntry> =
@@ -37,9 +43,16 @@ pub fn execute(
         durable::sync_file_system(&target.ground.staging)?;
         before += 2 * bytes;
     }
-    // From here on nothing is waited for: what is in place is complete.
+    Ok(())
+}
+
+/// Puts in its place what is complete. Nothing is waited for.
+pub fn place(plan: &Plan) -> anyhow::Result<Restored> {
     let mut kept_aside = Vec::new();
     for target in &plan.targets {
+        if let (Some(list), false) = (&target.relist, target.ground.is_ready) {
+            relist(&target.ground.staging, list)?;
+        }
         kept_aside.extend(put_in_place(&target.ground)?);
     }
     let totals = Totals::of(&plan.files);
@@ -50,7 +63,7 @@ pub fn execute(
         started: false,
         files: totals.files,
         bytes: totals.bytes,
-        position: plan.backup.manifest.position.clone(),
+        position: plan.position.clone(),
     })
 }
 
@@ -58,6 +71,18 @@ fn fill(plan: &Plan, target: &Target, store: &dyn Store, work: Work<'_>) -> anyh
     let staging = &target.ground.staging;
     durable::create_private_directory(staging)?;
     fetch(store, &plan.backup.slot, &target.ground.root.name, staging, work)
+}
+
+/// A server that is started on the files must find its own logs by the list, not those of the live one; one of ours
+/// sees them in the live places until then. Every path was compared with the list of files: none leads through a
+/// symlink.
+fn relist(staging: &Path, relist: &Relist) -> anyhow::Result<()> {
+    let path = staging.join(relist.index.as_path());
+    let list = std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    let Some(list) = relist.rewritten(&list) else { return Ok(()) };
+    let owner = Owner::of(&path)?;
+    durable::write(&path, &list)?;
+    owner.give_to(&path)
 }
 
 /// Puts aside what is there and the restored in its place; where the former is now.

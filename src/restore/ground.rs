@@ -18,6 +18,9 @@ use crate::sys::units::Bytes;
 /// The directory that every ext file system has.
 pub(super) const LOST_AND_FOUND: &str = "lost+found";
 
+/// How the directories of runs begin.
+const WORKSHOP: &str = "mysnap-drill-";
+
 /// What is where a root is to go.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Ground {
@@ -47,14 +50,16 @@ pub(super) struct Ground {
     pub(super) room: Bytes,
 }
 
-/// Looks at `path`.
-pub(super) fn look(root: Root, path: &Path, id: &RunId) -> anyhow::Result<Ground> {
+/// Looks at `path`. With a `workshop` the files lie in that directory beside it, and nothing goes on with them.
+pub(super) fn look(root: Root, path: &Path, id: &RunId, workshop: Option<&str>) -> anyhow::Result<Ground> {
     let path = resolve(path)?;
     let points = mount::mount_points()?;
     let is_mount_point = points.iter().any(|point| point.path == path);
+    let id = workshop.unwrap_or(id.as_str());
     let named = |what: &str| named(&path, is_mount_point, &format!("{what}-{id}"));
-    let (staging, ready) = (named("restoring"), named("restored"));
     let parent = if is_mount_point { &path } else { path.parent().unwrap_or(Path::new("/")) };
+    let beside = workshop.map(|name| parent.join(name).join(root.name.as_str()));
+    let (staging, ready) = (beside.unwrap_or_else(|| named("restoring")), named("restored"));
     let stat = nix::sys::statvfs::statvfs(parent).with_context(|| format!("cannot look at {}", parent.display()))?;
     let staged = if staging.is_dir() { Bytes(tree::measure(&staging, &Cancel::new())?.bytes) } else { Bytes(0) };
     Ok(Ground {
@@ -123,7 +128,7 @@ fn is_occupied(path: &Path, is_mount_point: bool) -> anyhow::Result<bool> {
 /// The names in a directory that a restore would have to put aside: not those of restores, and not
 /// what a file system has of its own.
 pub(super) fn entries(path: &Path, is_mount_point: bool) -> anyhow::Result<Vec<OsString>> {
-    let ours = [".restoring-", ".restored-", ".before-"];
+    let ours = [".restoring-", ".restored-", ".before-", WORKSHOP];
     let list = || path.read_dir()?.map(|entry| Ok(entry?.file_name())).collect::<std::io::Result<Vec<_>>>();
     let names = list().with_context(|| format!("cannot list {}", path.display()))?;
     let counts = |name: &OsString| {

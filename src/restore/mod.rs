@@ -22,7 +22,8 @@ use crate::instance::Part;
 use crate::server::Position;
 use crate::store::{Backup, FileEntry, RootName, Store, Transfer};
 use crate::sys::cancel::Cancel;
-pub use execute::execute;
+use crate::sys::units::Bytes;
+pub use execute::{execute, place, stage};
 use plan::Target;
 
 /// What was asked for.
@@ -40,6 +41,9 @@ pub struct Request {
     pub any_version: bool,
     /// Start the service on it.
     pub start: bool,
+    /// The name of a directory of a run beside each place, where the files lie until they are complete; else they
+    /// are found again by a restore that goes on where one was cut short.
+    pub workshop: Option<String>,
     /// How bytes are moved.
     pub transfer: Transfer,
 }
@@ -57,6 +61,40 @@ pub struct Plan {
     targets: Vec<Target>,
     clone: bool,
     transfer: Transfer,
+    /// Where a server on them stands.
+    position: Position,
+}
+
+impl Plan {
+    /// The parts where they lie until they are put in place.
+    pub fn staged(&self) -> Vec<Part> {
+        self.targets.iter().map(|target| Part::of(&target.ground.root, &target.ground.staging)).collect()
+    }
+
+    /// The directories in which they lie then, of a request that names a workshop.
+    pub fn workshops(&self) -> Vec<PathBuf> {
+        let mut all: Vec<PathBuf> =
+            self.targets.iter().filter_map(|target| Some(target.ground.staging.parent()?.to_owned())).collect();
+        all.sort();
+        all.dedup();
+        all
+    }
+
+    /// The steps that put them in place, in words.
+    pub fn last_steps(&self) -> Vec<String> {
+        self.targets.iter().flat_map(plan::place_steps).collect()
+    }
+
+    /// The room on the file system of the data directory.
+    pub fn room(&self) -> Bytes {
+        self.targets.last().map_or(Bytes(0), |target| target.ground.room)
+    }
+
+    /// The same for files that have been brought to another position.
+    #[must_use]
+    pub fn standing_at(self, position: Position) -> Self {
+        Self { position, ..self }
+    }
 }
 
 /// What was done.
@@ -92,7 +130,8 @@ pub fn beside(
     let (data, others): (Vec<&Part>, Vec<&Part>) = parts.iter().partition(|part| part.root.is_datadir());
     let to = data.first().map(|part| part.here.clone()).unwrap_or_default();
     let roots = others.iter().map(|part| (part.root.name.clone(), part.here.clone())).collect();
-    let request = Request { to, roots, replace: false, clone: false, any_version: false, start: false, transfer };
+    let request =
+        Request { to, roots, replace: false, clone: false, any_version: false, start: false, workshop: None, transfer };
     execute(&plan(store, backup, &request)?, store, progress, cancel)?;
     Ok(parts)
 }
@@ -111,10 +150,18 @@ pub fn plan(store: &dyn Store, backup: &Backup, request: &Request) -> anyhow::Re
     let installed = crate::instance::installed::server();
     let grounds = plan::places(&backup.manifest, request)?
         .into_iter()
-        .map(|(root, path)| ground::look(root, &path, &backup.manifest.id))
+        .map(|(root, path)| ground::look(root, &path, &backup.manifest.id, request.workshop.as_deref()))
         .collect::<anyhow::Result<Vec<_>>>()?;
     let unknown = prepare::unknown_owners(&files);
     let mut plan = plan::decide(backup, files, request, grounds, installed.as_ref())?;
     plan.warnings.extend(unknown);
     Ok(plan)
+}
+
+/// The same for a data directory that is made out of `backup`, a dump: where it is to lie in the workshop, and
+/// where it goes.
+pub fn plan_made(backup: &Backup, request: &Request) -> anyhow::Result<Plan> {
+    let root = crate::instance::datadir(&request.to)?;
+    let ground = ground::look(root, &request.to, &backup.manifest.id, request.workshop.as_deref())?;
+    plan::decide(backup, Vec::new(), request, vec![ground], crate::instance::installed::server().as_ref())
 }

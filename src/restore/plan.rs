@@ -114,6 +114,7 @@ pub(super) fn decide(
         targets,
         clone: request.clone,
         transfer: request.transfer,
+        position: manifest.position.clone(),
     })
 }
 
@@ -303,7 +304,7 @@ fn fill_steps(target: &Target, files: &[FileEntry]) -> Vec<String> {
     steps
 }
 
-fn place_steps(target: &Target) -> Vec<String> {
+pub(super) fn place_steps(target: &Target) -> Vec<String> {
     let ground = &target.ground;
     let (path, aside) = (ground.path.display(), ground.aside.display());
     let mut steps = Vec::new();
@@ -338,7 +339,7 @@ pub(super) fn next_steps(plan: &Plan, kept_aside: &[PathBuf], started: bool) -> 
         };
         steps.push(text.to_owned());
     }
-    if let Some(statement) = manifest.position.replication_statement(server) {
+    if let Some(statement) = plan.position.replication_statement(server) {
         steps.push(format!("to make it a replica of {}: {statement}", server.hostname));
     }
     steps.extend(kept_aside.iter().map(|path| format!("when all is well, remove {}", path.display())));

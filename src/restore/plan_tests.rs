@@ -20,6 +20,7 @@ fn request() -> Request {
         clone: false,
         any_version: false,
         start: false,
+        workshop: None,
         transfer: Transfer::default(),
     }
 }

@@ -1,17 +1,15 @@
 //! From stored files to files that a server can start on.
 
 use std::collections::{BTreeSet, HashMap};
-use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
-use anyhow::Context as _;
 use nix::unistd::{Group, UnlinkatFlags, User};
 
-use super::plan::{Relist, Target};
+use super::plan::Target;
 use crate::fault::{Fault, Kind};
 use crate::store::tree::{NodeKind, Reading, Tree};
 use crate::store::{FileEntry, Work, check_directory};
-use crate::sys::{durable, failpoint};
+use crate::sys::failpoint;
 
 /// Compares what was copied with the digests, drops what a started server must not find, points
 /// symlinks to where their targets now are, and sets owners and modes.
@@ -25,16 +23,7 @@ pub(super) fn prepare(target: &Target, files: &[FileEntry], work: Work<'_>) -> a
     for (path, to) in &target.relink {
         tree.relink(path, to.as_os_str())?;
     }
-    target.relist.iter().try_for_each(|list| relist(&target.ground.staging, list))?;
     set_owners(&tree, files, work)
-}
-
-/// A server that is started on the files must find its own logs by it, not those of the live one. Every path was
-/// compared with the list of files: none leads through a symlink.
-fn relist(staging: &Path, relist: &Relist) -> anyhow::Result<()> {
-    let path = staging.join(relist.index.as_path());
-    let list = std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
-    relist.rewritten(&list).map_or(Ok(()), |list| durable::write(&path, &list))
 }
 
 fn refuse_damaged(target: &Target, files: &[FileEntry], work: Work<'_>) -> anyhow::Result<()> {

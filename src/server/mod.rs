@@ -28,6 +28,8 @@ mod option_file;
 mod position;
 pub mod privileges;
 mod reader;
+mod replay;
+mod replay_sql;
 pub mod running;
 mod session;
 mod side_by_side;
@@ -47,6 +49,7 @@ pub use privileges::MissingPrivilege;
 pub use reader::{
     Account, Column, Database, Definition, Named, Range, Reader, Relation, RelationKind, Settings, TableSize,
 };
+pub use replay::{Replayed, Replayer};
 pub use session::Session;
 pub use side_by_side::{Connected, side_by_side};
 pub use sql::{own_account, quoted, replaced_accounts};

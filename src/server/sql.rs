@@ -140,6 +140,11 @@ pub fn own_account(user: &str, password: &str, everything: bool) -> String {
     )
 }
 
+/// Removes the account that [`own_account`] made.
+pub fn drop_account(user: &str) -> String {
+    format!("DROP USER '{user}'@'localhost'")
+}
+
 /// Locks every account, and makes one that may do everything, by socket and by TCP; one statement a line, as
 /// MariaDB reads an init file. Locked ones stay definers: views and stored programs go on working.
 pub fn replaced_accounts(flavour: Flavour, user: &str, password: &str) -> String {

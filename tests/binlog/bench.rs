@@ -19,7 +19,7 @@ use mysnap::server::BinlogPosition;
 use mysnap::store::{Destination, SshOptions};
 use mysnap::sys::cancel::Cancel;
 use mysnap::sys::cmd::Call;
-use mysnap::sys::{durable, retry};
+use mysnap::sys::durable;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -321,16 +321,6 @@ impl Drop for Writers {
             thread.join().unwrap();
         }
     }
-}
-
-/// Purges all files before `first`: the server keeps what InnoDB may still need for a while.
-pub fn purge(server: &Server, first: &str) {
-    let purged = || {
-        server.sql(&format!("FLUSH ENGINE LOGS; PURGE BINARY LOGS TO '{first}'"));
-        let list = fs::read_to_string(server.datadir().join("b.index")).unwrap();
-        if list.starts_with(&format!("./{first}")) { Ok(()) } else { Err(list) }
-    };
-    retry::until(Duration::from_secs(30), purged).unwrap();
 }
 
 /// A small file system in memory.

@@ -1,7 +1,7 @@
 //! A server of this host's packages, with data of its own.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -13,6 +13,7 @@ use mysnap::sys::{durable, retry};
 /// A MariaDB that ends with the test.
 pub struct Server {
     home: tempfile::TempDir,
+    data: PathBuf,
     options: Vec<String>,
     process: Mutex<Option<Running<'static>>>,
 }
@@ -26,23 +27,31 @@ impl Server {
     /// An empty one with more options.
     pub fn start_with(options: &[&str]) -> Self {
         let home = tempfile::tempdir().unwrap();
-        let at = |name: &str| home.path().join(name).display().to_string();
-        let user = nix::unistd::User::from_uid(nix::unistd::geteuid()).unwrap().unwrap().name;
-        // A server that starts removes temporary tables of others from a directory that they share.
-        durable::create_private_directory(&home.path().join("tmp")).unwrap();
-        let common =
-            vec![format!("--datadir={}", at("data")), format!("--tmpdir={}", at("tmp")), format!("--user={user}")];
+        let data = home.path().join("data");
+        let common = common(&home, &data);
         Call::new("mariadb-install-db")
             .args(["--no-defaults", "--auth-root-authentication-method=normal", "--skip-test-db"])
             .args(&common)
             .run()
             .unwrap();
+        Self::on(home, data, common, options)
+    }
+
+    /// One on data that is there.
+    pub fn on_data(data: &Path, options: &[&str]) -> Self {
+        let home = tempfile::tempdir().unwrap();
+        let common = common(&home, data);
+        Self::on(home, data.to_owned(), common, options)
+    }
+
+    fn on(home: tempfile::TempDir, data: PathBuf, common: Vec<String>, options: &[&str]) -> Self {
+        let at = |name: &str| home.path().join(name).display().to_string();
         let places = [format!("--socket={}", at("socket")), format!("--log-error={}", at("log"))];
         let options =
             common.into_iter().chain(places).chain(options.iter().map(|option| (*option).to_owned())).collect();
         // An option file of this host must not matter.
         durable::write(&home.path().join("nothing.cnf"), b"").unwrap();
-        let server = Self { home, options, process: Mutex::new(None) };
+        let server = Self { home, data, options, process: Mutex::new(None) };
         server.start_again();
         server
     }
@@ -69,7 +78,7 @@ impl Server {
 
     /// Where its data is.
     pub fn datadir(&self) -> PathBuf {
-        self.home.path().join("data")
+        self.data.clone()
     }
 
     /// Its socket.
@@ -173,6 +182,15 @@ impl Server {
             process.wait().unwrap();
         }
     }
+}
+
+/// What the server and what makes its data are told.
+fn common(home: &tempfile::TempDir, data: &Path) -> Vec<String> {
+    let user = nix::unistd::User::from_uid(nix::unistd::geteuid()).unwrap().unwrap().name;
+    // A server that starts removes temporary tables of others from a directory that they share.
+    let temporary = home.path().join("tmp");
+    durable::create_private_directory(&temporary).unwrap();
+    vec![format!("--datadir={}", data.display()), format!("--tmpdir={}", temporary.display()), format!("--user={user}")]
 }
 
 /// A line as the client prints it, as it was.

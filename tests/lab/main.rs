@@ -47,6 +47,7 @@ mod mounts;
 mod node;
 mod origin;
 mod partition;
+mod pitr;
 mod places;
 mod preflight;
 mod proof;

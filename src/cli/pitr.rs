@@ -1,0 +1,184 @@
+//! `restore --until` and `--before`: a point in time.
+
+use super::args::{BinlogArchive, PointArgs, RestoreArgs};
+use super::source::{Opened, refuse_increment};
+use super::{Context, binlog, load, restore as files};
+use crate::dump::{Compression, Options};
+use crate::fault::{Fault, Kind};
+use crate::load::refuse_taken;
+use crate::pitr::{self, Outcome, Plan, Sources, Target, Wanted};
+use crate::recover;
+use crate::restore::{self, Request};
+use crate::run::events::Observer;
+use crate::store::{Backup, Catalog, Store};
+use crate::sys::units::parse_duration;
+
+pub(super) fn restore(context: &Context<'_>, opened: &Opened, arguments: &RestoreArgs) -> anyhow::Result<()> {
+    let target = target(&arguments.point)?;
+    refuse_nowhere(arguments)?;
+    let (home, mut index) = binlog::opened(context, &archive(&arguments.point))?;
+    crate::binlog::verify::look_at_open(&home, &mut index)?;
+    let catalog = opened.catalog()?;
+    let backups = bases(&catalog, arguments.id.as_deref())?;
+    let sources = Sources { store: &*opened.store, archive: &home };
+    let output: &dyn Observer = context.output;
+    let plan = output.phase(
+        "plan",
+        || pitr::plan(sources, &index, &backups, &target, context.cancel),
+        |plan| format!("{} transactions to be replayed, every event read", plan.way.transactions),
+    )?;
+    opened.hold(plan.route.backup);
+    match &arguments.to {
+        Some(_) => into_directory(context, opened, &plan, sources, arguments),
+        None => into_server(context, opened, &plan, sources, arguments),
+    }
+}
+
+fn target(point: &PointArgs) -> anyhow::Result<Target> {
+    let wrong = |what: &str, why: String| Fault::new(Kind::Config, format!("{what}: {why}"));
+    let round = point.round.as_deref().map(parse_duration).transpose().map_err(|why| wrong("--round", why))?;
+    let target = match (&point.until, &point.before) {
+        (Some(until), _) => Target::until(until, round).map_err(|why| wrong("--until", why))?,
+        (None, before) => {
+            Target::before(before.as_deref().unwrap_or_default()).map_err(|why| wrong("--before", why))?
+        }
+    };
+    Ok(target)
+}
+
+fn refuse_nowhere(arguments: &RestoreArgs) -> anyhow::Result<()> {
+    if arguments.to.is_some() || !arguments.dump.databases.is_empty() {
+        return Ok(());
+    }
+    let hint = "all of it as files: --to DIR; a database into a running server: --database NAME --as NEWNAME";
+    Err(Fault::new(Kind::Config, "where does it go?").hint(hint).into())
+}
+
+fn archive(point: &PointArgs) -> BinlogArchive {
+    match point.archive.as_deref() {
+        Some(path) if path.contains('/') => BinlogArchive { archive: None, from: Some(path.into()) },
+        name => BinlogArchive { archive: name.map(str::to_owned), from: None },
+    }
+}
+
+/// The backups to begin with, newest first: the one that was named, or all that are good.
+fn bases<'a>(catalog: &'a Catalog, id: Option<&str>) -> anyhow::Result<Vec<&'a Backup>> {
+    match id {
+        Some(id) => {
+            let base = catalog.find(id)?;
+            refuse_increment(base)?;
+            Ok(vec![base])
+        }
+        None => Ok(catalog.good().collect()),
+    }
+}
+
+fn into_directory(
+    context: &Context<'_>,
+    opened: &Opened,
+    plan: &Plan<'_>,
+    sources: Sources<'_>,
+    arguments: &RestoreArgs,
+) -> anyhow::Result<()> {
+    let to = arguments.to.as_deref().unwrap_or(std::path::Path::new("/"));
+    let request = files::request(arguments, to, opened.transfer)?;
+    let workshop = Some(recover::NAMED_LATER.to_owned());
+    let placed = pitr::refuse_unfit(plan, sources.store, &Request { workshop, ..request.clone() })?;
+    let steps = ["bring the backup back into a directory beside the target", REPLAY, CHECK].map(str::to_owned);
+    let shown = shown(plan, steps.into_iter().chain(placed.last_steps()), &placed.warnings);
+    if arguments.dry_run {
+        context.output.answer(&shown);
+        return Ok(());
+    }
+    if arguments.replace {
+        context.output.confirm(&shown, plan.route.backup.manifest.id.as_str(), arguments.yes)?;
+    } else {
+        context.output.result(&shown);
+    }
+    let (placed, restored, outcome) = pitr::restore(plan, sources, &request, context.output, context.cancel)?;
+    tell(context, plan, &outcome);
+    if !arguments.start {
+        return files::tell(context, &restored);
+    }
+    let output: &dyn Observer = context.output;
+    let start = || restore::start(&placed, &restored, context.cancel);
+    let started = output.phase("start", start, |_| "the server answers".to_owned());
+    // Where the former files are must be known above all where the server does not start.
+    files::tell(context, started.as_ref().unwrap_or(&restored))?;
+    started.map(drop)
+}
+
+fn into_server(
+    context: &Context<'_>,
+    opened: &Opened,
+    plan: &Plan<'_>,
+    sources: Sources<'_>,
+    arguments: &RestoreArgs,
+) -> anyhow::Result<()> {
+    let target = load::target(context, opened, arguments)?;
+    let loading = load::request(arguments);
+    refuse_taken(&loading, &mut target.session.loader(loading.binary_log)?)?;
+    let names = loading.databases.join(", ");
+    let scratch = arguments.dump.scratch.display();
+    let steps = [
+        format!("bring the backup back to {scratch}"),
+        REPLAY.to_owned(),
+        format!("{CHECK}; dump {names} of it"),
+        format!("load {names} into the server, aside first; remove the rest"),
+    ];
+    let shown = shown(plan, steps, &[]);
+    if arguments.dry_run {
+        context.output.answer(&shown);
+        return Ok(());
+    }
+    // What gives way goes long after this: nobody waits for a question then.
+    if arguments.replace {
+        context.output.confirm(&shown, plan.route.backup.manifest.id.as_str(), arguments.yes)?;
+    } else {
+        context.output.result(&shown);
+    }
+    let wanted = Wanted {
+        scratch: arguments.dump.scratch.clone(),
+        dump: Options {
+            selection: load::selection(&loading),
+            workers: loading.workers,
+            compression: Compression::Zstd,
+        },
+        transfer: opened.transfer,
+    };
+    let then = |store: &dyn Store, backup: &Backup| {
+        load::into(context, &target, (store, backup), arguments, arguments.yes || arguments.replace)
+    };
+    let ((), outcome) = pitr::extract(plan, sources, &wanted, context.output, context.cancel, then)?;
+    tell(context, plan, &outcome);
+    Ok(())
+}
+
+const REPLAY: &str = "start an isolated server on it, and replay the logs up to the stop";
+const CHECK: &str = "compare what it has executed with what was read, shut it down in order";
+
+/// What will be done, and what is done around the stop.
+fn shown(plan: &Plan<'_>, steps: impl IntoIterator<Item = String>, warnings: &[String]) -> String {
+    let begin = std::iter::once("plan:".to_owned()).chain(plan.describe().into_iter().map(|line| format!("  {line}")));
+    let steps = steps.into_iter().enumerate().map(|(n, step)| format!("  {}. {step}", n + 1));
+    let warnings = warnings.iter().map(|warning| format!("  warning: {warning}"));
+    let mut lines: Vec<String> = begin.chain(steps).chain(warnings).collect();
+    let mut around = |what: &str, hits: &[crate::binlog::find::Hit]| {
+        lines.push(what.to_owned());
+        let told = hits.iter().map(binlog::told).flat_map(|text| text.lines().map(str::to_owned).collect::<Vec<_>>());
+        lines.extend(told.map(|line| format!("  {line}")));
+    };
+    around("the last that is done:", &plan.last);
+    around("the first that is not:", &plan.next);
+    lines.join("\n")
+}
+
+fn tell(context: &Context<'_>, plan: &Plan<'_>, outcome: &Outcome) {
+    let output: &dyn Observer = context.output;
+    outcome.warnings.iter().for_each(|warning| output.warn(warning.clone()));
+    let stop = &plan.way.stop;
+    context.output.result(&format!(
+        "replayed {} transactions onto backup {}: as of {}:{}",
+        outcome.transactions, plan.route.backup.manifest.id, stop.file, stop.offset
+    ));
+}

@@ -1,0 +1,200 @@
+//! From which backup, through which files: the newest backup from which the archive leads to the target.
+
+use super::target::{Point, Target};
+use crate::binlog::gtid::GtidSet;
+use crate::binlog::{Index, Piece, Start, Timeline};
+use crate::fault::{Fault, Kind};
+use crate::server::{BinlogPosition, Exactness};
+use crate::store::Backup;
+
+/// A way through an archive.
+#[derive(Debug, Clone)]
+pub struct Route<'a> {
+    /// The base.
+    pub backup: &'a Backup,
+    /// Where it stands.
+    pub start: BinlogPosition,
+    /// Whose log it is.
+    pub timeline: &'a Timeline,
+    /// From there to the target's file, or to the end of what hangs together.
+    pub pieces: Vec<Piece<'a>>,
+}
+
+impl Route<'_> {
+    /// Where it begins, in words.
+    pub fn told(&self) -> String {
+        format!("{}:{}", self.start.file, self.start.offset)
+    }
+}
+
+/// Finds the way from the first of `backups`, newest first, from which there is one. Onto what is not whole nothing
+/// can be replayed: the rest of the server's changes have no tables there.
+///
+/// # Errors
+/// Says of the newest ones why there is none.
+pub fn choose<'a>(
+    backups: &[&'a Backup],
+    index: &'a Index,
+    target: &Target,
+    is_whole: &dyn Fn(&Backup) -> anyhow::Result<bool>,
+) -> anyhow::Result<Route<'a>> {
+    const TOLD: usize = 3;
+    let mut reasons = Vec::new();
+    for backup in backups {
+        match from(backup, index, target) {
+            // Asked last: the dump has to be looked into.
+            Ok(route) if is_whole(backup)? => return Ok(route),
+            Ok(_) => reasons.push(format!("backup {}: it is a dump of a part of the server", backup.manifest.id)),
+            Err(why) => reasons.push(format!("backup {}: {why}", backup.manifest.id)),
+        }
+    }
+    let Some(oldest) = backups.last() else {
+        return Err(Fault::new(Kind::NotFound, "there is no good backup to begin with").into());
+    };
+    let earliest = oldest.manifest.taken();
+    let more = reasons.len().saturating_sub(TOLD);
+    reasons.truncate(TOLD);
+    if more > 0 {
+        reasons.push(format!("and {more} earlier ones"));
+    }
+    let message = format!("no backup leads to {target}: {}", reasons.join("; "));
+    let hint = format!(
+        "the oldest backup is of {earliest}; `mysnap list` shows the backups, `mysnap binlog list` what is archived"
+    );
+    Err(Fault::new(Kind::Gap, message).hint(hint).into())
+}
+
+fn from<'a>(backup: &'a Backup, index: &'a Index, target: &Target) -> Result<Route<'a>, String> {
+    let start = fitting(backup, target)?;
+    let timeline = timeline(backup, index, &start)?;
+    let place = match &target.point {
+        Point::Place(place) => Some(place),
+        _ => None,
+    };
+    let pieces = index.path(Some(&timeline.id), &Start::Position(&start), place);
+    let mut pieces = pieces.map_err(|error| format!("{error:#}"))?;
+    // Where a transaction ends that the target lies in is told by what is behind it.
+    for piece in &mut pieces {
+        piece.to = piece.file.size;
+    }
+    if target.point == Point::Latest {
+        refuse_gap(index, timeline, &pieces)?;
+    }
+    Ok(Route { backup, start, timeline, pieces })
+}
+
+/// Where the backup stands, if what is wanted can come after that.
+fn fitting(backup: &Backup, target: &Target) -> Result<BinlogPosition, String> {
+    let position = &backup.manifest.position;
+    if let Exactness::NotExact(why) = &position.exact {
+        return Err(format!("its position is not exact ({why})"));
+    }
+    let start = position.binlog.clone().ok_or("the server kept no binary log")?;
+    let taken = backup.manifest.taken();
+    match &target.point {
+        Point::Time(time) if taken > *time || (target.before && taken == *time) => {
+            Err(format!("it is of {taken}, which is later"))
+        }
+        Point::Gtid(gtid) => {
+            let set = position.gtid_set.as_deref().and_then(|set| set.parse::<GtidSet>().ok());
+            let has = set.is_some_and(|set| set.reaches(&GtidSet::from(gtid)));
+            if has { Err(format!("it has {gtid} already")) } else { Ok(start) }
+        }
+        _ => Ok(start),
+    }
+}
+
+/// The end of what hangs together is not the latest where more was archived behind a gap.
+fn refuse_gap(index: &Index, timeline: &Timeline, pieces: &[Piece<'_>]) -> Result<(), String> {
+    let Some(last) = pieces.last() else { return Ok(()) };
+    let end = format!("{}:{}", last.file.name, last.to);
+    if let Some(gap) = gap_after(timeline, &last.file.name) {
+        return Err(format!("from there the archive leads to {end} and no further ({gap}): --until {end}"));
+    }
+    match index.timelines.iter().skip_while(|other| other.id != timeline.id).nth(1) {
+        Some(next) => Err(format!("the timeline ends at {end}, and {} follows: --until {end}", next.id)),
+        None => Ok(()),
+    }
+}
+
+/// Why nothing hangs together with what is behind `file`.
+pub(super) fn gap_after<'a>(timeline: &'a Timeline, file: &str) -> Option<&'a str> {
+    let at = timeline.files.iter().position(|other| other.name == file)?;
+    timeline.files.get(at + 1)?.gap.as_deref()
+}
+
+/// The timeline that the backup is of: of several that have its place, the newest that had begun before it.
+fn timeline<'a>(backup: &Backup, index: &'a Index, start: &BinlogPosition) -> Result<&'a Timeline, String> {
+    let facts = &backup.manifest.server;
+    let taken = backup.manifest.taken();
+    let is_its = |timeline: &&Timeline| {
+        let same = timeline.server.flavour.is_mariadb() == facts.flavour.is_mariadb()
+            && facts.uuid.as_ref().is_none_or(|uuid| *uuid == timeline.server.key);
+        let begun = |file: &crate::binlog::LogFile| file.first_event.is_none_or(|first| first <= taken);
+        same && timeline.file(&start.file).is_some_and(|file| file.has(start) && begun(file))
+    };
+    let found = index.timelines.iter().rev().find(is_its);
+    found.ok_or_else(|| format!("the archive does not have {}:{}, where it stands", start.file, start.offset))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fault::kind_of;
+    use crate::store::{Manifest, Slot};
+
+    const SAMPLE: &[u8] = include_bytes!("../../tests/data/binlog/index-1.json");
+
+    fn backup(file: &str, offset: u64, taken: &str) -> Backup {
+        let mut manifest = Manifest::decode(include_bytes!("../../tests/data/manifest-1.json")).unwrap();
+        let index = Index::decode(SAMPLE).unwrap();
+        let server = &index.timelines[1].server;
+        manifest.server.flavour = server.flavour;
+        manifest.server.uuid = Some(server.key.clone());
+        manifest.position.binlog = Some(BinlogPosition { file: file.to_owned(), offset });
+        manifest.position.gtid_set = None;
+        manifest.position.exact = Exactness::Exact;
+        manifest.hold.at = Some(taken.parse().unwrap());
+        let slot = Slot::finished(&manifest.job, &manifest.id);
+        Backup { slot, manifest, twin_damaged: None }
+    }
+
+    #[test]
+    fn the_newest_backup_is_taken_from_which_there_is_a_way() {
+        let index = Index::decode(SAMPLE).unwrap();
+        let late = "2026-12-30T00:00:00Z";
+        let backups = [
+            backup("binlog.000005", 200, late),
+            backup("binlog.000002", 600, late),
+            backup("binlog.000001", 500, late),
+        ];
+        let chosen = |text: &str| {
+            let (target, all) = (Target::until(text, None).unwrap(), backups.iter().collect::<Vec<_>>());
+            choose(&all, &index, &target, &|_| Ok(true)).map(|route| route.told())
+        };
+        assert_eq!(chosen("latest").unwrap(), "binlog.000005:200");
+        assert_eq!(chosen("binlog.000002:700").unwrap(), "binlog.000002:600");
+        assert_eq!(chosen("binlog.000002:500").unwrap(), "binlog.000001:500");
+        let gap = chosen("binlog.000003:4").unwrap_err();
+        assert_eq!(kind_of(&gap), Some(Kind::Gap), "{gap:#}");
+        assert!(gap.to_string().contains("without a gap it ends at binlog.000002:5000"), "{gap:#}");
+        let only = |n: usize| {
+            choose(&[&backups[n]], &index, &Target::until("latest", None).unwrap(), &|_| Ok(true)).map(|_| ())
+        };
+        assert!(only(1).unwrap_err().to_string().contains("--until binlog.000002:5000"), "a gap is not the latest");
+        assert!(chosen("2026-12-29T00:00:00Z").unwrap_err().to_string().contains("which is later"));
+    }
+
+    #[test]
+    fn a_backup_without_an_exact_position_is_no_base() {
+        let index = Index::decode(SAMPLE).unwrap();
+        let mut one = backup("binlog.000001", 500, "2026-12-30T00:00:00Z");
+        one.manifest.position.exact = Exactness::NotExact("it lies elsewhere".into());
+        let latest = Target::until("latest", None).unwrap();
+        let said = |backups: &[&Backup], whole| choose(backups, &index, &latest, &|_| Ok(whole)).unwrap_err();
+        assert!(said(&[&one], true).to_string().contains("not exact (it lies elsewhere)"));
+        assert_eq!(kind_of(&said(&[], true)), Some(Kind::NotFound));
+        one = backup("binlog.000005", 200, "2026-12-30T00:00:00Z");
+        assert!(said(&[&one], false).to_string().contains("a dump of a part"));
+    }
+}

@@ -1,0 +1,258 @@
+//! Points in time of a real MariaDB: what comes back is exactly what its clients had been told.
+
+#![cfg(test)]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
+
+#[path = "pitr/bench.rs"]
+mod bench;
+#[path = "binlog/purge.rs"]
+mod purge;
+#[allow(dead_code, reason = "dump.rs and binlog.rs use the rest")]
+#[path = "dump/server.rs"]
+mod server;
+#[path = "pitr/witness.rs"]
+mod witness;
+
+use std::fs;
+use std::time::Duration;
+
+use bench::Bench;
+use purge::purge;
+use server::Server;
+use witness::{Done, State, TABLES};
+
+/// A number below `bound`, of the kernel's.
+fn random(bound: usize) -> usize {
+    use std::io::Read as _;
+    let mut bytes = [0; 8];
+    fs::File::open("/dev/urandom").unwrap().read_exact(&mut bytes).unwrap();
+    usize::try_from(u64::from_le_bytes(bytes) >> 1).unwrap() % bound
+}
+
+/// Where the server says that each transaction begins: file, offset, number.
+fn beginnings(server: &Server) -> Vec<(String, u64, u64)> {
+    let logs = server.sql("SHOW BINARY LOGS");
+    let events = |log: &str| server.sql(&format!("SHOW BINLOG EVENTS IN '{log}'"));
+    let gtid = |line: &str| {
+        let words: Vec<&str> = line.split('\t').collect();
+        let (_, number) = words[5].rsplit_once('-').filter(|_| words[2] == "Gtid")?;
+        let number = number.split(' ').next().unwrap().parse().unwrap();
+        Some((words[0].to_owned(), words[1].parse().unwrap(), number))
+    };
+    logs.lines()
+        .flat_map(|line| events(line.split('\t').next().unwrap()).lines().filter_map(gtid).collect::<Vec<_>>())
+        .collect()
+}
+
+/// Restores to a random point behind the base and compares; `kind` says how the point is written.
+fn one_target(server: &Server, bench: &Bench, done: &[Done], base: u64, kind: usize) {
+    let later: Vec<&Done> = done.iter().filter(|done| done.number > base).collect();
+    let chosen = later[random(later.len())];
+    let number = chosen.number;
+    let gtid = format!("0-1-{number}");
+    let begin = || {
+        let (file, offset, _) = beginnings(server).into_iter().find(|(.., n)| *n == number).unwrap();
+        format!("{file}:{offset}")
+    };
+    let second = chosen.at / 1_000_000;
+    let (option, point) = match kind % 5 {
+        0 => ("--until", gtid),
+        1 => ("--before", gtid),
+        2 => ("--until", begin()),
+        3 => ("--before", begin()),
+        _ => ("--until", jiff::Timestamp::from_second(i64::try_from(second).unwrap()).unwrap().to_string()),
+    };
+    let to = bench.at("then").display().to_string();
+    let said = bench.works(&["restore", option, &point, "--to", &to]);
+    let restored = bench.started("then");
+    let state = State::of(&restored);
+    match kind % 5 {
+        0 => assert_eq!(state, State::after(done, number), "{option} {point}: {said}"),
+        1..=3 => assert_eq!(state, State::after(done, number - 1), "{option} {point}: {said}"),
+        _ => {
+            // Whatever the last one is, it is a prefix; acknowledged before the second began is in, begun after it is not.
+            let last = restored.sql("SELECT SUBSTRING_INDEX(@@gtid_slave_pos, '-', -1)").trim().parse().unwrap();
+            assert_eq!(state, State::after(done, last), "{option} {point}: {said}");
+            let before = later.iter().filter(|done| done.at < second * 1_000_000).map(|done| done.number).max();
+            assert!(before.is_none_or(|before| before <= last), "{before:?} {last}: {said}");
+            let after = later.iter().filter(|done| done.at > (second + 2) * 1_000_000).map(|done| done.number).min();
+            assert!(after.is_none_or(|after| last < after), "{last} {after:?}: {said}");
+        }
+    }
+    drop(restored);
+    fs::remove_dir_all(bench.at("then")).unwrap();
+}
+
+/// So many random targets of a server that was dumped while it was written to.
+fn random_targets(count: usize) {
+    let server = Server::start_with(&["--max-binlog-size=64K", "--server-id=1"]);
+    server.sql(TABLES);
+    let bench = Bench::new(&server);
+    let mut done = witness::write(&server, 1..3, 20);
+    let meanwhile = std::thread::scope(|scope| {
+        let writing = scope.spawn(|| witness::write(&server, 3..6, 120));
+        std::thread::sleep(Duration::from_millis(200));
+        bench.backup();
+        writing.join().unwrap()
+    });
+    done.extend(meanwhile);
+    done.sort();
+    // Targets behind what was there when the dump was begun may still lie before it: then there is no base.
+    let base = done.iter().map(|done| done.number).max().unwrap();
+    let after = witness::write(&server, 6..9, 120);
+    done.extend(after);
+    bench.ship();
+    for kind in 0..count {
+        one_target(&server, &bench, &done, base, kind);
+    }
+}
+
+#[test]
+fn what_comes_back_is_the_witness_prefix() {
+    random_targets(5);
+}
+
+#[test]
+#[ignore = "a hundred restores take some minutes: tests/run --full"]
+fn what_comes_back_is_the_witness_prefix_at_a_hundred_targets() {
+    random_targets(100);
+}
+
+/// The place that `binlog find` prints.
+fn place_before(bench: &Bench, kind: &str) -> String {
+    let said = bench.works(&["binlog", "find", "--kind", kind]);
+    said.lines().find_map(|line| line.trim().strip_prefix("stop just before it: ")).unwrap().to_owned()
+}
+
+#[test]
+fn a_killed_restore_leaves_nothing_and_the_next_one_brings_back_whatever_was_logged() {
+    let server = Server::start_with(&[
+        "--server-id=1",
+        "--log-bin-compress=1",
+        "--log-bin-compress-min-len=10",
+        "--binlog-format=ROW",
+        "--binlog-checksum=NONE",
+    ]);
+    server
+        .sql("CREATE DATABASE shop; CREATE TABLE shop.t (id INT PRIMARY KEY, a TEXT); CREATE TABLE shop.gone (a INT)");
+    let bench = Bench::new(&server);
+    bench.backup();
+    server.sql(
+        "USE shop; INSERT INTO t SELECT seq, REPEAT('x', 500) FROM seq_1_to_200; FLUSH BINARY LOGS; \
+         XA START 'done'; INSERT INTO t VALUES (1000, 'xa'); XA END 'done'; XA PREPARE 'done'; XA COMMIT 'done'; \
+         CREATE EVENT shop.e ON SCHEDULE EVERY 1 DAY DO SELECT 1; \
+         CREATE TEMPORARY TABLE aside SELECT 7 AS a; INSERT INTO gone SELECT a FROM aside; \
+         CREATE USER later@localhost; \
+         XA START 'open'; INSERT INTO t VALUES (1001, 'open'); XA END 'open'; XA PREPARE 'open'",
+    );
+    server.sql("DROP TABLE shop.gone; CREATE TABLE shop.after_all (a INT)");
+    bench.ship();
+    let (place, to) = (place_before(&bench, "drop"), bench.at("then").display().to_string());
+    let wanted = ["restore", "--before", &place, "--to", &to];
+    let shown = bench.works(&[&wanted[..], &["--dry-run"]].concat());
+    let (done, left) = shown.split_once("the first that is not:").unwrap();
+    assert!(left.contains("DROP TABLE") && left.contains("after_all") && !done.contains("DROP TABLE"), "{shown}");
+    for _ in 0..2 {
+        let mut child = bench.begin(&wanted);
+        std::thread::sleep(Duration::from_millis(500 + random(4000) as u64));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(!bench.at("then").exists());
+    }
+    let said = bench.works(&wanted);
+    assert!(said.contains("is prepared and keeps its locks") && said.contains("shop.e was made"), "{said}");
+    assert!(!bench.names().iter().any(|name| name.starts_with("mysnap-")), "{:?}", bench.names());
+    assert!(!bench::names(&bench.at("then")).iter().any(|name| name.contains("relay")));
+    bench.fails(&wanted, 3, &["is not empty"]);
+    let restored = bench.started("then");
+    let answers = restored.sql(
+        "SELECT COUNT(*), SUM(LENGTH(a)) FROM shop.t; SELECT a FROM shop.gone; \
+         SELECT COUNT(*) FROM mysql.user WHERE User LIKE 'mysnap%' OR User = 'later'; \
+         XA COMMIT 'open'; SELECT a FROM shop.t WHERE id > 1000",
+    );
+    assert_eq!(answers, "201\t100002\n7\n1\nopen\n");
+    // What it logs goes on behind what was replayed.
+    let number = |position: &str| restored.sql(position).trim().rsplit('-').next().unwrap().parse::<u64>().unwrap();
+    let replayed = number("SELECT @@gtid_slave_pos");
+    assert!(number("INSERT INTO shop.gone VALUES (8); SELECT @@last_gtid") > replayed);
+
+    // Beside what is there, without the open transaction.
+    let scratch = bench.at("").display().to_string();
+    let beside = ["restore", "--before", &place, "--database", "shop", "--as", "shop_then", "--scratch", &scratch];
+    bench.works(&beside);
+    assert_eq!(server.sql("SELECT COUNT(*) FROM shop_then.t; SELECT a FROM shop_then.gone"), "201\n7\n");
+    bench.fails(&beside, 3, &["shop_then"]);
+    assert!(!bench.names().iter().any(|name| name.starts_with("mysnap-")), "{:?}", bench.names());
+}
+
+#[test]
+fn what_can_not_be_reached_is_refused_with_the_nearest_point() {
+    let server = Server::start_with(&["--server-id=1"]);
+    server.sql("CREATE DATABASE shop; CREATE TABLE shop.t (a INT)");
+    let bench = Bench::new(&server);
+    bench.backup();
+    server.sql("BEGIN; INSERT INTO shop.t VALUES (1); INSERT INTO shop.t VALUES (2); COMMIT; DROP TABLE shop.t");
+    bench.ship();
+    let all = beginnings(&server);
+    let [.., (file, within, number), (_, end, _)] = &all[..] else { panic!("{all:?}") };
+    let to = bench.at("then").display().to_string();
+    let until =
+        |point: &str, code, words: &[&str]| bench.fails(&["restore", "--until", point, "--to", &to], code, words);
+    until(
+        "2040-01-01 00:00:00 UTC",
+        12,
+        &["is later than what is archived, which ends at b.000001:", "--until latest"],
+    );
+    until("2020-01-01T00:00:00Z", 12, &["no backup leads to", "which is later", "the oldest backup is of"]);
+    until("2026-01-01 00:00:00", 2, &["has no zone"]);
+    until("0-1-4711", 12, &["there is no 0-1-4711 between"]);
+    until("0-1-1", 12, &["has 0-1-1 already"]);
+    until("b.000001:4", 12, &["no backup leads to b.000001:4", "the target lies before the start"]);
+    let inside = format!("{file}:{}", within + 50);
+    let both = [format!("begins at {file}:{within}"), format!("ends at {file}:{end}")];
+    until(&inside, 3, &["lies within a transaction", &both[0], &both[1]]);
+    bench.fails(&["restore", "--until", "latest"], 2, &["where does it go?"]);
+    // What `binlog find` prints of an event is taken for the beginning of its transaction.
+    let said = bench.works(&["restore", "--before", &inside, "--to", &to, "--dry-run"]);
+    assert!(said.contains(&format!("up to {file}:{within}:")) && said.contains("left out as a whole"), "{said}");
+    let said = bench.works(&["restore", "--before", &format!("0-1-{number}"), "--to", &to, "--dry-run"]);
+    assert!(said.contains(&format!("up to {file}:{within}:")), "{said}");
+
+    // What was purged before it was archived can't be crossed.
+    server.sql("CREATE TABLE shop.u (a INT); FLUSH BINARY LOGS; FLUSH BINARY LOGS");
+    purge(&server, "b.000003");
+    bench.fails(&["binlog", "ship"], 12, &["purged"]);
+    until("latest", 12, &["and no further", "--until b.000001:"]);
+    assert!(!bench.at("then").exists());
+    // A backup of after the gap is a base for what follows.
+    bench.backup();
+    server.sql("INSERT INTO shop.u VALUES (1)");
+    bench.ship();
+    assert!(bench.works(&["restore", "--until", "latest", "--to", &to, "--dry-run"]).contains("1 transactions"));
+    // Onto a dump of a part nothing can be replayed.
+    bench.dump_only("shop");
+    let part = bench.backup();
+    bench.fails(&["restore", &part, "--until", "latest", "--to", &to], 12, &["a dump of a part of the server"]);
+    assert!(!bench.works(&["restore", "--until", "latest", "--to", &to, "--dry-run"]).contains(&part));
+    assert!(!bench.names().iter().any(|name| name.starts_with("mysnap-")), "{:?}", bench.names());
+}
+
+#[test]
+fn what_can_not_be_executed_is_named_with_its_place() {
+    let server = Server::start_with(&["--server-id=1", "--binlog-format=ROW"]);
+    server.sql("CREATE DATABASE shop; CREATE TABLE shop.t (id INT PRIMARY KEY); INSERT INTO shop.t VALUES (1)");
+    let bench = Bench::new(&server);
+    bench.backup();
+    // Nobody is told of the row that goes, so that the next one is not there for a replay.
+    server
+        .sql("INSERT INTO shop.t VALUES (2); SET sql_log_bin = 0; INSERT INTO shop.t VALUES (3); SET sql_log_bin = 1");
+    server.sql("DELETE FROM shop.t WHERE id = 3; INSERT INTO shop.t VALUES (4)");
+    bench.ship();
+    let all = beginnings(&server);
+    let [.., (file, bad, _), _] = &all[..] else { panic!("{all:?}") };
+    let (to, place) = (bench.at("then").display().to_string(), format!("{file}:{bad}"));
+    let stopped = format!("the replay stopped at {place}");
+    let wanted = ["restore", "--until", "latest", "--to", &to];
+    bench.fails(&wanted, 8, &[&stopped, "Delete_rows", "shop.t", &format!("--until {place}")]);
+    assert!(!bench.names().iter().any(|name| name.starts_with("mysnap-") || name == "then"), "{:?}", bench.names());
+}

@@ -1,0 +1,112 @@
+//! A server whose dumps and binary logs are kept, and the way back to any point.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+
+use mysnap::sys::cmd::Call;
+use mysnap::sys::durable;
+
+use crate::server::Server;
+
+/// Backups, an archive, and a configuration for both.
+pub struct Bench {
+    directory: tempfile::TempDir,
+    config: PathBuf,
+}
+
+impl Bench {
+    pub fn new(server: &Server) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        // The isolated server is not root.
+        fs::set_permissions(directory.path(), Permissions::from_mode(0o711)).unwrap();
+        let at = |name: &str| directory.path().join(name);
+        let (option_file, socket) = (server.access().option_file.unwrap(), server.socket());
+        let text = format!(
+            "[server]\noption_file = {option_file:?}\nsocket = {socket:?}\nuser = \"root\"\n\
+             [job.nightly]\nto = {:?}\nmethod = \"dump\"\nsource = \"live\"\n\
+             [binlog.shop]\nto = {:?}\n",
+            at("backups"),
+            at("logs")
+        );
+        let config = at("mysnap.toml");
+        durable::write(&config, text.as_bytes()).unwrap();
+        Self { directory, config }
+    }
+
+    pub fn at(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// What the command says on both of its outputs.
+    pub fn command(&self, arguments: &[&str]) -> (ExitStatus, String) {
+        let call = Call::new(env!("CARGO_BIN_EXE_mysnap")).arg("--config").arg(&self.config);
+        let finished = call.args(arguments).finish().unwrap();
+        let both = [finished.stdout, finished.stderr].concat();
+        (finished.status, String::from_utf8(both).unwrap())
+    }
+
+    pub fn works(&self, arguments: &[&str]) -> String {
+        let (status, said) = self.command(arguments);
+        assert!(status.success(), "{arguments:?}: {said}");
+        said
+    }
+
+    /// It must end with `code`, and say these words.
+    pub fn fails(&self, arguments: &[&str], code: i32, words: &[&str]) {
+        let (status, said) = self.command(arguments);
+        assert_eq!(status.code(), Some(code), "{arguments:?}: {said}");
+        for word in words {
+            assert!(said.contains(word), "{word}: {said}");
+        }
+    }
+
+    pub fn backup(&self) -> String {
+        let said = self.works(&["backup", "nightly"]);
+        let (_, rest) = said.split_once("backup 2").unwrap();
+        format!("2{}", rest.split_whitespace().next().unwrap())
+    }
+
+    pub fn ship(&self) {
+        self.works(&["binlog", "ship"]);
+    }
+
+    /// From now on dumps are of this database alone.
+    pub fn dump_only(&self, database: &str) {
+        let text = fs::read_to_string(&self.config).unwrap();
+        let text = text.replace("source = \"live\"\n", &format!("source = \"live\"\ninclude = [{database:?}]\n"));
+        durable::write(&self.config, text.as_bytes()).unwrap();
+    }
+
+    /// A restore at work.
+    #[expect(clippy::disallowed_methods, reason = "it is killed")]
+    pub fn begin(&self, arguments: &[&str]) -> Child {
+        Command::new(env!("CARGO_BIN_EXE_mysnap"))
+            .arg("--config")
+            .arg(&self.config)
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap()
+    }
+
+    /// A server on what was restored to `name`.
+    pub fn started(&self, name: &str) -> Server {
+        Server::on_data(&self.at(name), &["--server-id=1"])
+    }
+
+    /// The names beside the target.
+    pub fn names(&self) -> Vec<String> {
+        names(self.directory.path())
+    }
+}
+
+pub fn names(directory: &Path) -> Vec<String> {
+    let entries = directory.read_dir().unwrap();
+    let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
