@@ -25,11 +25,11 @@ pub struct Done {
     pub at: u64,
 }
 
-/// Lets `clients` write `count` transactions each, some of them DDL, and the log rotate meanwhile.
-pub fn write(server: &Server, clients: std::ops::Range<u32>, count: u32) -> Vec<Done> {
+/// Lets `clients` write `count` transactions each, `with_tables` some of them DDL, and the log rotate meanwhile.
+pub fn write(server: &Server, clients: std::ops::Range<u32>, count: u32, with_tables: bool) -> Vec<Done> {
     let client = |client: u32| {
         let socket = server.socket();
-        std::thread::spawn(move || acknowledged(&socket, client, count))
+        std::thread::spawn(move || acknowledged(&socket, client, count, with_tables))
     };
     let clients: Vec<_> = clients.map(client).collect();
     let mut done: Vec<Done> = clients.into_iter().flat_map(|thread| thread.join().unwrap()).collect();
@@ -37,7 +37,7 @@ pub fn write(server: &Server, clients: std::ops::Range<u32>, count: u32) -> Vec<
     done
 }
 
-fn acknowledged(socket: &std::path::Path, client: u32, count: u32) -> Vec<Done> {
+fn acknowledged(socket: &std::path::Path, client: u32, count: u32, with_tables: bool) -> Vec<Done> {
     let told = |what: &str, n: u32| {
         format!(
             "SELECT CONCAT_WS(' ', SUBSTRING_INDEX(@@last_gtid, '-', -1), '{what}', {client}, {n}, \
@@ -52,7 +52,7 @@ fn acknowledged(socket: &std::path::Path, client: u32, count: u32) -> Vec<Done> 
         );
         statements.push_str(&both);
         statements.push_str(&told("row", n));
-        if n % 17 == 0 {
+        if with_tables && n % 17 == 0 {
             let table = format!("CREATE TABLE t_{client}_{n} (a INT) ENGINE = InnoDB;\n");
             statements.push_str(&table);
             statements.push_str(&told("table", n));
