@@ -134,6 +134,8 @@ fn status_tells_how_an_archive_stands_until_a_backup_has_bridged_its_gaps() {
     let server = Server::start();
     server.sql(TABLE);
     let bench = Bench::new(&server, Compression::Zstd);
+    let backups = bench.archive().with_file_name("backups");
+    bench.configure(&format!("[job.nightly]\nto = {backups:?}\nmethod = \"dump\"\nsource = \"live\"\n"));
     let level = |lines: &[serde_json::Value]| lines.iter().map(|line| line["level"].to_string()).collect::<String>();
     let told = || bench.status("shop");
     let none = told();

@@ -66,11 +66,9 @@ impl Bench {
         let ssh_keys =
             [path("key", &ssh.key), path("known_hosts", &ssh.known_hosts), port].map(Option::unwrap_or_default);
         let ssh_keys = ssh_keys.concat();
-        let backups = directory.path().join("backups");
         let (option_file, socket) = (access.option_file.clone().unwrap(), server.socket());
         let text = format!(
             "[server]\noption_file = {option_file:?}\nsocket = {socket:?}\nuser = \"root\"\n\
-             [job.nightly]\nto = {backups:?}\nmethod = \"dump\"\nsource = \"live\"\n\
              [binlog.shop]\nto = \"{to}\"\n{ssh_keys}compression = {packed:?}\nsync_interval = \"200ms\"\n"
         );
         durable::write(&config, text.as_bytes()).unwrap();

@@ -153,12 +153,14 @@ fn is_killed(server: &Server, node: &Node) -> Followed {
         std::thread::sleep(Duration::from_millis(pause));
         stream.kill();
     }
-    // Whoever received for it needs a moment to notice.
-    std::thread::sleep(Duration::from_secs(1));
     let stream = bench.stream();
-    let first = receiver(&bench);
-    std::thread::sleep(Duration::from_millis(700));
-    kill(first, Signal::SIGKILL).unwrap();
+    // Whoever received for one of those that were killed needs a moment to notice, and ends by itself.
+    let killed = || {
+        let pid = receiver(&bench);
+        std::thread::sleep(Duration::from_millis(700));
+        kill(pid, Signal::SIGKILL).map(|()| pid)
+    };
+    let first = retry::until(2 * SILENCE, killed).unwrap();
     another_than(&bench, first);
     std::thread::sleep(Duration::from_millis(300));
     let second = receiver(&bench);

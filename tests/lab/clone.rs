@@ -278,16 +278,14 @@ fn a_stored_backup_becomes_a_clone_with_an_account_of_its_own() {
 
 #[test]
 fn of_clones_that_are_started_on_one_thick_snapshot_at_the_same_time_one_comes_up() {
+    // A thin one can have as many as there is memory for.
+    if host::is_thin() {
+        return;
+    }
     let (config, id, _undo) = keep("clone-twice", "");
     let start = |name: &str| in_the_foreground(&["--config", &config, "clone", &id, "--name", name]);
     let mut children = ["one", "two"].map(|name| (name, start(name)));
-    if host::is_thin() {
-        for (name, _) in &children {
-            started(name);
-        }
-    } else {
-        until("the end of one", || children.iter_mut().any(|(_, child)| child.try_wait().unwrap().is_some()));
-    }
+    until("the end of one", || children.iter_mut().any(|(_, child)| child.try_wait().unwrap().is_some()));
     let (mut codes, mut lived) = (Vec::new(), 0);
     for (name, mut child) in children {
         if child.try_wait().unwrap().is_none() {
@@ -298,7 +296,6 @@ fn of_clones_that_are_started_on_one_thick_snapshot_at_the_same_time_one_comes_u
         codes.push(child.wait().unwrap().code());
     }
     codes.sort_unstable();
-    let expected = if host::is_thin() { (2, [Some(0), Some(0)]) } else { (1, [Some(0), Some(5)]) };
-    assert_eq!((lived, codes.as_slice()), (expected.0, &expected.1[..]));
+    assert_eq!((lived, codes.as_slice()), (1, &[Some(0), Some(5)][..]));
     assert_no_clone_is_left();
 }
