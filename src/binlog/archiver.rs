@@ -247,9 +247,10 @@ impl<'a> Archiver<'a> {
         let begun = self.logs.open(first)?.map(|log| home::beginning(&*log)).transpose()?.flatten();
         let begun = begun.map_or_else(clock::now, |(time, _)| time);
         let plain = format!("{}-{}", clock::compact(begun), self.identity.key);
-        // A server can be reset twice within a second.
+        // A server can be reset twice within a second; and what was removed is not to be removed again.
+        let expired = self.home.read_expired()?;
         let mut names = (1..).map(|n| if n == 1 { plain.clone() } else { format!("{plain}.{n}") });
-        let id = names.find(|id| !self.home.timeline(id).exists()).unwrap_or(plain.clone());
+        let id = names.find(|id| !expired.knows(id) && !self.home.timeline(id).exists()).unwrap_or(plain.clone());
         durable::create_private_directory(&self.home.timeline(&id))?;
         durable::sync_directory(self.home.path())?;
         let server = self.identity.clone();

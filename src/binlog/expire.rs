@@ -138,7 +138,7 @@ impl Needs<'_> {
     /// The number of the first file that stays, and why.
     fn first_needed(&self, timeline: &Timeline, is_last: bool) -> (usize, String) {
         let files = &timeline.files;
-        let of_backups = self.holders.iter().filter(|holder| holder.is_of(timeline)).filter_map(|holder| {
+        let of_backups = self.holders.iter().filter(|holder| holder.may_need(timeline)).filter_map(|holder| {
             let at = self.needed_by(holder, timeline)?;
             Some((at, format!("backup {} needs what follows", holder.id)))
         });
@@ -170,6 +170,11 @@ impl Needs<'_> {
 impl Holder {
     fn is_of(&self, timeline: &Timeline) -> bool {
         self.server.as_ref().is_none_or(|key| *key == timeline.server.key)
+    }
+
+    /// MariaDB has no name but its host's, and a host can be renamed.
+    fn may_need(&self, timeline: &Timeline) -> bool {
+        self.is_of(timeline) || timeline.server.flavour.is_mariadb() && self.stands_in(&timeline.files).is_some()
     }
 
     /// The number of the file that it stands in: by its name, since the index may be some seconds behind the file.

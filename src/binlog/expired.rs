@@ -48,6 +48,11 @@ impl Expired {
         self.timelines.is_empty()
     }
 
+    /// Whether anything of a timeline was removed.
+    pub(super) fn knows(&self, timeline: &str) -> bool {
+        self.timelines.contains_key(timeline)
+    }
+
     /// Everything before `first` of a timeline is to go; all of it where there is none. It is never taken back.
     pub(super) fn raise(&mut self, timeline: &str, first: Option<&str>) {
         let gone = first.is_some_and(|first| self.has(timeline, first));

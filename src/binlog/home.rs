@@ -320,12 +320,16 @@ impl LogFile {
 
 /// What the whole events of an open file say; none where nothing was copied yet.
 pub(super) fn open_summary(home: &Home, timeline: &str, file: &LogFile) -> anyhow::Result<Summary> {
-    let from = match home.read(timeline, file) {
-        Err(_) if file.size == 0 => return Ok(Summary::default()),
-        from => from?,
-    };
-    match Summary::walk(from, |_| {})? {
+    match open_walk(home, timeline, file)? {
         (_, Stop::Broken(at, why)) => anyhow::bail!("at {at} {why}"),
         (summary, _) => Ok(summary),
+    }
+}
+
+/// The same, and where it ends.
+pub(super) fn open_walk(home: &Home, timeline: &str, file: &LogFile) -> anyhow::Result<(Summary, Stop)> {
+    match home.read(timeline, file) {
+        Err(_) if file.size == 0 => Ok((Summary::default(), Stop::End)),
+        from => Ok(Summary::walk(from?, |_| {})?),
     }
 }

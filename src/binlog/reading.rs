@@ -79,6 +79,11 @@ impl Reading {
         self.take(&event.header, &event.body, place);
     }
 
+    /// What was found so far and is complete.
+    pub fn drain(&mut self) -> Vec<Matched> {
+        std::mem::take(&mut self.found)
+    }
+
     /// Takes in the body of an event of `kind`, wherever it comes from.
     #[cfg(any(test, feature = "fuzzing"))]
     pub(super) fn look_into(&mut self, kind: Kind, body: &[u8]) {

@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use super::home::{self, Home};
 use super::index::{Index, LogFile, Piece, State};
+use super::summary::Stop;
 use super::walk::Event;
 use crate::sys::cancel::Cancel;
 
@@ -112,8 +113,12 @@ pub fn look_at_open(home: &Home, index: &mut Index) -> anyhow::Result<()> {
     for timeline in &mut index.timelines {
         let id = timeline.id.clone();
         for file in timeline.files.iter_mut().filter(|file| file.state == State::Open) {
-            let summary = home::open_summary(home, &id, file)?;
+            let (summary, stop) = home::open_walk(home, &id, file)?;
             file.describe(&summary);
+            // A power cut can leave a tail of zeros: what is before it can be used all the same.
+            if let Stop::Broken(at, why) = stop {
+                file.damage = Some(format!("as it is stored, at {at} {why}"));
+            }
         }
     }
     Ok(())

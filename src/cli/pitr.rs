@@ -124,7 +124,12 @@ fn into_server(
         format!("bring the backup back to {scratch}"),
         REPLAY.to_owned(),
         format!("{CHECK}; dump {names} of it"),
-        format!("load {names} into the server, aside first; remove the rest"),
+        format!("load {names} into the server, aside first"),
+        if arguments.replace {
+            "DROP what it has under these names now, and move what was loaded into its place".to_owned()
+        } else {
+            "move it into its place, and remove the rest".to_owned()
+        },
     ];
     let shown = shown(plan, steps, &[]);
     if arguments.dry_run {

@@ -53,13 +53,22 @@ fn held(backups: &[&Stored], now: Timestamp) -> Option<String> {
     if *begin > now {
         return Some(format!("the newest backup, {id}, lies in the future"));
     }
-    let why = match &newest.standing {
-        Standing::Proved | Standing::Foreign(_) => return None,
-        Standing::Unproved => "is not proved".to_owned(),
-        Standing::Bad(why) => format!("is bad: {why}"),
-        Standing::Unreadable(why) => format!("is unreadable: {why}"),
-    };
-    Some(format!("the newest backup, {id}, {why}"))
+    if let Some(why) = fault_of(newest) {
+        return Some(format!("the newest backup, {id}, {why}"));
+    }
+    let below = std::iter::successors(base_of(newest, backups), |base| base_of(base, backups));
+    let spoilt = below.take(backups.len()).find_map(|base| Some((&base.id, fault_of(base)?)));
+    spoilt.map(|(base, why)| format!("the newest backup, {id}, needs {base}, which {why}"))
+}
+
+/// Why a backup is none, as far as this host has a say in it.
+fn fault_of(backup: &Stored) -> Option<String> {
+    match &backup.standing {
+        Standing::Proved | Standing::Foreign(_) => None,
+        Standing::Unproved => Some("is not proved".to_owned()),
+        Standing::Bad(why) => Some(format!("is bad: {why}")),
+        Standing::Unreadable(why) => Some(format!("is unreadable: {why}")),
+    }
 }
 
 /// Whether `backup` is older than `limit`. One from the future is not.

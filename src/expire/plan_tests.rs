@@ -144,6 +144,10 @@ fn increments_stay_and_go_with_their_base_and_count_as_no_backup() {
     let plan = decided(&backups, &rules);
     assert_eq!(staying(&plan).len(), 9);
     assert_eq!(reasons(&plan, "1118"), format!("base of {}", ids[7]));
+    // What spoils the base spoils the increment.
+    backups[2].standing = Standing::Bad("x".to_owned());
+    assert!(decided(&backups, &rules).held.unwrap().ends_with("which is bad: x"));
+    backups[2].standing = Standing::Proved;
     // One without its base is of no use.
     backups[7].needs = Some("20250101T000000Z-abcd".parse().unwrap());
     backups[7].standing = Standing::Proved;
@@ -178,13 +182,17 @@ fn nothing_goes_that_nobody_agreed_to() {
 fn goes(backups: &[Stored], one: &Stored, rules: &Rules, now: Timestamp, zone: &TimeZone) -> bool {
     let key = |stored: &Stored| (stored.begin, stored.id.clone());
     let newest = backups.iter().filter(|b| !matches!(b.standing, Standing::Foreign(_))).max_by_key(|b| key(b));
-    if newest.is_some_and(|newest| newest.begin > now || newest.standing != Standing::Proved) {
+    let is_none = |b: &Stored| !matches!(b.standing, Standing::Proved | Standing::Foreign(_));
+    if newest.is_some_and(|newest| newest.begin > now || below(backups, newest).any(|b| is_none(&b))) {
         return false;
     }
     // A full backup and what is built on it are one: if anything of it is wanted, all of it stays.
-    let root =
-        |stored: &Stored| std::iter::successors(Some(stored.clone()), |one| base(backups, one)).last().unwrap().id;
+    let root = |stored: &Stored| below(backups, stored).last().unwrap().id;
     !backups.iter().any(|other| root(other) == root(one) && wanted(backups, other, rules, now, zone))
+}
+
+fn below<'a>(backups: &'a [Stored], one: &Stored) -> impl Iterator<Item = Stored> + use<'a> {
+    std::iter::successors(Some(one.clone()), |one| base(backups, one))
 }
 
 fn base(backups: &[Stored], one: &Stored) -> Option<Stored> {

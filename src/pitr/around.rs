@@ -1,7 +1,9 @@
 //! What is done around the stop: so that a person sees that it is the right one.
 
+use std::collections::VecDeque;
+
 use crate::binlog::find::Hit;
-use crate::binlog::{Found, Home, Matched, Reading, Stop, Summary, Timeline};
+use crate::binlog::{Home, Matched, Reading, Stop, Summary, Timeline};
 use crate::server::BinlogPosition;
 
 /// So much is shown of either side.
@@ -10,28 +12,47 @@ const SHOWN: usize = 3;
 /// The last before `stop`, and the first behind it.
 pub(super) fn look(home: &Home, timeline: &Timeline, stop: &BinlogPosition) -> anyhow::Result<(Vec<Hit>, Vec<Hit>)> {
     let at = timeline.files.iter().position(|file| file.name == stop.file).unwrap_or(0);
-    let read = |n: usize| found(home, timeline, n);
-    let (mut before, mut after): (Vec<Hit>, Vec<Hit>) =
-        read(at)?.into_iter().partition(|hit| hit.found.end <= stop.offset);
-    if before.is_empty() && at > 0 {
-        before = read(at - 1)?;
+    let Around { mut last, mut next } = around(home, timeline, at, stop.offset)?;
+    if last.is_empty() && at > 0 {
+        last = around(home, timeline, at - 1, u64::MAX)?.last;
     }
-    let next = timeline.files.get(at + 1).filter(|file| after.is_empty() && file.gap.is_none());
-    if next.is_some() {
-        after = read(at + 1)?;
+    if next.is_empty() && timeline.files.get(at + 1).is_some_and(|file| file.gap.is_none()) {
+        next = around(home, timeline, at + 1, 0)?.next;
     }
-    let last = before.split_off(before.len().saturating_sub(SHOWN));
-    after.truncate(SHOWN);
-    Ok((last, after))
+    Ok((last.into(), next))
 }
 
-fn found(home: &Home, timeline: &Timeline, n: usize) -> anyhow::Result<Vec<Hit>> {
-    let Some(file) = timeline.files.get(n) else { return Ok(Vec::new()) };
-    let mut reading = Reading::default();
-    let (_, _): (Summary, Stop) = Summary::walk(home.read(&timeline.id, file)?, |event| reading.add(event))?;
-    let hit = |Matched(found, _): Matched| -> Hit {
-        let found: Found = found;
-        Hit { timeline: timeline.id.clone(), file: file.name.clone(), found }
-    };
-    Ok(reading.finish().into_iter().map(hit).collect())
+/// What is kept of a file: there may be millions.
+#[derive(Default)]
+struct Around {
+    last: VecDeque<Hit>,
+    next: Vec<Hit>,
+}
+
+impl Around {
+    fn take(&mut self, hit: Hit, offset: u64) {
+        if hit.found.end > offset {
+            if self.next.len() < SHOWN {
+                self.next.push(hit);
+            }
+            return;
+        }
+        if self.last.len() == SHOWN {
+            self.last.pop_front();
+        }
+        self.last.push_back(hit);
+    }
+}
+
+/// What is done around `offset` of the file with the number `n`.
+fn around(home: &Home, timeline: &Timeline, n: usize, offset: u64) -> anyhow::Result<Around> {
+    let (mut around, mut reading) = (Around::default(), Reading::default());
+    let Some(file) = timeline.files.get(n) else { return Ok(around) };
+    let hit = |Matched(found, _)| Hit { timeline: timeline.id.clone(), file: file.name.clone(), found };
+    let (_, _): (Summary, Stop) = Summary::walk(home.read(&timeline.id, file)?, |event| {
+        reading.add(event);
+        reading.drain().into_iter().for_each(|found| around.take(hit(found), offset));
+    })?;
+    reading.finish().into_iter().for_each(|found| around.take(hit(found), offset));
+    Ok(around)
 }

@@ -2,7 +2,7 @@
 
 use super::target::{Point, Target};
 use crate::binlog::gtid::GtidSet;
-use crate::binlog::{Index, Piece, Start, Timeline};
+use crate::binlog::{Identity, Index, Piece, Start, Timeline};
 use crate::fault::{Fault, Kind};
 use crate::server::{BinlogPosition, Exactness};
 use crate::store::Backup;
@@ -125,11 +125,11 @@ pub(super) fn gap_after<'a>(timeline: &'a Timeline, file: &str) -> Option<&'a st
 
 /// The timeline that the backup is of: of several that have its place, the newest that had begun before it.
 fn timeline<'a>(backup: &Backup, index: &'a Index, start: &BinlogPosition) -> Result<&'a Timeline, String> {
-    let facts = &backup.manifest.server;
+    let server = Identity::of(&backup.manifest.server);
     let taken = backup.manifest.taken();
     let is_its = |timeline: &&Timeline| {
-        let same = timeline.server.flavour.is_mariadb() == facts.flavour.is_mariadb()
-            && facts.uuid.as_ref().is_none_or(|uuid| *uuid == timeline.server.key);
+        let same =
+            timeline.server.flavour.is_mariadb() == server.flavour.is_mariadb() && timeline.server.key == server.key;
         let begun = |file: &crate::binlog::LogFile| file.first_event.is_none_or(|first| first <= taken);
         same && timeline.file(&start.file).is_some_and(|file| file.has(start) && begun(file))
     };

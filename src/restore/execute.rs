@@ -9,6 +9,8 @@ use super::ground::{self, Ground};
 use super::plan::{self, Relist, Target};
 use super::prepare::prepare;
 use super::{Plan, Restored};
+use crate::fault::{Fault, Kind};
+use crate::server::running;
 use crate::store::{FileEntry, Store, Totals, Work, fetch};
 use crate::sys::cancel::Cancel;
 use crate::sys::durable;
@@ -49,6 +51,7 @@ pub fn stage(plan: &Plan, store: &dyn Store, progress: &(dyn Fn(u64) + Sync), ca
 /// Puts in its place what is complete. Nothing is waited for.
 pub fn place(plan: &Plan) -> anyhow::Result<Restored> {
     let mut kept_aside = Vec::new();
+    plan.targets.iter().try_for_each(|target| refuse_used(&target.ground.path))?;
     for target in &plan.targets {
         if let (Some(list), false) = (&target.relist, target.ground.is_ready) {
             relist(&target.ground.staging, list)?;
@@ -65,6 +68,14 @@ pub fn place(plan: &Plan) -> anyhow::Result<Restored> {
         bytes: totals.bytes,
         position: plan.position.clone(),
     })
+}
+
+/// It was free when the restore began; that may be hours ago.
+fn refuse_used(path: &Path) -> anyhow::Result<()> {
+    let users = running::users_of(path)?;
+    let Some(user) = users.first() else { return Ok(()) };
+    let fault = Fault::new(Kind::Refused, format!("{} has come into use by {user} meanwhile", path.display()));
+    Err(fault.hint("nothing was put in place; stop it, then restore again").into())
 }
 
 fn fill(plan: &Plan, target: &Target, store: &dyn Store, work: Work<'_>) -> anyhow::Result<()> {

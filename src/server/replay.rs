@@ -43,6 +43,10 @@ impl Replayer {
 
     /// Forgets every source from which the server replicated, and their relay logs.
     pub fn forget_sources(&mut self) -> anyhow::Result<()> {
+        // MySQL's forgets all channels at once, and knows none of them afterwards.
+        if !self.words.is_mariadb {
+            return self.run(&self.words.reset(""));
+        }
         let channels = self.connection.rows(self.words.all_status)?;
         let named = |row: &Columns| row.get(&["Channel_Name", "Connection_name"]).unwrap_or_default().to_owned();
         let mut names: Vec<String> = channels.iter().map(named).collect();

@@ -6,7 +6,7 @@ use super::version::{Flavour, Version};
 /// The statements that one server takes.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Words {
-    is_mariadb: bool,
+    pub(super) is_mariadb: bool,
     /// `CHANGE MASTER` and its options.
     is_old_change: bool,
     /// `SLAVE`.

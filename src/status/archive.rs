@@ -7,7 +7,8 @@ use jiff::Timestamp;
 use super::{Archive, Level, Line};
 use crate::binlog::Pulse;
 use crate::binlog::standing::{self, Beginning, Behind, Standing};
-use crate::store::Manifest;
+use crate::server::Exactness;
+use crate::store::{Manifest, ProofLevel};
 use crate::sys::cancel::Cancel;
 use crate::sys::clock;
 use crate::sys::units::{Bytes, human_duration};
@@ -31,6 +32,10 @@ pub(super) fn look(archive: &Archive, backups: &[&Manifest], cancel: &Cancel) ->
 /// Where replays may begin.
 fn beginnings<'a>(backups: &[&'a Manifest]) -> Vec<Beginning<'a>> {
     let of = |manifest: &&'a Manifest| {
+        // What has no exact place, or was never proved, is no beginning.
+        if manifest.position.exact != Exactness::Exact || manifest.proof.level == ProofLevel::None {
+            return None;
+        }
         let taken = manifest.hold.at.unwrap_or(manifest.begin);
         Some(Beginning { server: &manifest.server, position: manifest.position.binlog.as_ref()?, taken })
     };

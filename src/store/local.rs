@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::io::Write as _;
+use std::io::{ErrorKind, Write as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
@@ -60,7 +60,7 @@ impl LocalStore {
         for slot in names_in(&directory)?.iter().filter_map(|name| Slot::parse(job.as_str(), name)) {
             self.cancel.check()?;
             // A symlink in the place of a backup is not ours.
-            if !is_real_directory(&self.path(&slot)) {
+            if !is_real_directory(&self.path(&slot))? {
                 continue;
             }
             let [manifest, twin] = MANIFEST.map(|name| {
@@ -103,7 +103,7 @@ impl Store for LocalStore {
         }
         let mut found = Vec::new();
         for job in job.map_or_else(|| self.jobs(), |job| Ok(vec![job.clone()]))? {
-            if is_real_directory(&self.job_path(&job)) {
+            if is_real_directory(&self.job_path(&job))? {
                 self.scan_job(&job, &mut found)?;
             }
         }
@@ -113,7 +113,7 @@ impl Store for LocalStore {
     fn create(&self, slot: &Slot) -> anyhow::Result<()> {
         let (directory, path) = (self.job_path(&slot.job), self.path(slot));
         durable::create_private_directory(&directory)?;
-        anyhow::ensure!(is_real_directory(&directory), "{} is not a directory", directory.display());
+        anyhow::ensure!(is_real_directory(&directory)?, "{} is not a directory", directory.display());
         if path.symlink_metadata().is_ok() {
             return Err(Fault::new(Kind::Copy, format!("{} exists already", path.display())).into());
         }
@@ -214,8 +214,13 @@ fn remove_tree(path: &Path) -> anyhow::Result<()> {
     path.parent().map_or(Ok(()), durable::sync_directory)
 }
 
-fn is_real_directory(path: &Path) -> bool {
-    path.symlink_metadata().is_ok_and(|metadata| metadata.is_dir())
+/// What can't be looked at is no reason to take it for absent.
+fn is_real_directory(path: &Path) -> anyhow::Result<bool> {
+    match path.symlink_metadata() {
+        Ok(metadata) => Ok(metadata.is_dir()),
+        Err(error) if [ErrorKind::NotFound, ErrorKind::NotADirectory].contains(&error.kind()) => Ok(false),
+        Err(error) => Err(error).with_context(|| format!("cannot look at {}", path.display())),
+    }
 }
 
 /// The names in a directory; those that are not UTF-8 are not ours.

@@ -149,7 +149,7 @@ impl SshStore {
     /// At most `length` bytes of the file at `path` from `at` on; none where there is no such file.
     pub fn piece_of(&self, path: &Path, at: u64, length: u64) -> anyhow::Result<Option<Vec<u8>>> {
         let path = path.to_string_lossy();
-        let finished = self.script(PIECE, &[&path, &at.to_string(), &length.to_string()], &[], UNBOUNDED)?;
+        let finished = self.script(PIECE, &[&path, &at.to_string(), &length.to_string()], &[], SHORT)?;
         match finished.status.code() {
             Some(0) => Ok(Some(finished.stdout)),
             Some(ABSENT) => Ok(None),
