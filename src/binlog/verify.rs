@@ -137,3 +137,32 @@ fn one(home: &Home, timeline: &str, file: &LogFile, each: impl FnMut(&Event)) ->
     anyhow::ensure!(file.sha256 == Some(digest), "its digest is {digest}");
     Ok(summary.end)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::event::Kind;
+    use super::super::index::{Identity, Timeline};
+    use super::super::summary::tests::{beginning, event};
+    use super::*;
+    use crate::dump::Compression;
+    use crate::server::Flavour;
+    use crate::sys::durable;
+
+    #[test]
+    fn what_is_before_a_tail_of_zeros_can_be_used() {
+        let directory = tempfile::tempdir().unwrap();
+        let home = Home::new(directory.path());
+        std::fs::create_dir(home.timeline("1-a")).unwrap();
+        let whole = [beginning(), event(Kind::XID, 1000, &[0; 8])].concat();
+        durable::write(&home.open_path("1-a", "b.000001"), &[&whole[..], &[0; 4096]].concat()).unwrap();
+        let server = Identity { key: "a".to_owned(), flavour: Flavour::MySql, server_id: 1 };
+        let files = vec![LogFile::opened("b.000001", Compression::Zstd)];
+        let timeline = Timeline { id: "1-a".to_owned(), server, because: None, files };
+        let mut index = Index { timelines: vec![timeline], ..Index::empty() };
+        look_at_open(&home, &mut index).unwrap();
+        let file = &index.timelines[0].files[0];
+        assert_eq!(file.size, whole.len() as u64);
+        assert!(file.damage.as_ref().unwrap().contains(&format!("at {}", whole.len())), "{:?}", file.damage);
+        assert!(!verify(&home, &index, &|_| {}, &Cancel::new()).unwrap().damaged.is_empty());
+    }
+}

@@ -331,7 +331,8 @@ pub(super) fn next_steps(plan: &Plan, kept_aside: &[PathBuf], started: bool) -> 
     if plan.clone {
         steps.push("give it a server_id of its own, before it replicates".to_owned());
     }
-    if server.replica {
+    // After a replay its sources are forgotten.
+    if server.replica && !plan.position.upstream.is_empty() {
         let text = if started {
             "it was a replica: look whether it goes on replicating as it should"
         } else {
