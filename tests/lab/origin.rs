@@ -1,7 +1,7 @@
 //! An origin that no good snapshot can be taken of (P10): said before anything is made.
 
 use crate::host::{self, run, try_run};
-use crate::live::{Undo, fails, local};
+use crate::live::{Undo, fails, local, until};
 
 const AT: &str = "/srv/origin";
 
@@ -24,13 +24,16 @@ struct Volume {
 impl Volume {
     fn mounted(options: &str) -> Self {
         run(&["modprobe", "-a", "loop", "dm-snapshot"]);
-        shell("truncate -s 192M /var/tmp/origin.img && losetup /dev/loop6 /var/tmp/origin.img");
+        shell("truncate -s 192M /var/tmp/origin.img");
+        // The kernel lets go of a loop device when the last one that looked at it has closed it.
+        until("a free loop device", || try_run(&["losetup", "/dev/loop6", "/var/tmp/origin.img"]).status.success());
         let gone = Undo::with(&format!(
             "umount {AT}; dmsetup suspend --noflush --nolockfs origin-disk; \
              dmsetup load origin-disk --table \"{}\"; dmsetup resume origin-disk; \
              vgchange -qan vg-origin; \
              for layer in 1 2 3; do \
-                 dmsetup ls | grep -o '^vg--origin[^[:space:]]*' | xargs -r -n 1 dmsetup remove; \
+                 udevadm settle; \
+                 dmsetup ls | grep -o '^vg--origin[^[:space:]]*' | xargs -r -n 1 dmsetup remove --retry; \
              done; \
              dmsetup remove --retry origin-disk; \
              losetup -d /dev/loop6; rm -f /var/tmp/origin.img; rmdir {AT}",
