@@ -14,6 +14,7 @@ mod server;
 mod witness;
 
 use std::fs;
+use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
 
 use bench::Bench;
@@ -23,6 +24,9 @@ use server::Server;
 use witness::{Done, State, TABLES};
 
 /// A number below `bound`, of the kernel's.
+/// Each run cleans up after dead ones of this host: who kills some is alone.
+static KILLS: RwLock<()> = RwLock::new(());
+
 fn random(bound: usize) -> usize {
     use std::io::Read as _;
     let mut bytes = [0; 8];
@@ -91,6 +95,7 @@ fn one_target(server: &Server, bench: &Bench, done: &[Done], base: u64, kind: us
 
 /// So many random targets of a server that was dumped while it was written to.
 fn random_targets(count: usize) {
+    let _together = KILLS.read().unwrap_or_else(PoisonError::into_inner);
     let server = Server::start_with(&["--max-binlog-size=64K", "--server-id=1"]);
     server.sql(TABLES);
     let bench = Bench::new(&server);
@@ -139,6 +144,7 @@ fn place_before(bench: &Bench, kind: &str) -> String {
 
 #[test]
 fn a_killed_restore_leaves_nothing_and_the_next_one_brings_back_whatever_was_logged() {
+    let _alone = KILLS.write().unwrap_or_else(PoisonError::into_inner);
     let server = Server::start_with(&[
         "--server-id=1",
         "--log-bin-compress=1",
@@ -205,6 +211,7 @@ fn a_killed_restore_leaves_nothing_and_the_next_one_brings_back_whatever_was_log
 
 #[test]
 fn what_can_not_be_reached_is_refused_with_the_nearest_point() {
+    let _together = KILLS.read().unwrap_or_else(PoisonError::into_inner);
     let server = Server::start_with(&["--server-id=1"]);
     server.sql("CREATE DATABASE shop; CREATE TABLE shop.t (a INT)");
     let bench = Bench::new(&server);
@@ -257,6 +264,7 @@ fn what_can_not_be_reached_is_refused_with_the_nearest_point() {
 
 #[test]
 fn what_can_not_be_executed_is_named_with_its_place() {
+    let _together = KILLS.read().unwrap_or_else(PoisonError::into_inner);
     let server = Server::start_with(&["--server-id=1", "--binlog-format=ROW"]);
     server.sql("CREATE DATABASE shop; CREATE TABLE shop.t (id INT PRIMARY KEY); INSERT INTO shop.t VALUES (1)");
     let bench = Bench::new(&server);
