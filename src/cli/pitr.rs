@@ -8,7 +8,7 @@ use crate::fault::{Fault, Kind};
 use crate::load::refuse_taken;
 use crate::pitr::{self, Outcome, Plan, Sources, Target, Wanted};
 use crate::recover;
-use crate::restore::{self, Request};
+use crate::restore::Request;
 use crate::run::events::Observer;
 use crate::store::{Backup, Catalog, Store};
 use crate::sys::units::parse_duration;
@@ -86,26 +86,12 @@ fn into_directory(
     let placed = pitr::refuse_unfit(plan, sources.store, &Request { workshop, ..request.clone() })?;
     let steps = ["bring the backup back into a directory beside the target", REPLAY, CHECK].map(str::to_owned);
     let shown = shown(plan, steps.into_iter().chain(placed.last_steps()), &placed.warnings);
-    if arguments.dry_run {
-        context.output.answer(&shown);
+    if !files::is_to_be_done(context, arguments, plan.route.backup, &shown)? {
         return Ok(());
-    }
-    if arguments.replace {
-        context.output.confirm(&shown, plan.route.backup.manifest.id.as_str(), arguments.yes)?;
-    } else {
-        context.output.result(&shown);
     }
     let (placed, restored, outcome) = pitr::restore(plan, sources, &request, context.output, context.cancel)?;
     tell(context, plan, &outcome);
-    if !arguments.start {
-        return files::tell(context, &restored);
-    }
-    let output: &dyn Observer = context.output;
-    let start = || restore::start(&placed, &restored, context.cancel);
-    let started = output.phase("start", start, |_| "the server answers".to_owned());
-    // Where the former files are must be known above all where the server does not start.
-    files::tell(context, started.as_ref().unwrap_or(&restored))?;
-    started.map(drop)
+    files::finish(context, arguments, &placed, &restored)
 }
 
 fn into_server(
@@ -131,16 +117,9 @@ fn into_server(
             "move it into its place, and remove the rest".to_owned()
         },
     ];
-    let shown = shown(plan, steps, &[]);
-    if arguments.dry_run {
-        context.output.answer(&shown);
-        return Ok(());
-    }
     // What gives way goes long after this: nobody waits for a question then.
-    if arguments.replace {
-        context.output.confirm(&shown, plan.route.backup.manifest.id.as_str(), arguments.yes)?;
-    } else {
-        context.output.result(&shown);
+    if !files::is_to_be_done(context, arguments, plan.route.backup, &shown(plan, steps, &[]))? {
+        return Ok(());
     }
     let wanted = Wanted {
         scratch: arguments.dump.scratch.clone(),

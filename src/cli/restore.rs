@@ -8,7 +8,7 @@ use super::{Context, load, pitr, source};
 use crate::fault::{Fault, Kind};
 use crate::restore::{self, Plan, Request, Restored};
 use crate::run::events::{Event, Observer};
-use crate::store::{Method, RootName, Transfer};
+use crate::store::{Backup, Method, RootName, Transfer};
 use crate::sys::units::Bytes;
 
 pub(super) fn restore(context: &Context<'_>, arguments: &RestoreArgs) -> anyhow::Result<()> {
@@ -31,14 +31,8 @@ pub(super) fn restore(context: &Context<'_>, arguments: &RestoreArgs) -> anyhow:
     };
     let request = request(arguments, to, opened.transfer)?;
     let plan = restore::plan(&*opened.store, &backup, &request)?;
-    if arguments.dry_run {
-        context.output.answer(&shown(&plan));
+    if !is_to_be_done(context, arguments, &backup, &shown(&plan))? {
         return Ok(());
-    }
-    if arguments.replace {
-        context.output.confirm(&shown(&plan), backup.manifest.id.as_str(), arguments.yes)?;
-    } else {
-        context.output.result(&shown(&plan));
     }
     let total = Bytes(backup.manifest.files.totals.bytes);
     let progress = |done| context.output.event(Event::Progress { done: Bytes(done), total });
@@ -48,13 +42,41 @@ pub(super) fn restore(context: &Context<'_>, arguments: &RestoreArgs) -> anyhow:
         || restore::execute(&plan, &*opened.store, &progress, context.cancel),
         |r| format!("{} files, {} into {}, every digest matches", r.files, Bytes(r.bytes), r.to.display()),
     )?;
-    if !arguments.start {
-        return tell(context, &restored);
+    finish(context, arguments, &plan, &restored)
+}
+
+/// Shows the plan, and asks where something gives way; whether there is more to do than that.
+pub(super) fn is_to_be_done(
+    context: &Context<'_>,
+    arguments: &RestoreArgs,
+    backup: &Backup,
+    shown: &str,
+) -> anyhow::Result<bool> {
+    if arguments.dry_run {
+        context.output.answer(shown);
+    } else if arguments.replace {
+        context.output.confirm(shown, backup.manifest.id.as_str(), arguments.yes)?;
+    } else {
+        context.output.result(shown);
     }
-    let start = || restore::start(&plan, &restored, context.cancel);
+    Ok(!arguments.dry_run)
+}
+
+/// Starts the server where that was asked for, and says what to do next.
+pub(super) fn finish(
+    context: &Context<'_>,
+    arguments: &RestoreArgs,
+    plan: &Plan,
+    restored: &Restored,
+) -> anyhow::Result<()> {
+    if !arguments.start {
+        return tell(context, restored);
+    }
+    let output: &dyn Observer = context.output;
+    let start = || restore::start(plan, restored, context.cancel);
     let started = output.phase("start", start, |_| "the server answers".to_owned());
     // Where the former files are must be known above all where the server does not start.
-    tell(context, started.as_ref().unwrap_or(&restored))?;
+    tell(context, started.as_ref().unwrap_or(restored))?;
     started.map(drop)
 }
 
@@ -80,7 +102,7 @@ fn refuse_directory(arguments: &RestoreArgs) -> anyhow::Result<()> {
     Err(fault.hint("leave --to out; --into SERVER names another server than the job's").into())
 }
 
-pub(super) fn tell(context: &Context<'_>, restored: &Restored) -> anyhow::Result<()> {
+fn tell(context: &Context<'_>, restored: &Restored) -> anyhow::Result<()> {
     context.output.result(&next(restored));
     context.output.result_event(restored)
 }
