@@ -133,9 +133,11 @@ def start_time(pid: int) -> int | None:
     """When the process began, in ticks since boot; None for dead ones."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        # a dead leader's other threads hold the locks of the disks until they are gone too
+        dead = fields[0] in "ZX" and len(os.listdir(f"/proc/{pid}/task")) <= 1
     except (FileNotFoundError, ProcessLookupError):
         return None
-    return None if fields[0] in "ZX" else int(fields[19])
+    return None if dead else int(fields[19])
 
 
 def start(image: Image, home: Path, *, memory_mb: int, slot: int = 0, links: str = ".",
@@ -159,7 +161,7 @@ def start(image: Image, home: Path, *, memory_mb: int, slot: int = 0, links: str
                                  stderr=log, start_new_session=True)
     started = start_time(child.pid)
     if started is None:
-        raise LabError(f"qemu did not start\n{(home / 'qemu.log').read_text()[-2000:]}")
+        raise LabError(f"qemu did not start\n{last_words(home)}")
     return Process(child.pid, started)
 
 
@@ -225,6 +227,11 @@ class Monitor:
             time.sleep(0.05)
 
 
+def last_words(home: Path) -> str:
+    """The end of what the QEMU in `home` wrote."""
+    return (home / "qemu.log").read_text(errors="replace")[-2000:]
+
+
 @contextmanager
 def monitor(home: Path, process: Process) -> Iterator[Monitor]:
     """Talk to the QEMU that runs in `home`."""
@@ -235,14 +242,16 @@ def monitor(home: Path, process: Process) -> Iterator[Monitor]:
             while True:
                 try:
                     stream.connect(f"/proc/self/fd/{directory}/{MONITOR}")
+                    machine = Monitor(stream)
                     break
                 except (FileNotFoundError, ConnectionRefusedError):
                     reap(process.pid)
                     if not process.alive() or time.monotonic() > deadline:
-                        log = (home / "qemu.log").read_text(errors="replace")
-                        raise LabError(f"qemu ended or is silent\n{log[-2000:]}") from None
+                        raise LabError(f"qemu ended or is silent\n{last_words(home)}") from None
                     time.sleep(0.02)
-            yield Monitor(stream)
+                except ConnectionError:
+                    raise LabError(f"qemu ended as it began\n{last_words(home)}") from None
+            yield machine
     finally:
         os.close(directory)
 
