@@ -320,3 +320,75 @@ fn after_a_good_backup_what_is_too_old_goes_and_logs_stay_that_a_backup_needs() 
     assert!(mysnap(&["expire", "shop", "--yes"]).contains("is its file system mounted?"));
     reaches();
 }
+
+#[test]
+fn a_backup_that_did_not_come_back_is_remembered_whatever_others_did() {
+    let server = Server::start();
+    server
+        .sql("CREATE DATABASE shop; USE shop; CREATE TABLE t (id INT PRIMARY KEY) SELECT seq AS id FROM seq_1_to_100");
+    let directory = tempfile::tempdir().unwrap();
+    // The second server is not root.
+    std::fs::set_permissions(directory.path(), std::os::unix::fs::PermissionsExt::from_mode(0o711)).unwrap();
+    let to = directory.path().canonicalize().unwrap();
+    let config = to.join("mysnap.toml");
+    // The records of drills are this host's, by the name of the job.
+    let job = format!("drilled-{}", std::process::id());
+    let text = config_of(&server, &to, "keep = { last = 3 }", "").replace("[job.live]", &format!("[job.{job}]"));
+    durable::write(&config, text.as_bytes()).unwrap();
+    let mysnap = |arguments: &[&str], code: i32| {
+        let call = mysnap::sys::cmd::Call::new(env!("CARGO_BIN_EXE_mysnap")).arg("--config").arg(&config);
+        let finished = call.args(arguments.iter().copied()).finish().unwrap();
+        let both = String::from_utf8([finished.stdout, finished.stderr].concat()).unwrap();
+        assert_eq!(finished.status.code(), Some(code), "{arguments:?}: {both}");
+        both
+    };
+    let ids = || {
+        let store = LocalStore::new(&to.join("backups"), &Cancel::new());
+        Catalog::read(&store, None).unwrap().good().map(|backup| backup.slot.id.clone()).collect::<Vec<_>>()
+    };
+    mysnap(&["backup", &job], 0);
+    mysnap(&["backup", &job], 0);
+    let [second, first] = &ids()[..] else { panic!("{:?}", ids()) };
+    let stored = to.join("backups").join(&job).join(first.as_str()).join("dump");
+    let damaged = stored.join("shop");
+    let damaged = damaged.read_dir().unwrap().map(|entry| entry.unwrap().path()).find(|path| path.is_file()).unwrap();
+    let whole = std::fs::read(&damaged).unwrap();
+    write(&damaged, &whole[..whole.len() / 2]);
+    let scratch = to.display().to_string();
+    let drill =
+        |id: &mysnap::id::RunId, code| mysnap(&["drill", &job, "--id", id.as_str(), "--scratch", &scratch], code);
+    let line = |said: &str, id: &mysnap::id::RunId| {
+        said.lines().find(|line| line.contains(id.as_str())).unwrap_or_else(|| panic!("{said}")).to_owned()
+    };
+    // What the host lacks makes its exit status what it is.
+    let status = || {
+        let call = mysnap::sys::cmd::Call::new(env!("CARGO_BIN_EXE_mysnap")).arg("--config").arg(&config);
+        let told: Value =
+            serde_json::from_slice(&call.args(["status", &job, "--json"]).finish().unwrap().stdout).unwrap();
+        let lines = told["lines"].as_array().unwrap().clone();
+        let of_drills = lines.iter().filter(|line| line["what"] == "drill");
+        of_drills
+            .map(|line| (line["level"].as_str().unwrap(), line["text"].as_str().unwrap()))
+            .map(|(level, text)| format!("{level} {text}"))
+            .collect::<Vec<_>>()
+    };
+    drill(first, 8);
+    let said = status();
+    assert!(said[0].starts_with(&format!("critical backup {first} did not come back")) && said.len() == 1, "{said:?}");
+    drill(second, 0);
+    let listed = mysnap(&["list", "--job", &job], 0);
+    assert!(line(&listed, first).contains("FAILED") && line(&listed, second).contains("drilled"), "{listed}");
+    let shown = mysnap(&["expire", &job, "--dry-run"], 0);
+    assert!(line(&shown, first).contains("BAD") && line(&shown, second).contains("proved"), "{shown}");
+    // The newer one came back: that is a warning.
+    let said = status();
+    assert!(said[0].starts_with(&format!("ok backup {second} came back")), "{said:?}");
+    assert!(said[1].starts_with(&format!("warning backup {first} did not come back")), "{said:?}");
+    // Mended, it is as good as another.
+    write(&damaged, &whole);
+    drill(first, 0);
+    assert!(line(&mysnap(&["expire", &job, "--dry-run"], 0), first).contains("proved"));
+    for ending in ["json", "lock"] {
+        std::fs::remove_file(format!("/var/lib/mysnap/drills/{job}.{ending}")).unwrap();
+    }
+}
