@@ -25,7 +25,7 @@ use mysnap::binlog::expire::{self, Holder};
 use mysnap::binlog::{Home, Identity, Start};
 use mysnap::dump::Compression;
 use mysnap::run::{self, Reading};
-use mysnap::store::{Catalog, LocalStore, ProofLevel};
+use mysnap::store::{Catalog, Increment, LocalStore, Manifest, ProofLevel};
 use mysnap::sys::cancel::Cancel;
 use mysnap::sys::{clock, durable};
 use serde_json::Value;
@@ -218,6 +218,53 @@ fn what_is_being_read_or_made_on_this_host_is_not_removed() {
     assert_eq!(bench.whole(), names(&ids[..2]));
     let Reading::Nobody(lock) = run::try_remove_stored(&ids[3]).unwrap() else { panic!("nobody reads it") };
     lock.forget().unwrap();
+}
+
+#[test]
+fn what_is_built_on_a_backup_that_is_being_read_stays_with_it() {
+    let bench = Bench::here("keep = { last = 2 }");
+    let kept = bench.store_days(2);
+    let base = bench.store(10, |_| {});
+    let sample = Manifest::decode(include_bytes!("data/manifest-increment-1.json")).unwrap();
+    let on_it = |manifest: &mut Manifest| {
+        let increment = sample.increment.clone().map(|increment| Increment { base: base.clone(), ..increment });
+        let (id, host) = (manifest.id.clone(), manifest.host.clone());
+        *manifest = Manifest { id, host, begin: manifest.begin, increment, ..sample.clone() };
+    };
+    let increments = [bench.store(9, on_it), bench.store(8, on_it)];
+    let chain = [&kept[..], &[base.clone()], &increments].concat();
+    for read in [&base, &increments[0]] {
+        let reading = run::read_stored(read).unwrap();
+        let said = bench.mysnap(&["expire", "--yes"]);
+        assert_eq!(said.status, Some(0), "{said:?}");
+        assert!(said.err.contains(&format!("backup {read} of job nightly is being read")), "{said:?}");
+        assert!(bench.whole().contains(base.as_str()), "{said:?}");
+        if *read == base {
+            assert_eq!(bench.whole(), names(&chain));
+        }
+        drop(reading);
+    }
+    assert_eq!(bench.mysnap(&["expire", "--yes"]).status, Some(0));
+    assert_eq!(bench.whole(), names(&kept));
+}
+
+#[test]
+fn a_job_that_has_no_destination_yet_keeps_no_other_from_being_looked_at() {
+    let bench = Bench::here("keep = { last = 2 }");
+    let ids = bench.store_days(4);
+    let text = std::fs::read_to_string(&bench.config).unwrap();
+    let nowhere = bench.to().with_file_name("nowhere");
+    let more = format!("[job.new]\nto = {nowhere:?}\nkeep = {{ last = 2 }}\n");
+    durable::write(&bench.config, format!("{more}{text}").as_bytes()).unwrap();
+    let said = bench.mysnap(&["expire", "--yes"]);
+    assert_eq!(said.status, Some(0), "{said:?}");
+    assert!(
+        said.err.contains("job new is passed over") && said.err.contains("is its file system mounted?"),
+        "{said:?}"
+    );
+    assert_eq!(bench.whole(), names(&ids[..2]));
+    // Who names it is told.
+    assert_eq!(bench.mysnap(&["expire", "new", "--yes"]).status, Some(10));
 }
 
 /// A server's jobs and archive in one configuration.
