@@ -118,6 +118,8 @@ impl Runs {
         let mut runs = Self { stillborn: record::stillborn()?, ..Self::default() };
         for record in records {
             match record.try_adopt()? {
+                // To adopt it made its lock anew.
+                Some(_lock) if record.is_gone() => record::forget(&record.id)?,
                 Some(lock) => runs.dead.push((record, lock)),
                 None => runs.alive.push(record.id),
             }
