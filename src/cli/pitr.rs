@@ -20,6 +20,9 @@ pub(super) fn restore(context: &Context<'_>, opened: &Opened, arguments: &Restor
     crate::binlog::verify::look_at_open(&home, &mut index)?;
     let catalog = opened.catalog()?;
     let backups = bases(&catalog, arguments.id.as_deref())?;
+    if arguments.id.is_none() {
+        pitr::refuse_ambiguous(&backups, &index, &target)?;
+    }
     let sources = Sources { store: &*opened.store, archive: &home };
     let output: &dyn Observer = context.output;
     let plan = output.phase(
