@@ -25,7 +25,7 @@ use mysnap::binlog::expire::{self, Holder};
 use mysnap::binlog::{Home, Identity, Start};
 use mysnap::dump::Compression;
 use mysnap::run::{self, Reading};
-use mysnap::store::{Catalog, LocalStore, ProofLevel};
+use mysnap::store::{Catalog, Increment, LocalStore, Manifest, ProofLevel};
 use mysnap::sys::cancel::Cancel;
 use mysnap::sys::{clock, durable};
 use serde_json::Value;
@@ -220,6 +220,53 @@ fn what_is_being_read_or_made_on_this_host_is_not_removed() {
     lock.forget().unwrap();
 }
 
+#[test]
+fn what_is_built_on_a_backup_that_is_being_read_stays_with_it() {
+    let bench = Bench::here("keep = { last = 2 }");
+    let kept = bench.store_days(2);
+    let base = bench.store(10, |_| {});
+    let sample = Manifest::decode(include_bytes!("data/manifest-increment-1.json")).unwrap();
+    let on_it = |manifest: &mut Manifest| {
+        let increment = sample.increment.clone().map(|increment| Increment { base: base.clone(), ..increment });
+        let (id, host) = (manifest.id.clone(), manifest.host.clone());
+        *manifest = Manifest { id, host, begin: manifest.begin, increment, ..sample.clone() };
+    };
+    let increments = [bench.store(9, on_it), bench.store(8, on_it)];
+    let chain = [&kept[..], &[base.clone()], &increments].concat();
+    for read in [&base, &increments[0]] {
+        let reading = run::read_stored(read).unwrap();
+        let said = bench.mysnap(&["expire", "--yes"]);
+        assert_eq!(said.status, Some(0), "{said:?}");
+        assert!(said.err.contains(&format!("backup {read} of job nightly is being read")), "{said:?}");
+        assert!(bench.whole().contains(base.as_str()), "{said:?}");
+        if *read == base {
+            assert_eq!(bench.whole(), names(&chain));
+        }
+        drop(reading);
+    }
+    assert_eq!(bench.mysnap(&["expire", "--yes"]).status, Some(0));
+    assert_eq!(bench.whole(), names(&kept));
+}
+
+#[test]
+fn a_job_that_has_no_destination_yet_keeps_no_other_from_being_looked_at() {
+    let bench = Bench::here("keep = { last = 2 }");
+    let ids = bench.store_days(4);
+    let text = std::fs::read_to_string(&bench.config).unwrap();
+    let nowhere = bench.to().with_file_name("nowhere");
+    let more = format!("[job.new]\nto = {nowhere:?}\nkeep = {{ last = 2 }}\n");
+    durable::write(&bench.config, format!("{more}{text}").as_bytes()).unwrap();
+    let said = bench.mysnap(&["expire", "--yes"]);
+    assert_eq!(said.status, Some(0), "{said:?}");
+    assert!(
+        said.err.contains("job new is passed over") && said.err.contains("is its file system mounted?"),
+        "{said:?}"
+    );
+    assert_eq!(bench.whole(), names(&ids[..2]));
+    // Who names it is told.
+    assert_eq!(bench.mysnap(&["expire", "new", "--yes"]).status, Some(10));
+}
+
 /// A server's jobs and archive in one configuration.
 fn config_of(server: &Server, to: &std::path::Path, job: &str, archive: &str) -> String {
     let access = server.access();
@@ -319,4 +366,76 @@ fn after_a_good_backup_what_is_too_old_goes_and_logs_stay_that_a_backup_needs() 
     durable::create_private_directory(&to.join("backups")).unwrap();
     assert!(mysnap(&["expire", "shop", "--yes"]).contains("is its file system mounted?"));
     reaches();
+}
+
+#[test]
+fn a_backup_that_did_not_come_back_is_remembered_whatever_others_did() {
+    let server = Server::start();
+    server
+        .sql("CREATE DATABASE shop; USE shop; CREATE TABLE t (id INT PRIMARY KEY) SELECT seq AS id FROM seq_1_to_100");
+    let directory = tempfile::tempdir().unwrap();
+    // The second server is not root.
+    std::fs::set_permissions(directory.path(), std::os::unix::fs::PermissionsExt::from_mode(0o711)).unwrap();
+    let to = directory.path().canonicalize().unwrap();
+    let config = to.join("mysnap.toml");
+    // The records of drills are this host's, by the name of the job.
+    let job = format!("drilled-{}", std::process::id());
+    let text = config_of(&server, &to, "keep = { last = 3 }", "").replace("[job.live]", &format!("[job.{job}]"));
+    durable::write(&config, text.as_bytes()).unwrap();
+    let mysnap = |arguments: &[&str], code: i32| {
+        let call = mysnap::sys::cmd::Call::new(env!("CARGO_BIN_EXE_mysnap")).arg("--config").arg(&config);
+        let finished = call.args(arguments.iter().copied()).finish().unwrap();
+        let both = String::from_utf8([finished.stdout, finished.stderr].concat()).unwrap();
+        assert_eq!(finished.status.code(), Some(code), "{arguments:?}: {both}");
+        both
+    };
+    let ids = || {
+        let store = LocalStore::new(&to.join("backups"), &Cancel::new());
+        Catalog::read(&store, None).unwrap().good().map(|backup| backup.slot.id.clone()).collect::<Vec<_>>()
+    };
+    mysnap(&["backup", &job], 0);
+    mysnap(&["backup", &job], 0);
+    let [second, first] = &ids()[..] else { panic!("{:?}", ids()) };
+    let stored = to.join("backups").join(&job).join(first.as_str()).join("dump");
+    let damaged = stored.join("shop");
+    let damaged = damaged.read_dir().unwrap().map(|entry| entry.unwrap().path()).find(|path| path.is_file()).unwrap();
+    let whole = std::fs::read(&damaged).unwrap();
+    write(&damaged, &whole[..whole.len() / 2]);
+    let scratch = to.display().to_string();
+    let drill =
+        |id: &mysnap::id::RunId, code| mysnap(&["drill", &job, "--id", id.as_str(), "--scratch", &scratch], code);
+    let line = |said: &str, id: &mysnap::id::RunId| {
+        said.lines().find(|line| line.contains(id.as_str())).unwrap_or_else(|| panic!("{said}")).to_owned()
+    };
+    // What the host lacks makes its exit status what it is.
+    let status = || {
+        let call = mysnap::sys::cmd::Call::new(env!("CARGO_BIN_EXE_mysnap")).arg("--config").arg(&config);
+        let told: Value =
+            serde_json::from_slice(&call.args(["status", &job, "--json"]).finish().unwrap().stdout).unwrap();
+        let lines = told["lines"].as_array().unwrap().clone();
+        let of_drills = lines.iter().filter(|line| line["what"] == "drill");
+        of_drills
+            .map(|line| (line["level"].as_str().unwrap(), line["text"].as_str().unwrap()))
+            .map(|(level, text)| format!("{level} {text}"))
+            .collect::<Vec<_>>()
+    };
+    drill(first, 8);
+    let said = status();
+    assert!(said[0].starts_with(&format!("critical backup {first} did not come back")) && said.len() == 1, "{said:?}");
+    drill(second, 0);
+    let listed = mysnap(&["list", "--job", &job], 0);
+    assert!(line(&listed, first).contains("FAILED") && line(&listed, second).contains("drilled"), "{listed}");
+    let shown = mysnap(&["expire", &job, "--dry-run"], 0);
+    assert!(line(&shown, first).contains("BAD") && line(&shown, second).contains("proved"), "{shown}");
+    // The newer one came back: that is a warning.
+    let said = status();
+    assert!(said[0].starts_with(&format!("ok backup {second} came back")), "{said:?}");
+    assert!(said[1].starts_with(&format!("warning backup {first} did not come back")), "{said:?}");
+    // Mended, it is as good as another.
+    write(&damaged, &whole);
+    drill(first, 0);
+    assert!(line(&mysnap(&["expire", &job, "--dry-run"], 0), first).contains("proved"));
+    for ending in ["json", "lock"] {
+        std::fs::remove_file(format!("/var/lib/mysnap/drills/{job}.{ending}")).unwrap();
+    }
 }

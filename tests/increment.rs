@@ -8,6 +8,8 @@
 mod bench;
 #[path = "binlog/purge.rs"]
 mod purge;
+#[path = "pitr/room.rs"]
+mod room;
 #[allow(dead_code, reason = "dump.rs uses the rest")]
 #[path = "dump/server.rs"]
 mod server;
@@ -24,6 +26,7 @@ use mysnap::store::Manifest;
 use mysnap::sys::cmd::Call;
 use mysnap::sys::durable;
 use purge::purge;
+use room::Room;
 use server::Server;
 
 const TABLE: &str = "CREATE DATABASE shop; \
@@ -160,8 +163,6 @@ fn a_chain_has_everything_that_was_logged_in_any_format_over_any_number_of_files
 
     // Whoever needs files gets the full one, or is told where they are.
     assert!(job.bench.command(&["show", "latest"]).1.starts_with(&format!("backup       {}", base.id)));
-    let hint = format!("mysnap restore {} --until {}:{}", base.id, increment.to.file, increment.to.offset);
-    job.refused(&["restore", last.id.as_str(), "--to", "/nowhere"], 2, &hint);
     job.refused(&["drill", "often", "--id", last.id.as_str()], 2, "it has no files of its own");
     job.refused(&["clone", last.id.as_str(), "--name", "x", "--job", "often"], 2, "it has no files of its own");
     job.refused(&["verify", last.id.as_str(), "--level", "start"], 2, "it has no files of its own");
@@ -188,6 +189,46 @@ fn a_chain_has_everything_that_was_logged_in_any_format_over_any_number_of_files
     durable::write(&closed, &bytes).unwrap();
     job.refused(&["verify", streamed.id.as_str()], 8, &increment.to.file);
     assert!(job.bench.command(&["verify", chain[2].id.as_str()]).0.success());
+}
+
+#[test]
+fn an_increment_is_restored_as_its_base_brought_to_where_it_ends() {
+    let server = Server::start();
+    server.sql(TABLE);
+    let job = Job::of(&server);
+    let base = job.full("there is no full backup to go on from");
+    server.sql(CHANGES);
+    let increment = job.increment(&base, &base);
+    let then = server.tool_dump("shop");
+    server.sql(CHANGES);
+    job.increment(&base, &increment);
+
+    let id = increment.id.as_str();
+    job.refused(&["restore", id], 2, "where does it go?");
+    let place = tempfile::tempdir().unwrap();
+    let _room = Room::over(place.path());
+    let to = place.path().join("then").display().to_string();
+    let wanted = ["restore", id, "--to", &to];
+    let (status, planned) = job.bench.command(&[&wanted[..], &["--dry-run"]].concat());
+    let end = &increment.increment.as_ref().unwrap().to;
+    let told = [format!("base:     backup {}", base.id), format!("up to {}:{}:", end.file, end.offset)];
+    assert!(status.success() && told.iter().all(|words| planned.contains(words)), "{planned}");
+    let (status, said) = job.bench.command(&wanted);
+    assert!(status.success(), "{said}");
+    assert_eq!(Server::on_data(Path::new(&to), &[]).tool_dump("shop"), then);
+    // Beside what is there.
+    let scratch = place.path().display().to_string();
+    let beside = ["restore", id, "--database", "shop", "--as", "shop_then", "--scratch", &scratch];
+    let (status, said) = job.bench.command(&beside);
+    assert!(status.success(), "{said}");
+    assert_eq!(server.tool_dump("shop_then"), then);
+    // A reset gives the same names to something else.
+    server.sql("RESET MASTER");
+    server.sql(CHANGES);
+    job.full("a new timeline begins");
+    assert!(job.bench.command(&[&["restore", id, "--to", &format!("{to}2"), "--dry-run"][..]].concat()).0.success());
+    std::fs::remove_dir_all(job.to.path().join("often").join(base.id.as_str())).unwrap();
+    job.refused(&wanted, 8, "the base of increment");
 }
 
 #[test]

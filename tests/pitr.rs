@@ -7,6 +7,10 @@
 mod bench;
 #[path = "binlog/purge.rs"]
 mod purge;
+#[path = "pitr/refused.rs"]
+mod refused;
+#[path = "pitr/room.rs"]
+mod room;
 #[allow(dead_code, reason = "dump.rs and binlog.rs use the rest")]
 #[path = "dump/server.rs"]
 mod server;

@@ -266,8 +266,8 @@ pub struct ExpireArgs {
 /// Arguments of `restore`.
 #[derive(Debug, Args)]
 pub struct RestoreArgs {
-    /// The backup: an id, its beginning where that is unique, or `latest`. With --until or --before it may be left
-    /// out: then the newest one is taken that leads there
+    /// The backup: an id, its beginning where that is unique, or `latest`. An increment is a point in time: where it
+    /// ends. With --until or --before it may be left out: then the newest one is taken that leads there
     #[arg(required_unless_present_any = ["until", "before"])]
     pub id: Option<String>,
     /// Then what the server logged after it, from the archive of its binary logs

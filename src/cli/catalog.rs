@@ -134,10 +134,9 @@ fn proved(manifest: &Manifest, destination: &Destination) -> String {
     }
 }
 
-/// The last drill of the job, where it was one of this backup.
+/// The last drill of this backup.
 fn last_drill(manifest: &Manifest, destination: &Destination) -> Option<drill::Report> {
-    let last = drill::record::last(&manifest.job, destination).ok().flatten();
-    last.filter(|report| report.backup == manifest.id)
+    drill::Drills::of(&manifest.job, destination).ok()?.of_backup(&manifest.id).cloned()
 }
 
 fn age(manifest: &Manifest) -> String {

@@ -6,25 +6,80 @@ use super::{Context, binlog, load, restore as files};
 use crate::dump::{Compression, Options};
 use crate::fault::{Fault, Kind};
 use crate::load::refuse_taken;
-use crate::pitr::{self, Outcome, Plan, Sources, Target, Wanted};
+use crate::pitr::{self, Outcome, Plan, Point, Sources, Target, Wanted as Extracted};
 use crate::recover;
 use crate::restore::Request;
 use crate::run::events::Observer;
 use crate::store::{Backup, Catalog, Store};
+use crate::sys::namespace;
 use crate::sys::units::parse_duration;
 
 pub(super) fn restore(context: &Context<'_>, opened: &Opened, arguments: &RestoreArgs) -> anyhow::Result<()> {
     let target = target(&arguments.point)?;
     refuse_nowhere(arguments)?;
-    let (home, mut index) = binlog::opened(context, &archive(&arguments.point))?;
-    crate::binlog::verify::look_at_open(&home, &mut index)?;
     let catalog = opened.catalog()?;
     let backups = bases(&catalog, arguments.id.as_deref())?;
+    let wanted = Wanted { target, backups, archive: archive(&arguments.point), timeline: None };
+    to_point(context, opened, &wanted, arguments)
+}
+
+/// An increment: its base, brought to where the increment ends.
+pub(super) fn restore_increment(
+    context: &Context<'_>,
+    opened: &Opened,
+    backup: &Backup,
+    arguments: &RestoreArgs,
+) -> anyhow::Result<()> {
+    refuse_nowhere(arguments)?;
+    // What kind of a backup the id names was not known before; until now only the thread that takes signals was started.
+    namespace::ensure_own_mounts()?;
+    let catalog = opened.catalog()?;
+    let Some(increment) = &backup.manifest.increment else { return refuse_increment(backup) };
+    let base = catalog.good().find(|base| base.slot.job == backup.slot.job && base.manifest.id == increment.base);
+    let base = base.ok_or_else(|| {
+        let message = format!("the base of increment {} can't be used: {}", backup.manifest.id, increment.base);
+        Fault::new(Kind::Verify, message).hint("`mysnap list` shows what there is")
+    })?;
+    let archive = match &arguments.point.archive {
+        Some(_) => archive(&arguments.point),
+        None => BinlogArchive { archive: Some(increment.archive.to_string()), from: None },
+    };
+    let target = Target { point: Point::Place(increment.to.clone()), before: false };
+    let wanted = Wanted { target, backups: vec![base], archive, timeline: Some(&increment.timeline) };
+    to_point(context, opened, &wanted, arguments)
+}
+
+/// Where to, and what leads there.
+struct Wanted<'a> {
+    target: Target,
+    /// Newest first.
+    backups: Vec<&'a Backup>,
+    archive: BinlogArchive,
+    /// The only one that is meant, where that is known.
+    timeline: Option<&'a str>,
+}
+
+fn to_point(
+    context: &Context<'_>,
+    opened: &Opened,
+    wanted: &Wanted<'_>,
+    arguments: &RestoreArgs,
+) -> anyhow::Result<()> {
+    let Wanted { target, backups, archive, timeline } = wanted;
+    let (home, mut index) = binlog::opened(context, archive)?;
+    crate::binlog::verify::look_at_open(&home, &mut index)?;
+    if arguments.id.is_none() {
+        pitr::refuse_ambiguous(backups, &index, target)?;
+    }
+    // A reset may have given another history the same names.
+    if let Some(only) = timeline {
+        index.timelines.retain(|timeline| timeline.id == *only);
+    }
     let sources = Sources { store: &*opened.store, archive: &home };
     let output: &dyn Observer = context.output;
     let plan = output.phase(
         "plan",
-        || pitr::plan(sources, &index, &backups, &target, context.cancel),
+        || pitr::plan(sources, &index, backups, target, context.cancel),
         |plan| format!("{} transactions to be replayed, every event read", plan.way.transactions),
     )?;
     opened.hold(plan.route.backup);
@@ -121,7 +176,7 @@ fn into_server(
     if !files::is_to_be_done(context, arguments, plan.route.backup, &shown(plan, steps, &[]))? {
         return Ok(());
     }
-    let wanted = Wanted {
+    let wanted = Extracted {
         scratch: arguments.dump.scratch.clone(),
         dump: Options {
             selection: load::selection(&loading),

@@ -16,7 +16,11 @@ pub(super) fn restore(context: &Context<'_>, arguments: &RestoreArgs) -> anyhow:
     if arguments.point.is_given() {
         return pitr::restore(context, &opened, arguments);
     }
-    let backup = opened.full(arguments.id.as_deref().unwrap_or_default())?;
+    let id = arguments.id.as_deref().unwrap_or_default();
+    if let Some(increment) = opened.increment(id)? {
+        return pitr::restore_increment(context, &opened, &increment, arguments);
+    }
+    let backup = opened.full(id)?;
     if backup.manifest.method == Method::Dump {
         refuse_directory(arguments)?;
         return load::load(context, &opened, &backup, arguments);

@@ -55,6 +55,13 @@ impl Opened {
         self.reading.get_or_init(|| run::read_stored(&backup.slot.id));
     }
 
+    /// The increment that `text` names; none where it names another backup. What is read of it is its base and an archive.
+    pub(super) fn increment(&self, text: &str) -> anyhow::Result<Option<Backup>> {
+        let catalog = self.catalog()?;
+        let backup = catalog.find(text)?;
+        Ok(backup.manifest.increment.is_some().then(|| backup.clone()))
+    }
+
     /// The backup that `text` names, which must be whole in itself.
     pub(super) fn full(&self, text: &str) -> anyhow::Result<Backup> {
         let backup = self.backup(text)?;
@@ -66,10 +73,9 @@ impl Opened {
 /// An increment has no files: it is brought back by a replay onto its base.
 pub(super) fn refuse_increment(backup: &Backup) -> anyhow::Result<()> {
     let manifest = &backup.manifest;
-    let Some(Increment { base, to, .. }) = &manifest.increment else { return Ok(()) };
+    let Some(Increment { base, .. }) = &manifest.increment else { return Ok(()) };
     let message = format!("backup {} is an increment of {base}: it has no files of its own", manifest.id);
-    let hint =
-        format!("with what it adds: mysnap restore {base} --until {}:{} …; without: name {base}", to.file, to.offset);
+    let hint = format!("with what it adds: mysnap restore {} --to DIR; without: name {base}", manifest.id);
     Err(Fault::new(Kind::Config, message).hint(hint).into())
 }
 

@@ -3,7 +3,7 @@
 //! restore. Nothing of the live server is touched, and nothing is left but a record of the outcome.
 
 mod dumped;
-pub mod record;
+mod record;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -22,7 +22,7 @@ use crate::sys::cancel::Cancel;
 use crate::sys::clock;
 use crate::sys::units::{Bytes, milliseconds};
 
-pub use record::Report;
+pub use record::{Drills, Report};
 
 /// What was asked for.
 #[derive(Debug)]
@@ -66,7 +66,7 @@ pub fn drill(request: &Request, store: &dyn Store, observer: &dyn Observer, canc
     let report = Report::of(request, store, took, clock::now(), worked.as_ref());
     // A full disk or a cut network says nothing about the backup.
     let told = worked.as_ref().map_or_else(|error| kind_of(error) == Some(Kind::Verify), |_| true);
-    let recorded = if told { record::save(&report) } else { Ok(()) };
+    let recorded = if told { record::save(&report, store) } else { Ok(()) };
     let left: Vec<anyhow::Error> = [uncleaned, recorded.err()].into_iter().flatten().collect();
     match worked {
         Err(error) => Err(Failure::join(error, left)),

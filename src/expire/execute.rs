@@ -16,7 +16,8 @@ pub struct Outcome {
     pub read: Vec<RunId>,
 }
 
-/// Removes what goes. What is being read on this host stays until another time, and what that is built on with it.
+/// Removes what goes. What is being read on this host stays until another time, and its chain with it: what it is built
+/// on, and what is built on it.
 pub fn execute(
     plan: &Plan,
     job: &JobName,
@@ -25,22 +26,26 @@ pub fn execute(
     cancel: &Cancel,
 ) -> anyhow::Result<Outcome> {
     let mut outcome = Outcome::default();
+    let mut locked = Vec::new();
+    // All of a chain are asked for before the first of it goes: a base without the increments that go with it would be
+    // less than what is read.
     for id in plan.going() {
-        cancel.check()?;
-        if outcome.read.iter().any(|stays| plan.is_built_on(stays, id)) {
-            continue;
-        }
         match run::try_remove_stored(id)? {
-            Reading::Nobody(lock) => {
-                store.remove(&Slot::finished(job, id))?;
-                lock.forget()?;
-                outcome.removed.push(id.clone());
-            }
+            Reading::Nobody(lock) => locked.push((id, lock)),
             Reading::Somebody => {
                 observer.warn(format!("backup {id} of job {job} is being read; it goes another time"));
                 outcome.read.push(id.clone());
             }
         }
+    }
+    for (id, lock) in locked {
+        cancel.check()?;
+        let is_of_its_chain = |read: &RunId| plan.is_built_on(read, id) || plan.is_built_on(id, read);
+        if !outcome.read.iter().any(is_of_its_chain) {
+            store.remove(&Slot::finished(job, id))?;
+            outcome.removed.push(id.clone());
+        }
+        lock.forget()?;
     }
     Ok(outcome)
 }

@@ -1,17 +1,19 @@
 //! What the manifests say of the backups that are there.
 
+use std::collections::BTreeMap;
+
 use super::{Standing, Stored};
 use crate::id::RunId;
 use crate::store::{Catalog, Item, Manifest, ProofLevel};
 
-/// The backup whose last drill failed, and how.
-pub type Failed = (RunId, String);
+/// The backups whose last drill failed, and how.
+pub type Failed = BTreeMap<RunId, String>;
 
 /// What is known of each backup in `catalog`, seen from `host`. What a drill found outranks what was proved when the
 /// backup was made.
-pub fn stored(catalog: &Catalog, host: &str, drill: Option<&Failed>) -> Vec<Stored> {
+pub fn stored(catalog: &Catalog, host: &str, drills: &Failed) -> Vec<Stored> {
     let standing = |manifest: &Manifest, failure: Option<&String>| {
-        let drilled = drill.filter(|(id, _)| *id == manifest.id).map(|(_, why)| format!("its drill failed: {why}"));
+        let drilled = drills.get(&manifest.id).map(|why| format!("its drill failed: {why}"));
         match (failure.cloned().or(drilled), manifest.proof.level) {
             _ if manifest.host != host => Standing::Foreign(manifest.host.clone()),
             (Some(why), _) => Standing::Bad(why),

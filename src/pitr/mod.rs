@@ -24,7 +24,7 @@ use crate::sys::cancel::Cancel;
 use crate::sys::units::Bytes;
 
 pub use replay::Outcome;
-pub use route::Route;
+pub use route::{Route, refuse_ambiguous};
 pub use scan::{Part, Way};
 pub use target::{Point, Target};
 pub use work::{Sources, Wanted, extract, refuse_unfit, restore};

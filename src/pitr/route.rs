@@ -2,7 +2,7 @@
 
 use super::target::{Point, Target};
 use crate::binlog::gtid::GtidSet;
-use crate::binlog::{Identity, Index, Piece, Start, Timeline};
+use crate::binlog::{Identity, Index, LogFile, Piece, Start, Timeline, Window};
 use crate::fault::{Fault, Kind};
 use crate::server::{BinlogPosition, Exactness};
 use crate::store::Backup;
@@ -62,6 +62,54 @@ pub fn choose<'a>(
         "the oldest backup is of {earliest}; `mysnap list` shows the backups, `mysnap binlog list` what is archived"
     );
     Err(Fault::new(Kind::Gap, message).hint(hint).into())
+}
+
+/// Refuses a place or a GTID that several timelines have: names of files, and MariaDB's numbers, begin anew after a reset,
+/// and the newest may not be meant. Whoever names the base has said which one is.
+///
+/// # Errors
+/// Names the timelines, and the newest of `backups` that leads there in each.
+pub fn refuse_ambiguous(backups: &[&Backup], index: &Index, target: &Target) -> anyhow::Result<()> {
+    let found: Vec<&Timeline> = index.timelines.iter().filter(|timeline| has(timeline, &target.point)).collect();
+    if found.len() < 2 {
+        return Ok(());
+    }
+    let leads = |timeline: &Timeline, backup: &Backup| {
+        from(backup, index, target).is_ok_and(|route| route.timeline.id == timeline.id)
+    };
+    let ways = found.iter().map(|timeline| {
+        let way = match backups.iter().find(|backup| leads(timeline, backup)) {
+            Some(backup) => format!("from backup {}", backup.manifest.id),
+            None => "no backup leads there".to_owned(),
+        };
+        (format!("{} ({way})", timeline.id), timeline.windows().last().and_then(Window::times))
+    });
+    let told: Vec<String> = ways
+        .map(|(text, times)| match times {
+            Some((_, last)) => format!("{text}, which ends at {last}"),
+            None => text,
+        })
+        .collect();
+    let message = format!("{target} is in several timelines of the archive: {}", told.join("; "));
+    let hint = "name the backup that is to be brought to it: `mysnap restore ID …`; or say the time: --until TIME";
+    Err(Fault::new(Kind::Refused, message).hint(hint).into())
+}
+
+/// Whether what names a point names one in `timeline`. Times and the end are never ambiguous.
+fn has(timeline: &Timeline, point: &Point) -> bool {
+    match point {
+        Point::Latest | Point::Time(_) => false,
+        Point::Place(place) => timeline.file(&place.file).is_some_and(|file| file.has(place)),
+        Point::Gtid(gtid) => {
+            let wanted = GtidSet::from(gtid);
+            let before = |file: &LogFile| file.gtids_before.as_deref().and_then(|text| text.parse::<GtidSet>().ok());
+            let in_file = |file: &LogFile| {
+                let comes_before = before(file).is_some_and(|before| before.has_all(&wanted));
+                !comes_before && file.after().is_some_and(|after| after.has_all(&wanted))
+            };
+            timeline.files.iter().any(in_file)
+        }
+    }
 }
 
 fn from<'a>(backup: &'a Backup, index: &'a Index, target: &Target) -> Result<Route<'a>, String> {
@@ -130,7 +178,7 @@ fn timeline<'a>(backup: &Backup, index: &'a Index, start: &BinlogPosition) -> Re
     let is_its = |timeline: &&Timeline| {
         let same =
             timeline.server.flavour.is_mariadb() == server.flavour.is_mariadb() && timeline.server.key == server.key;
-        let begun = |file: &crate::binlog::LogFile| file.first_event.is_none_or(|first| first <= taken);
+        let begun = |file: &LogFile| file.first_event.is_none_or(|first| first <= taken);
         same && timeline.file(&start.file).is_some_and(|file| file.has(start) && begun(file))
     };
     let found = index.timelines.iter().rev().find(is_its);
@@ -183,6 +231,29 @@ mod tests {
         };
         assert!(only(1).unwrap_err().to_string().contains("--until binlog.000002:5000"), "a gap is not the latest");
         assert!(chosen("2026-12-29T00:00:00Z").unwrap_err().to_string().contains("which is later"));
+    }
+
+    #[test]
+    fn what_several_timelines_have_is_refused_with_the_backups_that_tell_them_apart() {
+        let mut index = Index::decode(SAMPLE).unwrap();
+        let mut reset = index.timelines[1].clone();
+        reset.id = "20261127T000000Z-db2".to_owned();
+        index.timelines.push(reset);
+        let one = backup("binlog.000001", 500, "2026-12-30T00:00:00Z");
+        let said = |text: &str| {
+            let target = Target::until(text, None).unwrap();
+            refuse_ambiguous(&[&one], &index, &target).map_or_else(|error| format!("{error:#}"), |()| String::new())
+        };
+        let named = index.timelines[1].files.iter().find_map(|file| file.last_gtid.clone()).unwrap();
+        for text in ["binlog.000002:700", named.as_str()] {
+            let said = said(text);
+            assert!(said.contains(&index.timelines[1].id) && said.contains("20261127T000000Z-db2"), "{text}: {said}");
+            assert!(said.contains("from backup 20261121T092233Z-4f2a"), "{text}: {said}");
+            assert!(said.contains("no backup leads there"), "{text}: {said}");
+        }
+        for text in ["b.000001:500", "latest", "2026-12-29T00:00:00Z", "binlog.000002:999999999"] {
+            assert_eq!(said(text), "", "{text}");
+        }
     }
 
     #[test]

@@ -14,6 +14,7 @@ use crate::recover;
 use crate::restore::{self as files, Request, Restored};
 use crate::run::Run;
 use crate::run::events::{Event, Observer};
+use crate::server::running;
 use crate::store::{Backup, LocalStore, Manifest, Method, Staging, Store, Transfer};
 use crate::sys::cancel::Cancel;
 use crate::sys::durable;
@@ -50,17 +51,32 @@ pub struct Wanted {
 pub fn refuse_unfit(plan: &Plan<'_>, store: &dyn Store, request: &Request) -> anyhow::Result<files::Plan> {
     let placed = placed(plan, store, request)?;
     for workshop in placed.workshops() {
+        let Some(beside) = workshop.parent() else { continue };
         // A mount point is the data owner's own.
-        if let Some(beside) = workshop.parent().filter(|beside| *beside != request.to) {
+        if beside != request.to {
             recover::refuse_unreachable(beside, "name another directory with --to")?;
         }
+        refuse_filling(beside, &plan.route.backup.manifest)?;
     }
-    let needed = Bytes(plan.way.room() + base::room(plan.route.backup, store)? + MARGIN);
+    // Once as they are laid ready, once as the rows that they become.
+    let logs = plan.way.room() + plan.way.bytes();
+    let needed = Bytes(logs + base::room(plan.route.backup, store)? + MARGIN);
     if placed.room() < needed {
         let message = format!("{needed} are needed beside {}, {} are free", request.to.display(), placed.room());
         return Err(Fault::new(Kind::Refused, message).hint("make room, or choose another file system").into());
     }
     Ok(placed)
+}
+
+/// Nobody knows how much room a replay takes: an `ALTER TABLE` on the way needs that of its table once more. One that is
+/// at work must not run out of it; where it is down there is nobody to be harmed.
+fn refuse_filling(beside: &Path, manifest: &Manifest) -> anyhow::Result<()> {
+    let root = manifest.roots.iter().find(|root| root.is_datadir());
+    let live = root.map_or(&manifest.server.datadir, |root| &root.live_path);
+    if !recover::shares_room(beside, live) || running::users_of(live)?.is_empty() {
+        return Ok(());
+    }
+    Err(recover::would_fill(beside).hint("name a directory on another one with --to; or stop that server first").into())
 }
 
 fn placed(plan: &Plan<'_>, store: &dyn Store, request: &Request) -> anyhow::Result<files::Plan> {

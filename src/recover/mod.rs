@@ -25,7 +25,7 @@ use crate::sys::cmd::Call;
 use crate::sys::lockfile::LockFile;
 
 pub use intended::prepare;
-pub use place::{make_scratch, refuse_unfit, refuse_unreachable};
+pub use place::{make_scratch, refuse_unfit, refuse_unreachable, shares_room, would_fill};
 pub use scratch::{NAMED_LATER, Used, clone_scratch_name, in_directories, in_scratch, remove_scratch, scratch_name};
 
 /// One thing to do.
@@ -118,6 +118,8 @@ impl Runs {
         let mut runs = Self { stillborn: record::stillborn()?, ..Self::default() };
         for record in records {
             match record.try_adopt()? {
+                // To adopt it made its lock anew.
+                Some(_lock) if record.is_gone() => record::forget(&record.id)?,
                 Some(lock) => runs.dead.push((record, lock)),
                 None => runs.alive.push(record.id),
             }

@@ -11,14 +11,24 @@ use crate::sys::durable;
 /// Refuses what the second server could not reach, and what would take room from the live server.
 pub fn refuse_unfit(scratch: &Path, manifest: &Manifest) -> anyhow::Result<()> {
     const HINT: &str = "name another directory with --scratch";
-    let found = refuse_unreachable(scratch, HINT)?;
-    let live =
-        manifest.roots.iter().filter(|root| Root::is_datadir(root)).find_map(|root| root.live_path.metadata().ok());
-    if live.is_some_and(|live| live.dev() == found.dev()) {
-        let why = format!("{} lies on the live server's file system, which must not be filled", scratch.display());
-        return Err(Fault::new(Kind::Refused, why).hint(HINT).into());
+    refuse_unreachable(scratch, HINT)?;
+    let live = manifest.roots.iter().find(|root| Root::is_datadir(root)).map(|root| root.live_path.as_path());
+    if live.is_some_and(|live| shares_room(scratch, live)) {
+        return Err(would_fill(scratch).hint(HINT).into());
     }
     Ok(())
+}
+
+/// Whether what fills the one directory leaves no room in the other; where one can't be looked at it does not.
+pub fn shares_room(one: &Path, other: &Path) -> bool {
+    let device = |path: &Path| path.metadata().map(|metadata| metadata.dev());
+    device(one).is_ok_and(|one| device(other).is_ok_and(|other| one == other))
+}
+
+/// What is said of a place that shares its room with the live server.
+pub fn would_fill(place: &Path) -> Fault {
+    let why = format!("{} lies on the live server's file system, which must not be filled", place.display());
+    Fault::new(Kind::Refused, why)
 }
 
 /// Refuses, with `hint`, what the second server could not reach, and where nothing would be cleaned up.

@@ -53,9 +53,9 @@ impl Run {
         durable::create_private_directory(Path::new(STATE_DIRECTORY))?;
         durable::create_private_directory(Path::new(RUNTIME_DIRECTORY))?;
         let begun = clock::now();
-        let record = Record::new(RunId::new(begun), verb, job, begun);
-        let server = claim(&server_lock(datadir), &record, datadir)?;
-        let alive = retry::until(GLANCE, || claim_id(&record))?;
+        let mut server = claim(&server_lock(datadir), datadir)?;
+        let (record, alive) = named(|| Record::new(RunId::new(begun), verb, job, begun), Record::lock_path)?;
+        server.describe(&record.holder()).context("cannot say who holds the server")?;
         if let Err(error) = record.save() {
             return Err(Failure::join(error, record.remove().err().into_iter().collect()));
         }
@@ -148,21 +148,21 @@ fn one_at_a_time() -> anyhow::Result<LockFile> {
     }
 }
 
-/// The lock that says that the run is alive. A `recover` that finds it without a record holds it for a
-/// moment.
-fn claim_id(record: &Record) -> anyhow::Result<LockFile> {
-    match LockFile::try_lock(&record.lock_path())? {
-        Attempt::Held(lock) => Ok(lock),
-        Attempt::Busy(_) => anyhow::bail!("run id {} is taken", record.id),
-    }
+/// A run of a name that nobody else has, and the lock that says that it is alive. A `recover` may find that lock before
+/// it is ours, take it for a dead run's, and hold it for as long as it cleans up: then another name does.
+fn named(new: impl Fn() -> Record, lock_path: impl Fn(&Record) -> PathBuf) -> anyhow::Result<(Record, LockFile)> {
+    retry::until(GLANCE, || {
+        let record = new();
+        match LockFile::try_lock(&lock_path(&record))? {
+            Attempt::Held(lock) => Ok((record, lock)),
+            Attempt::Busy(_) => anyhow::bail!("run id {} is taken", record.id),
+        }
+    })
 }
 
-fn claim(path: &Path, record: &Record, datadir: &Path) -> anyhow::Result<LockFile> {
+fn claim(path: &Path, datadir: &Path) -> anyhow::Result<LockFile> {
     match LockFile::try_lock(path)? {
-        Attempt::Held(mut lock) => {
-            lock.describe(&record.holder()).context("cannot say who holds the server")?;
-            Ok(lock)
-        }
+        Attempt::Held(lock) => Ok(lock),
         Attempt::Busy(holder) => {
             let who = if holder.is_empty() { "another run" } else { holder.trim() };
             Err(Fault::new(Kind::Busy, format!("the server in {} is held by {who}", datadir.display()))
@@ -178,4 +178,24 @@ fn server_lock(datadir: &Path) -> PathBuf {
     let digest = Sha256::digest(datadir.as_os_str().as_bytes());
     let short = digest.iter().take(8).fold(0_u64, |number, byte| number << 8 | u64::from(*byte));
     Path::new(RUNTIME_DIRECTORY).join(format!("server-{short:016x}.lock"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_whose_name_is_held_by_whoever_cleans_up_takes_another() {
+        let directory = tempfile::tempdir().unwrap();
+        let lock_path = |record: &Record| directory.path().join(record.id.as_str());
+        let names = ["20261121T092233Z-0001", "20261121T092233Z-0002"];
+        let tried = std::cell::Cell::new(0);
+        let new = || {
+            let id: RunId = names[tried.replace(tried.get() + 1).min(1)].parse().unwrap();
+            Record::new(id, "restore", None, clock::now())
+        };
+        let Attempt::Held(_other) = LockFile::try_lock(&directory.path().join(names[0])).unwrap() else { panic!() };
+        let (record, _alive) = named(new, lock_path).unwrap();
+        assert_eq!(record.id.as_str(), names[1]);
+    }
 }

@@ -193,12 +193,17 @@ impl Record {
         }
     }
 
-    /// The lock of a dead run, so that only one cleans up after it; `None` while the run lives.
+    /// The lock of a dead run, so that only one cleans up after it; `None` while the run lives, or another one cleans up.
     pub fn try_adopt(&self) -> anyhow::Result<Option<LockFile>> {
         match LockFile::try_lock(&self.lock_path())? {
             Attempt::Held(lock) => Ok(Some(lock)),
             Attempt::Busy(_) => Ok(None),
         }
+    }
+
+    /// Whether it is on disk no more: the run ended, or another one cleaned up after it.
+    pub fn is_gone(&self) -> bool {
+        !self.path().exists()
     }
 
     fn path(&self) -> PathBuf {
@@ -240,6 +245,10 @@ pub fn stillborn() -> anyhow::Result<Vec<(RunId, LockFile)>> {
     let mut found = Vec::new();
     for path in files()? {
         let Some(id) = name_of(&path).strip_suffix(".lock").and_then(|name| name.parse().ok()) else { continue };
+        // One that has a record, or none any more, is no stillborn one, and a look must not make a lock.
+        if path_of(&id).exists() || !path.exists() {
+            continue;
+        }
         if let Attempt::Held(lock) = LockFile::try_lock(&path)?
             && !path_of(&id).exists()
         {
@@ -271,6 +280,8 @@ pub fn all() -> anyhow::Result<(Vec<Record>, Vec<anyhow::Error>)> {
         if path.extension().is_some_and(|e| e == "json") {
             match load(&path) {
                 Ok(record) => records.push(record),
+                // Its run ended, or another one cleaned up after it, since the directory was listed.
+                Err(_) if !path.exists() => {}
                 Err(error) => unreadable.push(error),
             }
         }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::{Job, Level, Line};
-use crate::drill::{self, Report};
+use crate::drill::{Drills, Report};
 use crate::fault::{Kind, kind_of};
 use crate::store::{self, Catalog, Item, Manifest};
 use crate::sys::cancel::Cancel;
@@ -25,7 +25,7 @@ pub(super) fn lines(job: &Job, catalog: &anyhow::Result<Catalog>) -> Vec<Line> {
             let others = catalog.items.iter().filter_map(|item| no_backup(name, item));
             std::iter::once(newest.map_or_else(|| none_yet(job), |m| judge(job, m, clock::now())))
                 .chain(others)
-                .chain(drilled(job))
+                .chain(drilled(job, catalog))
                 .collect()
         }
         Err(error) if kind_of(error) == Some(Kind::NotFound) => vec![none_yet(job)],
@@ -43,9 +43,7 @@ fn no_backup(job: &str, item: &Item) -> Option<Line> {
     let id = &item.slot().id;
     let (text, hint) = match item {
         Item::Good(_) => return None,
-        Item::Bad(_, why) => {
-            (format!("backup {id} is bad: {why}"), "it counts as no backup; remove it when it is understood")
-        }
+        Item::Bad(_, why) => (format!("backup {id} is bad: {why}"), SPOILT),
         Item::Unreadable(_, why) => {
             (format!("backup {id} is unreadable: {why}"), "look at the disk of the destination; it counts as no backup")
         }
@@ -53,14 +51,27 @@ fn no_backup(job: &str, item: &Item) -> Option<Line> {
     Some(Line::new(Level::Warning, "job", job, text).hint(hint))
 }
 
-/// What the last drill found; nothing where there was none.
-fn drilled(job: &Job) -> Option<Line> {
+/// What the last drill found, and which other backups did not come back; nothing where there was none.
+fn drilled(job: &Job, catalog: &Catalog) -> Vec<Line> {
     let name = job.name.as_str();
-    match drill::record::last(&job.name, &job.to) {
-        Ok(report) => report.map(|report| drill_line(name, &report, clock::now())),
-        Err(error) => Some(Line::unknown("drill", name, &error)),
-    }
+    let drills = match Drills::of(&job.name, &job.to) {
+        Ok(drills) => drills,
+        Err(error) => return vec![Line::unknown("drill", name, &error)],
+    };
+    let is_there = |report: &&Report| catalog.items.iter().any(|item| item.slot().id == report.backup);
+    let newest = catalog.good().next().map(|backup| &backup.manifest.id);
+    let last = drills.last();
+    let others = drills.failed().map(|(report, _)| report).filter(|report| Some(*report) != last).filter(is_there);
+    let line = |report: &Report| {
+        let is_newest = newest == Some(&report.backup);
+        let line = drill_line(name, report, clock::now());
+        // Newer ones are there for whoever needs one.
+        if is_newest { line } else { Line { level: Level::Warning, ..line }.hint(SPOILT) }
+    };
+    last.map(|report| drill_line(name, report, clock::now())).into_iter().chain(others.map(line)).collect()
 }
+
+const SPOILT: &str = "it counts as no backup; remove it when it is understood";
 
 fn drill_line(name: &str, report: &Report, now: Timestamp) -> Line {
     let ago = Duration::try_from(now.duration_since(report.at)).map_or_else(|_| "in future".to_owned(), human_duration);

@@ -1,8 +1,8 @@
 //! Locks between processes: `flock`, which the kernel drops when the holder dies.
 
 use std::fs::{File, OpenOptions};
-use std::io::{Read as _, Seek as _, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::io::{ErrorKind, Read as _, Seek as _, Write as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
 use anyhow::Context as _;
@@ -38,6 +38,16 @@ impl LockFile {
     }
 
     fn attempt(path: &Path, how: FlockArg) -> anyhow::Result<Attempt> {
+        loop {
+            let attempt = Self::once(path, how)?;
+            match &attempt {
+                Attempt::Held(lock) if !lock.is_still(path)? => {}
+                Attempt::Held(_) | Attempt::Busy(_) => return Ok(attempt),
+            }
+        }
+    }
+
+    fn once(path: &Path, how: FlockArg) -> anyhow::Result<Attempt> {
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false).mode(0o600);
         let file = pass(|| "lock file".to_owned())
@@ -54,6 +64,17 @@ impl LockFile {
         }
     }
 
+    /// Whether it is the file at `path` that is locked. One that was removed between its being opened and locked keeps
+    /// nobody out: the next one makes another.
+    fn is_still(&self, path: &Path) -> anyhow::Result<bool> {
+        let own = self.file.metadata().with_context(|| format!("cannot look at {}", path.display()))?;
+        match path.symlink_metadata() {
+            Ok(there) => Ok((there.dev(), there.ino()) == (own.dev(), own.ino())),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error).with_context(|| format!("cannot look at {}", path.display())),
+        }
+    }
+
     /// Replaces what others read while the lock is held.
     pub fn describe(&mut self, holder: &str) -> anyhow::Result<()> {
         self.file
@@ -66,6 +87,8 @@ impl LockFile {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use super::*;
 
     #[test]
@@ -82,5 +105,25 @@ mod tests {
         let Attempt::Held(_one) = LockFile::try_share(&path).unwrap() else { panic!("must be free") };
         assert!(matches!(LockFile::try_share(&path).unwrap(), Attempt::Held(_)));
         assert!(matches!(LockFile::try_lock(&path).unwrap(), Attempt::Busy(_)));
+    }
+
+    #[test]
+    fn a_lock_on_a_file_that_was_removed_meanwhile_is_none() {
+        const EACH: usize = 3000;
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("lock");
+        let (holders, met) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        let hold = || {
+            for _ in 0..EACH {
+                let Attempt::Held(lock) = LockFile::try_lock(&path).unwrap() else { continue };
+                met.fetch_max(holders.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                std::thread::yield_now();
+                holders.fetch_sub(1, Ordering::SeqCst);
+                std::fs::remove_file(&path).unwrap();
+                drop(lock);
+            }
+        };
+        std::thread::scope(|scope| (0..4).for_each(|_| drop(scope.spawn(hold))));
+        assert_eq!(met.into_inner(), 1);
     }
 }

@@ -19,6 +19,11 @@ pub fn require_own_mounts() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The same, unless it was done before.
+pub fn ensure_own_mounts() -> anyhow::Result<()> {
+    if require_own_mounts().is_ok() { Ok(()) } else { unshare_mounts() }
+}
+
 fn current() -> anyhow::Result<PathBuf> {
     const LINK: &str = "/proc/self/ns/mnt";
     std::fs::read_link(LINK).with_context(|| format!("cannot read {LINK}"))
@@ -28,7 +33,8 @@ fn current() -> anyhow::Result<PathBuf> {
 /// our mounts and they vanish with us, while what the host unmounts vanishes here too. A private
 /// copy instead would pin every snapshot that was mounted at this moment (lvremove fails).
 ///
-/// Must be called before any thread is started: a namespace belongs to a thread.
+/// Must be called by the main thread before another one is started that mounts something or starts a program: a
+/// namespace belongs to a thread.
 pub fn unshare_mounts() -> anyhow::Result<()> {
     let before = current()?;
     STARTED_IN.get_or_init(|| before);

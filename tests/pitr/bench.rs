@@ -8,10 +8,12 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use mysnap::sys::cmd::Call;
 use mysnap::sys::durable;
 
+use crate::room::Room;
 use crate::server::Server;
 
 /// Backups, an archive, and a configuration for both.
 pub struct Bench {
+    _room: Room,
     directory: tempfile::TempDir,
     config: PathBuf,
 }
@@ -19,6 +21,7 @@ pub struct Bench {
 impl Bench {
     pub fn new(server: &Server) -> Self {
         let directory = tempfile::tempdir().unwrap();
+        let room = Room::over(directory.path());
         // The isolated server is not root.
         fs::set_permissions(directory.path(), Permissions::from_mode(0o711)).unwrap();
         let at = |name: &str| directory.path().join(name);
@@ -32,7 +35,7 @@ impl Bench {
         );
         let config = at("mysnap.toml");
         durable::write(&config, text.as_bytes()).unwrap();
-        Self { directory, config }
+        Self { _room: room, directory, config }
     }
 
     pub fn at(&self, name: &str) -> PathBuf {

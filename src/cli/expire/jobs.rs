@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::config::Job;
-use crate::drill;
+use crate::drill::Drills;
 use crate::expire::{self, Failed, Outcome, Plan, Rules};
 use crate::id::JobName;
 use crate::run;
@@ -44,7 +44,7 @@ impl<'a> JobLook<'a> {
     pub(super) fn of(job: &'a Job, rules: Rules, cancel: &Cancel) -> anyhow::Result<Self> {
         let store = store::open(&job.to, &job.ssh, cancel)?;
         let catalog = Catalog::read(&*store, Some(&job.name))?;
-        let facts = expire::stored(&catalog, &process::host_name()?, failed_drill(job)?.as_ref());
+        let facts = expire::stored(&catalog, &process::host_name()?, &failed_drills(job)?);
         let plan = expire::plan(&facts, &rules, clock::now(), &clock::zone());
         Ok(Self { name: &job.name, job, destination: job.to.clone(), plan, rules, catalog, store })
     }
@@ -84,9 +84,9 @@ fn claimed<T>(job: &Job, work: impl FnOnce() -> anyhow::Result<T>) -> anyhow::Re
 }
 
 /// What a drill found outranks what was proved when a backup was made.
-fn failed_drill(job: &Job) -> anyhow::Result<Option<Failed>> {
-    let last = drill::record::last(&job.name, &job.to)?;
-    Ok(last.and_then(|report| Some((report.backup, report.failure?))))
+fn failed_drills(job: &Job) -> anyhow::Result<Failed> {
+    let drills = Drills::of(&job.name, &job.to)?;
+    Ok(drills.failed().map(|(report, why)| (report.backup.clone(), why.to_owned())).collect())
 }
 
 impl Done {

@@ -10,7 +10,7 @@ use super::Context;
 use super::args::ExpireArgs;
 use crate::config::{Archive, Config, Job};
 use crate::expire::Rules;
-use crate::fault::{Fault, Kind};
+use crate::fault::{Fault, Kind, hints_of, kind_of};
 use crate::run::events::Observer;
 use crate::store::Manifest;
 use crate::sys::units::parse_age;
@@ -20,8 +20,7 @@ use jobs::JobLook;
 pub(super) fn expire(context: &Context<'_>, arguments: &ExpireArgs) -> anyhow::Result<()> {
     let config = context.config()?;
     let Wanted { jobs, archives } = wanted(&config, arguments)?;
-    let jobs: Vec<JobLook<'_>> =
-        jobs.into_iter().map(|(job, rules)| JobLook::of(job, rules, context.cancel)).collect::<anyhow::Result<_>>()?;
+    let jobs = looked(context, jobs, arguments)?;
     let archives = archives::look(context, &config, &archives, &jobs)?;
     let plan = Looked { jobs: &jobs, archives: &archives };
     if arguments.dry_run {
@@ -29,6 +28,26 @@ pub(super) fn expire(context: &Context<'_>, arguments: &ExpireArgs) -> anyhow::R
     }
     plan.agreed(context, arguments)?;
     plan.carry_out(context, &config, arguments.json)
+}
+
+/// Looks at `jobs`. Where none is named, one whose destination no backup has made yet is passed over.
+fn looked<'a>(
+    context: &Context<'_>,
+    jobs: Vec<(&'a Job, Rules)>,
+    arguments: &ExpireArgs,
+) -> anyhow::Result<Vec<JobLook<'a>>> {
+    let mut looks = Vec::new();
+    for (job, rules) in jobs {
+        match JobLook::of(job, rules, context.cancel) {
+            Err(error) if arguments.names.is_empty() && kind_of(&error) == Some(Kind::NotFound) => {
+                let observer: &dyn Observer = context.output;
+                let hints = hints_of(&error).join("; ");
+                observer.warn(format!("job {} is passed over: {error:#}; {hints}", job.name));
+            }
+            look => looks.push(look?),
+        }
+    }
+    Ok(looks)
 }
 
 /// What belongs to a backup that went well: never an error, since the backup is good.
