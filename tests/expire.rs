@@ -232,7 +232,7 @@ fn what_is_built_on_a_backup_that_is_being_read_stays_with_it() {
         *manifest = Manifest { id, host, begin: manifest.begin, increment, ..sample.clone() };
     };
     let increments = [bench.store(9, on_it), bench.store(8, on_it)];
-    let chain = [&kept[..], &[base.clone()], &increments].concat();
+    let chain = [&kept[..], std::slice::from_ref(&base), &increments].concat();
     for read in [&base, &increments[0]] {
         let reading = run::read_stored(read).unwrap();
         let said = bench.mysnap(&["expire", "--yes"]);

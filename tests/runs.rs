@@ -115,7 +115,7 @@ fn runs_begin_and_end_whoever_cleans_up_meanwhile() {
             .map(|_| {
                 scope.spawn(|| {
                     while !done.load(Ordering::SeqCst) {
-                        recover::recover(&Silent).unwrap()
+                        recover::recover(&Silent).unwrap();
                     }
                 })
             })

@@ -2,6 +2,7 @@
 
 use super::elsewhere;
 use super::index::Index;
+use super::known;
 use super::source::Source;
 use super::stream::{Request, refuse_the_servers_own};
 use crate::check::Findings;
@@ -24,6 +25,10 @@ pub fn survey(request: &Request, cancel: &Cancel) -> Findings {
         findings.good("binary log", format!("{} files in {}", files.len(), source.directory().display()));
     }
     destination(request, source.as_ref(), &mut findings, cancel);
+    let missed = if known::is_known(&request.home) { request.home.refuse_missing() } else { Ok(()) };
+    if findings.attempt("archive", missed).is_none() {
+        return findings;
+    }
     if let Some(index) = findings.attempt("archive", request.home.read_index()) {
         archive(index.as_ref(), source.as_ref(), &mut findings);
     }

@@ -8,8 +8,9 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
+use super::elsewhere;
 use super::home::Home;
 use super::index::{Index, LogFile, State, Timeline};
 use crate::id::RunId;
@@ -33,17 +34,17 @@ pub struct Holder {
 }
 
 /// What goes of an archive.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Plan {
     /// Why nothing goes.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub held: Option<String>,
     /// Every timeline, oldest first; none where nothing goes.
     pub timelines: Vec<Decided>,
 }
 
 /// What goes of a timeline.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Decided {
     /// Which one.
     pub id: String,
@@ -186,6 +187,9 @@ impl Holder {
 
 /// Removes what goes. The files that stay are not touched, whatever happens.
 pub fn execute(home: &Home, plan: &Plan) -> anyhow::Result<()> {
+    if let Some(node) = home.node() {
+        return elsewhere::expire(node, plan);
+    }
     let _claim = home.lock_expiry()?;
     let mut expired = home.read_expired()?;
     for timeline in plan.timelines.iter().filter(|timeline| !timeline.files.is_empty()) {

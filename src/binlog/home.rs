@@ -56,13 +56,18 @@ impl Home {
     }
 
     /// An error where an archive that was there is not: below a mount point that lost its file system a new one would
-    /// begin.
+    /// begin. A lost index is no lost archive.
     pub(super) fn refuse_missing(&self) -> anyhow::Result<()> {
-        if self.read_index().is_ok_and(|index| index.is_none()) {
-            let message = format!("there is no archive in {self} any more");
-            return Err(Fault::new(Kind::Copy, message).hint("is its file system mounted?").into());
+        if self.node.is_some() || !self.read_index().is_ok_and(|index| index.is_none()) || self.has_timelines() {
+            return Ok(());
         }
-        Ok(())
+        let message = format!("there is no archive in {self} any more");
+        let hint = "is its file system mounted? where it was removed on purpose --new-archive begins another one";
+        Err(Fault::new(Kind::Refused, message).hint(hint).into())
+    }
+
+    fn has_timelines(&self) -> bool {
+        names(&self.path).is_ok_and(|names| names.iter().any(|id| self.timeline(id).is_dir()))
     }
 
     /// Where it is.

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use super::archiver::Archiver;
 use super::elsewhere::{Node, Remote, Write};
 use super::home::Home;
+use super::known;
 use super::logs::Logs;
 use super::passed::Passed;
 use super::source::Source;
@@ -62,7 +63,8 @@ impl Request {
             None => self.here(how, &source, cancel)?,
             Some(node) => {
                 let (identity, compression) = (source.identity.clone(), self.compression);
-                let wanted = Write { identity, compression, again: how.again };
+                let again = how.again || known::is_known(&self.home);
+                let wanted = Write { identity, compression, again };
                 let (remote, passed) = Remote::begin(node, wanted, source.clone(), observer, cancel)?;
                 (Writer::There(Box::new(remote)), passed)
             }
@@ -77,7 +79,7 @@ impl Request {
 
     fn here<'a>(&self, how: How, source: &Source, cancel: &'a Cancel) -> anyhow::Result<(Writer<'a>, Passed)> {
         refuse_the_servers_own(source, &self.home)?;
-        if how.again {
+        if how.again || known::is_known(&self.home) {
             self.home.refuse_missing()?;
         }
         let logs = (source.identity.clone(), Box::new(source.clone()) as Box<dyn Logs>);
@@ -123,7 +125,9 @@ pub struct Shipped {
 /// Copies what is new. What is missing or damaged is archived around, and then an error.
 pub fn ship(request: &Request, rotate: bool, observer: &dyn Observer, cancel: &Cancel) -> anyhow::Result<Shipped> {
     let how = How { rotate, ..How::default() };
-    request.writing(how, observer, cancel, |writer, _| ship_by(writer, observer))
+    let shipped = request.writing(how, observer, cancel, |writer, _| ship_by(writer, observer))?;
+    known::remember(&request.home);
+    Ok(shipped)
 }
 
 fn ship_by(mut writer: Writer<'_>, observer: &dyn Observer) -> anyhow::Result<Shipped> {
@@ -222,6 +226,7 @@ fn follow(
         alarms.clone_from(&passed.alarms);
         if told.is_none_or(|told| told.elapsed() >= TELLS) {
             writer.tell(true)?;
+            known::remember(&request.home);
             told = Some(Instant::now());
         }
         if passed.copied > 0 {

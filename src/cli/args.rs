@@ -477,6 +477,9 @@ pub enum BinlogVerb {
     Stream {
         /// The archive, a `[binlog.NAME]` of the configuration; may be left out where there is one
         archive: Option<String>,
+        /// Begin another archive where the one that was there is not any more
+        #[arg(long)]
+        new_archive: bool,
     },
     /// Copy what is new, and end (for cron)
     Ship(ShipArgs),
@@ -516,6 +519,9 @@ pub struct ShipArgs {
     /// Let the server begin a new file first, so that all before it is closed and packed
     #[arg(long)]
     pub rotate: bool,
+    /// Begin another archive where the one that was there is not any more
+    #[arg(long)]
+    pub new_archive: bool,
 }
 
 /// Arguments of `binlog verify`.

@@ -17,7 +17,7 @@ use crate::sys::units::Bytes;
 
 pub(super) fn binlog(context: &Context<'_>, verb: &BinlogVerb) -> anyhow::Result<()> {
     match verb {
-        BinlogVerb::Stream { archive } => stream(context, archive.as_deref()),
+        BinlogVerb::Stream { archive, new_archive } => stream(context, archive.as_deref(), *new_archive),
         BinlogVerb::Ship(ship) => self::ship(context, ship),
         BinlogVerb::List { which, json } => list(context, which, *json),
         BinlogVerb::Verify(verify) => self::verify(context, verify),
@@ -46,15 +46,24 @@ fn receive(context: &Context<'_>) -> anyhow::Result<()> {
     answer.map_or(Ok(()), |answer| context.output.result_event(&answer))
 }
 
-fn stream(context: &Context<'_>, archive: Option<&str>) -> anyhow::Result<()> {
+/// What is to be written; with `new_archive` nobody misses the one that was there.
+fn wanted(context: &Context<'_>, archive: Option<&str>, new_archive: bool) -> anyhow::Result<Request> {
     let request = request(context.config()?.archive(archive)?);
+    if new_archive {
+        binlog::forget(&request.home)?;
+    }
+    Ok(request)
+}
+
+fn stream(context: &Context<'_>, archive: Option<&str>, new_archive: bool) -> anyhow::Result<()> {
+    let request = wanted(context, archive, new_archive)?;
     binlog::stream(&request, context.output, context.cancel)?;
     context.output.result("the stream ended in order; what it copied is durable");
     Ok(())
 }
 
 fn ship(context: &Context<'_>, arguments: &ShipArgs) -> anyhow::Result<()> {
-    let request = request(context.config()?.archive(arguments.archive.as_deref())?);
+    let request = wanted(context, arguments.archive.as_deref(), arguments.new_archive)?;
     let Shipped { passed, end } = binlog::ship(&request, arguments.rotate, context.output, context.cancel)?;
     let end = end.map(|end| format!("{}:{}", end.file, end.offset)).unwrap_or_default();
     context.output.result(&format!("archived up to {end}: {} new", Bytes(passed.copied)));

@@ -299,20 +299,14 @@ impl Archive {
             let reason = "has a sync_interval out of range; allowed: \"100ms\" to \"60s\"";
             return Err(own.conflict(&["sync_interval"], reason));
         }
-        let to: Destination = own.get("to")?;
-        let binlog_keep = own.find::<Age>("binlog_keep")?.map(|age| age.0);
-        if binlog_keep.is_some() && to.is_remote() {
-            let reason = "has binlog_keep, and its archive is on another node; allowed: an archive on this host";
-            return Err(own.conflict(&["binlog_keep"], reason));
-        }
         Ok(Self {
             name: name.clone(),
             server: access(&document.binlog_server(name))?,
-            to,
+            to: own.get("to")?,
             ssh: ssh_options(&own)?,
             compression: own.get("compression")?,
             sync_interval,
-            binlog_keep,
+            binlog_keep: own.find::<Age>("binlog_keep")?.map(|age| age.0),
             max_lag: own.get("max_lag")?,
         })
     }

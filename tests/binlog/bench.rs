@@ -174,6 +174,18 @@ impl Bench {
         durable::write(&self.config, format!("{text}{sections}").as_bytes()).unwrap();
     }
 
+    /// The archive as the server's host has it.
+    pub fn elsewhere_home(&self) -> Home {
+        self.request.home.clone()
+    }
+
+    /// Replaces what the configuration says.
+    pub fn reconfigure(&self, from: &str, to: &str) {
+        let text = fs::read_to_string(&self.config).unwrap();
+        assert!(text.contains(from), "{text}");
+        durable::write(&self.config, text.replace(from, to).as_bytes()).unwrap();
+    }
+
     /// What `status` says of an archive.
     pub fn status(&self, archive: &str) -> Vec<serde_json::Value> {
         let (_, said) = self.command(&["status", archive, "--json"]);

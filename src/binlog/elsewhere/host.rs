@@ -22,7 +22,7 @@ use crate::sys::cmd::{self, CommandError, Finished};
 use crate::sys::talk::{Heard, Talk};
 use crate::sys::units::human_duration;
 
-const VERB: [&str; 2] = ["binlog", "receive"];
+pub(super) const VERB: [&str; 2] = ["binlog", "receive"];
 /// How long it may take until the node says its first word.
 const CONNECTING: Duration = Duration::from_secs(30);
 const LOOK: Duration = Duration::from_secs(120);

@@ -9,6 +9,7 @@
 //! side then makes durable what it has, and ends; so it does when it is left in order. The database host begins again.
 
 mod ask;
+mod expire;
 mod fetch;
 mod host;
 mod receive;
@@ -19,6 +20,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 
+use super::expire::Plan;
 use super::index::Identity;
 use super::passed::Passed;
 use super::source::Listed;
@@ -28,13 +30,14 @@ use crate::node;
 use crate::server::BinlogPosition;
 use crate::store::Sha256;
 
+pub(super) use expire::expire;
 pub(super) use fetch::Node;
 pub(super) use fetch::fetch;
 pub(super) use host::{Remote, look};
 pub use receive::receive;
 
 /// Both sides must have the same; it changes with what is said.
-const PROTOCOL: u32 = 1;
+const PROTOCOL: u32 = 2;
 /// How often each side says that it is there.
 const BEAT: Duration = Duration::from_secs(5);
 /// After so long without a word nobody is there any more.
@@ -57,6 +60,8 @@ enum Wanted {
     Look,
     /// To write an archive.
     Write(Write),
+    /// To remove from one.
+    Expire(Plan),
 }
 
 /// What is to be written.

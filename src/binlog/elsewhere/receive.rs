@@ -26,6 +26,7 @@ pub fn receive(input: impl std::io::BufRead + Send + 'static, cancel: &Cancel) -
     let begin = Begin::read(&starter.hear()?)?;
     match begin.wanted {
         Wanted::Look => Ok(Some(serde_json::json!({ "mysnap": node::RELEASE }))),
+        Wanted::Expire(plan) => Ok(Some(serde_json::to_value(super::expire::carry_out(begin.home, &plan)?)?)),
         Wanted::Write(wanted) => {
             starter.beat(BEAT)?;
             anyhow::ensure!(is_plain(&wanted.identity.key), "{:?} is no name of a server", wanted.identity.key);
