@@ -214,6 +214,26 @@ fn a_killed_restore_leaves_nothing_and_the_next_one_brings_back_whatever_was_log
 }
 
 #[test]
+fn an_encrypted_log_that_the_tool_archived_leads_to_any_point_too() {
+    let _together = KILLS.read().unwrap_or_else(PoisonError::into_inner);
+    let keys = tempfile::tempdir().unwrap();
+    let key = keys.path().join("keys");
+    mysnap::sys::durable::write(&key, b"1;770A8A65DA156D24EE2A093277530142\n").unwrap();
+    let file = format!("--file-key-management-filename={}", key.display());
+    let encrypted = ["--server-id=1", "--plugin-load-add=file_key_management", &file, "--encrypt-binlog=1"];
+    let server = Server::start_with(&encrypted);
+    server.sql("CREATE DATABASE shop; CREATE TABLE shop.t (a INT)");
+    let bench = Bench::new(&server);
+    bench.backup();
+    server.sql("INSERT INTO shop.t VALUES (1); FLUSH BINARY LOGS; INSERT INTO shop.t VALUES (2); DROP TABLE shop.t");
+    bench.ship();
+    let to = bench.at("then").display().to_string();
+    bench.works(&["restore", "--before", &place_before(&bench, "drop"), "--to", &to]);
+    let restored = bench.started("then");
+    assert_eq!(restored.sql("SELECT a FROM shop.t ORDER BY a"), "1\n2\n");
+}
+
+#[test]
 fn what_can_not_be_reached_is_refused_with_the_nearest_point() {
     let _together = KILLS.read().unwrap_or_else(PoisonError::into_inner);
     let server = Server::start_with(&["--server-id=1"]);

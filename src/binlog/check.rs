@@ -3,7 +3,7 @@
 use super::elsewhere;
 use super::index::Index;
 use super::known;
-use super::source::Source;
+use super::origin::Origin;
 use super::stream::{Request, refuse_the_servers_own};
 use crate::check::Findings;
 use crate::store::{LocalStore, Store as _};
@@ -14,28 +14,32 @@ use crate::sys::units::Bytes;
 pub fn survey(request: &Request, cancel: &Cancel) -> Findings {
     let mut findings = Findings::default();
     let session = findings.attempt("server", request.server.connect(cancel));
-    let source = session.and_then(|session| {
+    let origin = session.and_then(|mut session| {
         let facts = session.facts();
         findings.good("server", format!("{} {} in {}", facts.flavour, facts.version, facts.datadir.display()));
-        findings.attempt("binary log", Source::of(&session))
+        let origin = findings.attempt("binary log", Origin::of(&session, request))?;
+        if let Some(listing) = findings.attempt("binary log", origin.listing(&mut session, cancel)) {
+            findings.good("binary log", format!("{} files in {}", listing.files.len(), origin.place().display()));
+        }
+        Some(origin)
     });
-    if let Some(source) = &source
-        && let Some(files) = findings.attempt("binary log", source.files(cancel))
+    if let Some((origin, told)) = origin.as_ref().and_then(|origin| Some((origin, origin.told()?)))
+        && findings.attempt("binary log", origin.try_tool(request, cancel)).is_some()
     {
-        findings.good("binary log", format!("{} files in {}", files.len(), source.directory().display()));
+        findings.good("binary log", told);
     }
-    destination(request, source.as_ref(), &mut findings, cancel);
+    destination(request, origin.as_ref(), &mut findings, cancel);
     let missed = if known::is_known(&request.home) { request.home.refuse_missing() } else { Ok(()) };
     if findings.attempt("archive", missed).is_none() {
         return findings;
     }
     if let Some(index) = findings.attempt("archive", request.home.read_index()) {
-        archive(index.as_ref(), source.as_ref(), &mut findings);
+        archive(index.as_ref(), origin.as_ref(), &mut findings);
     }
     findings
 }
 
-fn destination(request: &Request, source: Option<&Source>, findings: &mut Findings, cancel: &Cancel) {
+fn destination(request: &Request, origin: Option<&Origin>, findings: &mut Findings, cancel: &Cancel) {
     let path = request.home.path();
     let room = match request.home.node() {
         Some(node) => node.connection().and_then(|store| store.room()),
@@ -49,19 +53,20 @@ fn destination(request: &Request, source: Option<&Source>, findings: &mut Findin
         }
         return;
     }
-    let Some(source) = source else { return };
-    if findings.attempt("destination", refuse_the_servers_own(source, &request.home)).is_none() {
+    let Some(origin) = origin else { return };
+    if findings.attempt("destination", refuse_the_servers_own(origin, &request.home)).is_none() {
         return;
     }
     let device = |path| LocalStore::new(path, cancel).device().ok().flatten();
-    if device(path).is_some_and(|own| device(source.directory()) == Some(own)) {
+    let logs = origin.directory().and_then(device);
+    if device(path).is_some_and(|own| logs == Some(own)) {
         let text =
             format!("{} is on the file system of the server's logs: both would be lost together", path.display());
         findings.warn("destination", text, "give the archive a directory on another disk");
     }
 }
 
-fn archive(index: Option<&Index>, source: Option<&Source>, findings: &mut Findings) {
+fn archive(index: Option<&Index>, origin: Option<&Origin>, findings: &mut Findings) {
     let Some((index, timeline)) = index.and_then(|index| Some((index, index.timelines.last()?))) else {
         findings.good("archive", "it holds nothing yet; the first file is the oldest that the server has");
         return;
@@ -69,8 +74,8 @@ fn archive(index: Option<&Index>, source: Option<&Source>, findings: &mut Findin
     let size = index.windows().iter().map(super::Window::size).sum();
     let end = index.windows().last().map(ToString::to_string).unwrap_or_default();
     findings.good("archive", format!("{end}, {} in all, unpacked", Bytes(size)));
-    if let Some(source) = source.filter(|source| source.identity.key != timeline.server.key) {
-        let text = format!("it is of the server {}, and this one is {}", timeline.server.key, source.identity.key);
+    if let Some(origin) = origin.filter(|origin| origin.identity.key != timeline.server.key) {
+        let text = format!("it is of the server {}, and this one is {}", timeline.server.key, origin.identity.key);
         findings.warn("archive", text, "the next pass begins a new timeline; what is there stays");
     }
 }

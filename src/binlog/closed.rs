@@ -1,14 +1,12 @@
 //! An archive that ends at a closed file: everything that the server had logged at a moment, and no more to come in it.
 
-use std::os::unix::fs::MetadataExt as _;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use jiff::Timestamp;
 
-use super::home;
 use super::index::{Identity, Index, LogFile, State, Timeline};
-use super::source::{Listed, Source};
+use super::origin::{Listing, Origin};
 use super::stream::{Request, ship};
 use crate::fault::{Fault, Kind, kind_of};
 use crate::run::events::Observer;
@@ -58,10 +56,11 @@ impl LogFile {
 /// `Gap` where that file did not come into the archive whole; `Busy` where a stream has not got to it within a minute.
 pub fn close_off(request: &Request, observer: &dyn Observer, cancel: &Cancel) -> anyhow::Result<Closed> {
     let mut session = request.server.connect(cancel)?;
-    let source = Source::of(&session)?;
-    let last = source.files(cancel)?.pop().context("the server lists no binary log")?;
+    let origin = Origin::of(&session, request)?;
+    let last = origin.listing(&mut session, cancel)?.files.pop().context("the server lists no binary log")?;
     let at = clock::now();
     session.rotate_binary_log()?;
+    let listing = origin.listing(&mut session, cancel)?;
     drop(session);
     let began = Instant::now();
     loop {
@@ -74,9 +73,9 @@ pub fn close_off(request: &Request, observer: &dyn Observer, cancel: &Cancel) ->
             shipped => shipped.map(|_| true)?,
         };
         if let Some(index) = request.home.read_index()?
-            && has_all_of(&index, &last)?
+            && has_all_of(&index, &last.name, (&origin, &listing))?
         {
-            return Ok(Closed { index, at, server: source.identity });
+            return Ok(Closed { index, at, server: origin.identity });
         }
         if passed {
             let message = format!("the archive does not have all of {}, which the server has closed", last.name);
@@ -92,12 +91,10 @@ pub fn close_off(request: &Request, observer: &dyn Observer, cancel: &Cancel) ->
     }
 }
 
-/// Whether the newest timeline has the server's closed file `listed`: the one of that name may be one from before a
+/// Whether the newest timeline has all of the server's closed file `name`: the one of that name may be one from before a
 /// reset that a stream has not noticed yet.
-fn has_all_of(index: &Index, listed: &Listed) -> anyhow::Result<bool> {
-    let file = index.timelines.last().and_then(|timeline| timeline.file(&listed.name));
+fn has_all_of(index: &Index, name: &str, (origin, listing): (&Origin, &Listing)) -> anyhow::Result<bool> {
+    let file = index.timelines.last().and_then(|timeline| timeline.file(name));
     let Some(file) = file.filter(|file| file.state == State::Closed) else { return Ok(false) };
-    let Some(there) = listed.open()? else { return Ok(false) };
-    let begins = home::beginning(&there)?.map(|(_, fingerprint)| fingerprint);
-    Ok(begins == file.fingerprint && there.metadata()?.size() == file.size)
+    origin.is_all_of(listing, file)
 }

@@ -48,6 +48,14 @@ impl Header {
     }
 }
 
+impl Header {
+    /// Whether what follows is encrypted. Where MariaDB hands a file out decrypted, it says that this event means nothing.
+    pub fn begins_encryption(&self) -> bool {
+        const IGNORABLE: u16 = 0x80;
+        self.kind == Kind::START_ENCRYPTION && self.flags & IGNORABLE == 0
+    }
+}
+
 /// The kind of an event, as the number that stands in the file: nobody knows all of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Kind(pub u8);

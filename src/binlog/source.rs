@@ -49,14 +49,9 @@ impl Source {
     pub fn of(session: &Session) -> anyhow::Result<Self> {
         session.prove_local()?;
         let facts = session.facts();
-        let Some(log) = &facts.binary_log else {
-            let hint = "set log_bin in its configuration; that takes a restart";
-            return Err(Fault::new(Kind::Refused, "the server's binary log is off").hint(hint).into());
-        };
-        for name in ["encrypt_binlog", "binlog_encryption"] {
-            if facts.must_match.get(name).is_some_and(|value| ["ON", "1"].contains(&value.as_str())) {
-                return Err(encrypted(name));
-            }
+        let Some(log) = &facts.binary_log else { return Err(is_off()) };
+        if let Some(setting) = session.log_encryption() {
+            return Err(encrypted(setting));
         }
         Ok(Self { index: log.index.clone(), datadir: facts.datadir.clone(), identity: Identity::of(facts) })
     }
@@ -92,10 +87,14 @@ impl Source {
     }
 }
 
+pub(super) fn is_off() -> anyhow::Error {
+    let hint = "set log_bin in its configuration; that takes a restart";
+    Fault::new(Kind::Refused, "the server's binary log is off").hint(hint).into()
+}
+
 fn encrypted(variable: &str) -> anyhow::Error {
-    let message = format!("the server encrypts its binary log ({variable} is on)");
-    let hint = "an archive of it is not available in this release";
-    Fault::new(Kind::Refused, message).hint(hint).into()
+    let message = format!("the server encrypts its binary log ({variable} is on): its files can't be read");
+    Fault::new(Kind::Refused, message).hint("engine = \"tool\" or \"auto\" lets the server decrypt it").into()
 }
 
 /// The files in the text of a list; what is wrong with it otherwise. A line without an end is being written.

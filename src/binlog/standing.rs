@@ -3,9 +3,10 @@
 use jiff::Timestamp;
 
 use super::index::{Identity, Index, LogFile, State, Timeline, Window};
+use super::origin::{Listing, Origin};
 use super::place::{Next, next};
 use super::pulse::Pulse;
-use super::source::{Listed, Source};
+use super::source::Listed;
 use super::stream::Request;
 use crate::server::{BinlogPosition, Facts};
 use crate::sys::cancel::Cancel;
@@ -50,18 +51,20 @@ pub fn look(request: &Request, cancel: &Cancel) -> anyhow::Result<Option<Standin
 }
 
 fn behind(request: &Request, index: &Index, pulse: Option<&Pulse>, cancel: &Cancel) -> anyhow::Result<Behind> {
-    let source = Source::of(&request.server.connect(cancel)?)?;
-    let listed = source.files(cancel)?;
-    let Some(timeline) = index.timelines.last() else { return Ok(Behind::Bytes(sizes(&listed)?)) };
-    if timeline.server.key != source.identity.key {
-        let (then, now) = (&timeline.server.key, &source.identity.key);
+    let mut session = request.server.connect(cancel)?;
+    let origin = Origin::of(&session, request)?;
+    let Listing { files, sizes } = origin.listing(&mut session, cancel)?;
+    let Some(timeline) = index.timelines.last() else { return Ok(Behind::Bytes(sizes.iter().sum())) };
+    if timeline.server.key != origin.identity.key {
+        let (then, now) = (&timeline.server.key, &origin.identity.key);
         return Ok(Behind::Lost(format!("the server is another one: {now}, not {then}")));
     }
-    Ok(match next(&request.home, &source, timeline, &listed)? {
+    Ok(match next(&request.home, &*origin.glance(), timeline, &files)? {
         Next::Gap(_, why) | Next::Restarted(why) => Behind::Lost(why),
         Next::Go(at) => {
-            let rest = listed.get(at..).unwrap_or_default();
-            Behind::Bytes(sizes(rest)?.saturating_sub(archived(timeline, pulse, rest)))
+            let rest = files.get(at..).unwrap_or_default();
+            let bytes: u64 = sizes.iter().skip(at).sum();
+            Behind::Bytes(bytes.saturating_sub(archived(timeline, pulse, rest)))
         }
     })
 }
@@ -72,10 +75,6 @@ fn archived(timeline: &Timeline, pulse: Option<&Pulse>, rest: &[Listed]) -> u64 
     let Some(last) = last else { return 0 };
     let told = pulse.and_then(|pulse| pulse.end.as_ref()).filter(|end| end.file == last.name);
     told.map_or(0, |end| end.offset).max(last.size)
-}
-
-fn sizes(listed: &[Listed]) -> anyhow::Result<u64> {
-    listed.iter().map(|file| Ok(file.path.metadata()?.len())).sum()
 }
 
 /// What no restore can cross on the way from the newest of `backups` to the end of the archive: gaps, and a damage

@@ -6,14 +6,13 @@ use super::archiver::Archiver;
 use super::elsewhere::{Node, Remote, Write};
 use super::home::Home;
 use super::known;
-use super::logs::Logs;
+use super::origin::Origin;
 use super::passed::Passed;
-use super::source::Source;
 use super::writer::Writer;
 use crate::dump::Compression;
 use crate::fault::{Fault, Kind, kind_of};
 use crate::run::events::{Event, Observer};
-use crate::server::{Access, BinlogPosition, Session};
+use crate::server::{Access, BinlogPosition, LogEngine, Session};
 use crate::sys::cancel::Cancel;
 use crate::sys::units::Bytes;
 
@@ -30,6 +29,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub struct Request {
     /// How to reach the server.
     pub server: Access,
+    /// How its binary logs are read.
+    pub engine: LogEngine,
     /// The archive's directory.
     pub home: Home,
     /// How closed files are packed.
@@ -43,6 +44,8 @@ pub struct Request {
 struct How {
     /// The server begins a new file first.
     rotate: bool,
+    /// It goes on until it is ended.
+    follow: bool,
     /// The archive was there before.
     again: bool,
 }
@@ -54,18 +57,22 @@ impl Request {
         how: How,
         observer: &dyn Observer,
         cancel: &Cancel,
-        work: impl FnOnce(Writer<'_>, &Source) -> anyhow::Result<T>,
+        work: impl FnOnce(Writer<'_>, &Origin) -> anyhow::Result<T>,
     ) -> anyhow::Result<T> {
         let mut session: Session = self.server.connect(cancel)?;
-        let source = Source::of(&session)?;
+        let origin = Origin::of(&session, self)?;
+        if let Some(text) = origin.told().filter(|_| !how.again) {
+            observer.event(Event::Note { text });
+        }
         let connection = self.home.node().map(Node::connection).transpose()?;
         let (writer, passed) = match &connection {
-            None => self.here(how, &source, cancel)?,
+            None => self.here(how, &origin, cancel)?,
             Some(node) => {
-                let (identity, compression) = (source.identity.clone(), self.compression);
+                let (identity, compression) = (origin.identity.clone(), self.compression);
                 let again = how.again || known::is_known(&self.home);
                 let wanted = Write { identity, compression, again };
-                let (remote, passed) = Remote::begin(node, wanted, source.clone(), observer, cancel)?;
+                let logs = origin.logs(self, how.follow, cancel);
+                let (remote, passed) = Remote::begin(node, wanted, logs, observer, cancel)?;
                 (Writer::There(Box::new(remote)), passed)
             }
         };
@@ -74,15 +81,15 @@ impl Request {
             session.rotate_binary_log()?;
         }
         drop(session);
-        work(writer, &source)
+        work(writer, &origin)
     }
 
-    fn here<'a>(&self, how: How, source: &Source, cancel: &'a Cancel) -> anyhow::Result<(Writer<'a>, Passed)> {
-        refuse_the_servers_own(source, &self.home)?;
+    fn here<'a>(&self, how: How, origin: &Origin, cancel: &'a Cancel) -> anyhow::Result<(Writer<'a>, Passed)> {
+        refuse_the_servers_own(origin, &self.home)?;
         if how.again || known::is_known(&self.home) {
             self.home.refuse_missing()?;
         }
-        let logs = (source.identity.clone(), Box::new(source.clone()) as Box<dyn Logs>);
+        let logs = (origin.identity.clone(), origin.logs(self, how.follow, cancel));
         let (archiver, passed) = Archiver::open(&self.home, logs, self.compression, cancel)?;
         Ok((Writer::Here(Box::new(archiver)), passed))
     }
@@ -90,10 +97,10 @@ impl Request {
 
 impl Request {
     /// An error where the server's log is off, or is another one by now. One that does not answer is asked again.
-    fn still_from(&self, source: &Source, cancel: &Cancel) -> anyhow::Result<()> {
+    fn still_from(&self, origin: &Origin, cancel: &Cancel) -> anyhow::Result<()> {
         let Ok(session) = self.server.connect(cancel) else { return Ok(()) };
-        if Source::of(&session)? != *source {
-            let message = format!("the server keeps another log than {} now", source.directory().display());
+        if Origin::of(&session, self)? != *origin {
+            let message = format!("the server keeps another log than {} now", origin.place().display());
             return Err(Fault::new(Kind::Gap, message).into());
         }
         Ok(())
@@ -101,11 +108,12 @@ impl Request {
 }
 
 /// The archive must outlive what it is a copy of.
-pub(super) fn refuse_the_servers_own(source: &Source, home: &Home) -> anyhow::Result<()> {
+pub(super) fn refuse_the_servers_own(origin: &Origin, home: &Home) -> anyhow::Result<()> {
+    let Some(directory) = origin.directory() else { return Ok(()) };
     let inside = |path: &std::path::Path| {
         home.path().ancestors().find_map(|above| above.canonicalize().ok()).is_some_and(|real| real.starts_with(path))
     };
-    let logs = source.directory().canonicalize().unwrap_or_else(|_| source.directory().to_owned());
+    let logs = directory.canonicalize().unwrap_or_else(|_| directory.to_owned());
     if !inside(&logs) {
         return Ok(());
     }
@@ -157,15 +165,17 @@ fn ship_by(mut writer: Writer<'_>, observer: &dyn Observer) -> anyhow::Result<Sh
 /// Follows the server until it is asked to end, which is success. What goes wrong after it once went right is told
 /// and tried again: a server that restarts, a destination that is full or away.
 pub fn stream(request: &Request, observer: &dyn Observer, cancel: &Cancel) -> anyhow::Result<()> {
-    let (mut trouble, mut how) = (Trouble::default(), How::default());
+    let (mut trouble, mut how) = (Trouble::default(), How { follow: true, ..How::default() });
     loop {
-        let outcome = request.writing(how, observer, cancel, |writer, source| {
+        let outcome = request.writing(how, observer, cancel, |writer, origin| {
             how.again = true;
-            follow(writer, (request, source), &mut trouble, observer, cancel)
+            follow(writer, (request, origin), &mut trouble, observer, cancel)
         });
         match outcome {
             Ok(()) => return Ok(()),
             Err(error) if !how.again => return Err(error),
+            // What a person has to put right, and not what passes.
+            Err(error) if !trouble.was_well && kind_of(&error) == Some(Kind::Config) => return Err(error),
             Err(error) if kind_of(&error) == Some(Kind::Cancelled) => return Ok(()),
             Err(error) if cancel.signal().is_some() => return Err(error),
             Err(error) => trouble.met(&error, observer),
@@ -181,6 +191,8 @@ pub fn stream(request: &Request, observer: &dyn Observer, cancel: &Cancel) -> an
 struct Trouble {
     text: Option<String>,
     pause: Duration,
+    /// Whether a pass has ever gone through.
+    was_well: bool,
 }
 
 impl Trouble {
@@ -194,6 +206,7 @@ impl Trouble {
     }
 
     fn over(&mut self, observer: &dyn Observer) {
+        self.was_well = true;
         if self.text.take().is_some() {
             observer.event(Event::Note { text: "the archive goes on".to_owned() });
         }
@@ -204,7 +217,7 @@ impl Trouble {
 /// Passes until one fails or `cancel` is set. A stop that the server can't get over is told once, not each time.
 fn follow(
     mut writer: Writer<'_>,
-    (request, source): (&Request, &Source),
+    (request, origin): (&Request, &Origin),
     trouble: &mut Trouble,
     observer: &dyn Observer,
     cancel: &Cancel,
@@ -232,7 +245,7 @@ fn follow(
         if passed.copied > 0 {
             asked = Instant::now();
         } else if asked.elapsed() >= if writer.has_ended() { AFTER_AN_END } else { SILENCE } {
-            request.still_from(source, cancel)?;
+            request.still_from(origin, cancel)?;
             asked = Instant::now();
         }
         if cancel.sleep(request.sync_interval.saturating_sub(begun.elapsed())).is_err() {

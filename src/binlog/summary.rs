@@ -254,6 +254,14 @@ pub(super) mod tests {
         assert_eq!(broken(b"\xfdbin and so on"), "it is encrypted");
         let encrypted = [beginning(), event(Kind::START_ENCRYPTION, 1000, &[1; 17])].concat();
         assert_eq!(broken(&encrypted), "it is encrypted");
+        // As MariaDB hands one out that it has decrypted.
+        let mut ignorable = event(Kind::START_ENCRYPTION, 1000, &[1; 17]);
+        ignorable[17] = 0x80;
+        let checksum_at = ignorable.len() - CHECKSUM;
+        let mut crc = flate2::Crc::new();
+        crc.update(&ignorable[..checksum_at]);
+        ignorable[checksum_at..].copy_from_slice(&crc.sum().to_le_bytes());
+        assert_eq!(walked(&[beginning(), ignorable].concat()).1, Stop::End);
         let huge = [beginning(), vec![1, 0, 0, 0, 2, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0, 0, 0]].concat();
         assert_eq!(broken(&huge), "an event of 4294967295 bytes can't be");
         let zeros = [beginning(), vec![0; 64]].concat();

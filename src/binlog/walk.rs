@@ -139,7 +139,7 @@ impl<R: Read> Walker<R> {
                 Err(why) => return broken(Broken::Format(why)),
             }
         }
-        if header.kind == Kind::START_ENCRYPTION {
+        if header.begins_encryption() {
             return broken(Broken::Encrypted);
         }
         self.offset += u64::from(header.size);

@@ -30,6 +30,7 @@ pub(super) fn binlog(context: &Context<'_>, verb: &BinlogVerb) -> anyhow::Result
 pub(super) fn request(archive: &Archive) -> Request {
     Request {
         server: archive.server.clone(),
+        engine: archive.engine,
         home: home(archive),
         compression: archive.compression,
         sync_interval: archive.sync_interval,

@@ -18,7 +18,7 @@ use crate::dump::{self, Compression, DumpSource, Selection};
 use crate::expire::Keep;
 use crate::fault::{Fault, Kind};
 use crate::id::JobName;
-use crate::server::{Access, HoldLimits, LockChoice, LongQueryPolicy};
+use crate::server::{Access, HoldLimits, LockChoice, LogEngine, LongQueryPolicy};
 use crate::store::{Destination, Method, Niceness, ProofLevel, Side, SshOptions, Transfer};
 use document::{Document, Layers};
 pub use incremental::Incremental;
@@ -103,6 +103,8 @@ pub struct Archive {
     pub name: JobName,
     /// How to reach the server.
     pub server: Access,
+    /// How its binary logs are read.
+    pub engine: LogEngine,
     /// Where it lies, under its name.
     pub to: Destination,
     /// How to get there.
@@ -302,6 +304,7 @@ impl Archive {
         Ok(Self {
             name: name.clone(),
             server: access(&document.binlog_server(name))?,
+            engine: own.get("engine")?,
             to: own.get("to")?,
             ssh: ssh_options(&own)?,
             compression: own.get("compression")?,

@@ -23,7 +23,7 @@ const fn without_default(name: &'static str, about: &'static str) -> Key {
 pub const SERVER: &[Key] = &[
     without_default("option_file", "a MySQL option file with user and password in [client], mode 0600"),
     without_default("socket", "the server's unix socket"),
-    without_default("host", "a host name or address: TCP instead of a socket; must be this host"),
+    without_default("host", "a host name or address: TCP instead of a socket; must be this host, but for an archive"),
     without_default("port", "the TCP port"),
     without_default("user", "the account"),
     without_default("tls", "over TCP: \"verify-identity\", or \"disabled\" (this host only, and the default there)"),
@@ -35,6 +35,12 @@ pub const BINLOG: &[Key] = &[
     without_default(
         "to",
         "where the archive goes: \"/path\", on another disk of this host, or \"user@host:/path\"; required",
+    ),
+    key(
+        "engine",
+        "\"auto\"",
+        "how they are read: \"files\", the server's own on this host; \"tool\", mysqlbinlog or mariadb-binlog; \"auto\", files \
+         where that can be",
     ),
     key("compression", "\"zstd\"", "how files are packed that the server has closed: \"zstd\", \"gzip\" or \"none\""),
     key("sync_interval", "\"1s\"", "how often a stream makes durable what is new: 100ms to 60s"),

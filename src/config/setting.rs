@@ -10,7 +10,7 @@ use super::SnapshotSize;
 use crate::dump::DumpSource;
 use crate::dump::{Compression, Pattern};
 use crate::expire::Keep;
-use crate::server::{LockChoice, TlsMode};
+use crate::server::{LockChoice, LogEngine, TlsMode};
 use crate::store::{Destination, IoClass, Method, ProofLevel, Side};
 use crate::sys::units::{self, Bytes, Percent};
 
@@ -207,6 +207,12 @@ impl Setting for Destination {
 impl Setting for LockChoice {
     fn read(value: &Value) -> Result<Self, String> {
         one_of(value, &[("auto", Self::Auto), ("global", Self::Global), ("stages", Self::Stages)])
+    }
+}
+
+impl Setting for LogEngine {
+    fn read(value: &Value) -> Result<Self, String> {
+        one_of(value, &[("auto", Self::Auto), ("files", Self::Files), ("tool", Self::Tool)])
     }
 }
 

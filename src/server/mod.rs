@@ -10,6 +10,7 @@
 //! [`Position`] what a restored copy corresponds to, [`running`] whether a server uses a directory.
 
 mod access;
+mod binary_logs;
 mod credentials;
 mod dump_sql;
 pub mod statements {
@@ -34,10 +35,12 @@ pub mod running;
 mod session;
 mod side_by_side;
 mod sql;
+mod tool_options;
 mod version;
 mod watchdog;
 
 pub use access::{Access, Address, Endpoint, TlsMode};
+pub use binary_logs::{LogEngine, ServerLog};
 pub use facts::{BinaryLog, Facts, FlushSettings};
 pub use hold::{Held, HoldLimits, HoldOutcome, LockChoice, LockMode};
 pub use inspect::{Checked, Inspector, Table};

@@ -117,13 +117,14 @@ mod tests {
     use super::*;
     use crate::binlog::{Home, Index, Request};
     use crate::dump::Compression;
-    use crate::server::Access;
+    use crate::server::{Access, LogEngine};
 
     fn line(behind: anyhow::Result<Behind>, streams: Option<bool>, seconds: i64) -> Line {
         let archive = Archive {
             name: "shop".parse().unwrap(),
             request: Request {
                 server: Access::default(),
+                engine: LogEngine::Auto,
                 home: Home::new("/srv/binlog/shop"),
                 compression: Compression::Zstd,
                 sync_interval: Duration::from_secs(1),

@@ -31,6 +31,8 @@ const DRAIN: Duration = Duration::from_millis(500);
 const PARTING: Duration = Duration::from_secs(60);
 /// Where programs are looked for.
 pub const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+/// What ties a program's life to that of whoever started it.
+const TIE: [&str; 4] = ["setpriv", "--pdeathsig", "TERM", "--"];
 const KEPT_ENVIRONMENT: [&str; 3] = ["HOME", "SSH_AUTH_SOCK", "TMPDIR"];
 
 /// Why an external program did not do what it was asked.
@@ -179,6 +181,12 @@ impl<'a> Call<'a> {
     /// Never signal it: at the deadline it is let go of.
     pub fn spared(mut self) -> Self {
         self.spared = true;
+        self
+    }
+
+    /// Have it asked to end when we are gone, however that comes: nobody else would end it.
+    pub fn tied(mut self) -> Self {
+        self.argv.splice(0..0, TIE.map(OsString::from));
         self
     }
 

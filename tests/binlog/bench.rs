@@ -15,7 +15,7 @@ use mysnap::binlog::verify::{self, Report};
 use mysnap::binlog::{self, Home, Index, LogFile, Pulse, Request, Shipped, State};
 use mysnap::dump::Compression;
 use mysnap::run::events::Silent;
-use mysnap::server::BinlogPosition;
+use mysnap::server::{Access, BinlogPosition, LogEngine};
 use mysnap::store::{Destination, SshOptions};
 use mysnap::sys::cancel::Cancel;
 use mysnap::sys::cmd::Call;
@@ -48,6 +48,30 @@ impl Bench {
         Self::elsewhere(server, &Destination::Local(to.to_owned()), &SshOptions::default(), compression)
     }
 
+    /// The same by the family's own tool, with another way to the server.
+    pub fn by_tool(mut self, access: &Access) -> Self {
+        self.request = Request { server: access.clone(), engine: LogEngine::Tool, ..self.request };
+        let (option_file, host, port) = (&access.option_file, &access.host, access.port);
+        let text = fs::read_to_string(&self.config).unwrap();
+        let (_, archive) = text.split_once("[binlog.shop]\n").unwrap();
+        let text = format!(
+            "[server]\noption_file = {:?}\nhost = {:?}\nport = {}\n[binlog.shop]\nengine = \"tool\"\n{archive}",
+            option_file.as_ref().unwrap(),
+            host.as_ref().unwrap(),
+            port.unwrap(),
+        );
+        durable::write(&self.config, text.as_bytes()).unwrap();
+        self
+    }
+
+    /// The same as the configuration's default would have it.
+    pub fn by_itself(mut self) -> Self {
+        self.request.engine = LogEngine::Auto;
+        let text = fs::read_to_string(&self.config).unwrap().replace("engine = \"tool\"\n", "");
+        durable::write(&self.config, text.as_bytes()).unwrap();
+        self
+    }
+
     pub fn elsewhere(server: &Server, to: &Destination, ssh: &SshOptions, compression: Compression) -> Self {
         Self::with(tempfile::tempdir().unwrap(), server, (to, ssh), compression)
     }
@@ -73,8 +97,8 @@ impl Bench {
         );
         durable::write(&config, text.as_bytes()).unwrap();
         let shop = to.path().join("shop");
-        let request =
-            Request { server: access, home: Home::at(&to.at(&shop), ssh), compression, sync_interval: INTERVAL };
+        let (home, engine) = (Home::at(&to.at(&shop), ssh), LogEngine::Auto);
+        let request = Request { server: access, engine, home, compression, sync_interval: INTERVAL };
         Self { directory, request, home: Home::new(shop), config, _keeps: None }
     }
 
@@ -278,6 +302,15 @@ impl Stream {
     /// Whether it has ended by itself.
     pub fn has_ended(&mut self) -> bool {
         self.child.try_wait().unwrap().is_some()
+    }
+
+    /// Lets it do nothing while `meanwhile` is done.
+    pub fn stopped<T>(&self, meanwhile: impl FnOnce() -> T) -> T {
+        let pid = Pid::from_raw(i32::try_from(self.child.id()).unwrap());
+        kill(pid, Signal::SIGSTOP).unwrap();
+        let done = meanwhile();
+        kill(pid, Signal::SIGCONT).unwrap();
+        done
     }
 
     pub fn kill(mut self) {

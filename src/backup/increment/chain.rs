@@ -173,6 +173,7 @@ mod tests {
     fn how(archive: &str) -> Incremental {
         let binlog = crate::binlog::Request {
             server: crate::server::Access::default(),
+            engine: crate::server::LogEngine::Auto,
             home: Home::new("/nowhere"),
             compression: Compression::Zstd,
             sync_interval: Duration::from_secs(1),

@@ -1,7 +1,7 @@
 //! The database host's side: starts mysnap on the node, orders passes, answers what is asked of the server's files.
 
 use std::collections::BTreeMap;
-use std::fs::File;
+use std::rc::Rc;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -9,9 +9,9 @@ use serde::Deserialize;
 
 use super::fetch::Node;
 use super::{Ask, BEAT, Begin, Done, Order, Reply, SILENCE, Wanted, Write};
-use crate::binlog::logs::Log;
+use crate::binlog::logs::{Log, Logs};
 use crate::binlog::passed::Passed;
-use crate::binlog::source::{Listed, Source};
+use crate::binlog::source::Listed;
 use crate::fault::{Fault, Kind, hints_of, kind_of};
 use crate::node::{self, Conversation, Said};
 use crate::run::events::{Observer, Silent};
@@ -56,13 +56,13 @@ impl<'a> Remote<'a> {
     pub(in crate::binlog) fn begin(
         node: &'a SshStore,
         wanted: Write,
-        source: Source,
+        logs: Box<dyn Logs>,
         observer: &'a dyn Observer,
         cancel: &'a Cancel,
     ) -> anyhow::Result<(Self, Passed)> {
         let line = Begin::line(crate::store::Store::destination(node).path().to_owned(), Wanted::Write(wanted))?;
         let talk = node.talk_closely(node::START, &[&[cmd::PATH], &VERB[..]].concat(), &line, BEAT)?;
-        let serving = Serving { source, listed: Vec::new(), open: BTreeMap::new(), next: 0, failed: false };
+        let serving = Serving { logs, listed: Vec::new(), open: BTreeMap::new(), next: 0, failed: false };
         let (talk, patience, last, said) = (Some(talk), CONNECTING, Done::default(), None);
         let mut remote = Self { node, talk, patience, serving, last, said, observer, cancel };
         let passed = remote.until_done()?;
@@ -204,9 +204,9 @@ enum Answer {
 
 /// The server's files, for whoever may ask for these and no others.
 struct Serving {
-    source: Source,
+    logs: Box<dyn Logs>,
     listed: Vec<Listed>,
-    open: BTreeMap<u64, File>,
+    open: BTreeMap<u64, Rc<dyn Log>>,
     next: u64,
     /// Whether something could not be answered.
     failed: bool,
@@ -222,10 +222,10 @@ impl Serving {
     fn look(&mut self, ask: Ask, cancel: &Cancel) -> anyhow::Result<Option<Answer>> {
         let reply = match ask {
             Ask::Files => {
-                self.listed = self.source.files(cancel)?;
+                self.listed = self.logs.files(cancel)?;
                 Reply::Files(self.listed.clone())
             }
-            Ask::Open { name } => Reply::Opened(match self.listed(&name)?.open()? {
+            Ask::Open { name } => Reply::Opened(match self.logs.open(self.listed(&name)?)? {
                 Some(file) => {
                     self.next += 1;
                     self.open.insert(self.next, file);
@@ -250,14 +250,14 @@ impl Serving {
         self.listed.iter().find(|file| file.name == name).with_context(|| format!("{name} is not listed"))
     }
 
-    fn log(&self, number: u64) -> anyhow::Result<&File> {
-        self.open.get(&number).with_context(|| format!("no file {number} is open"))
+    fn log(&self, number: u64) -> anyhow::Result<&dyn Log> {
+        self.open.get(&number).map(|log| &**log).with_context(|| format!("no file {number} is open"))
     }
 
     fn read(&self, log: u64, at: u64, length: u64) -> anyhow::Result<Vec<u8>> {
         const MOST: u64 = 8 << 20;
         let mut bytes = vec![0; usize::try_from(length.min(MOST))?];
-        let count = Log::read(self.log(log)?, &mut bytes, at).context("cannot read a log")?;
+        let count = self.log(log)?.read(&mut bytes, at).context("cannot read a log")?;
         bytes.truncate(count);
         Ok(bytes)
     }

@@ -1,0 +1,383 @@
+//! A server's files as its family's tool copies them, in a private directory from which the archive takes them.
+//!
+//! A file is handed on only as far as it is certain: one that the server has closed when the tool has come to its end and
+//! it is as long as the server's, the one that is being written when it has caught up with what the server listed. A
+//! tool that begins a file anew is so never taken for a server that lost what was archived.
+//!
+//! What is behind is fetched file by file; the newest is followed. What the archive has is removed, and where the tool
+//! gets too far ahead it is ended until the archive has come closer. That a silent tool is one that has nothing to say
+//! is asked of the server. Whatever goes wrong ends the spool: the next one begins where the archive ends.
+
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+
+use super::logs::{Log, Logs};
+use super::origin;
+use super::source::{Listed, number};
+use super::spooled::{Progress, give_back_in_use, tear, tidy};
+use super::stream::Request;
+use super::tool::{Refusal, Tool};
+use crate::fault::{Fault, Kind};
+use crate::server::{Access, ServerLog, Session};
+use crate::store::Sha256;
+use crate::sys::cancel::{Cancel, POLL};
+use crate::sys::cmd::{Call, CommandError, Running};
+use crate::sys::durable;
+
+/// How the name of a spool begins.
+const NAME: &str = ".spool-";
+/// Where it lies that is of an archive on another node.
+const ELSEWHERE: &str = "/var/tmp";
+/// How long a tool that follows may be silent before the server is asked whether there is nothing to say.
+const QUIET: Duration = Duration::from_secs(10);
+/// How long the tool may take to end.
+const PARTING: Duration = Duration::from_secs(5);
+/// So many files the tool may be ahead of the archive.
+const AHEAD: usize = 4;
+
+/// The files that the tool has copied and the archive has not.
+#[derive(Debug)]
+pub(super) struct Spool(RefCell<Tailed>);
+
+#[derive(Debug)]
+struct Tailed {
+    tool: Tool,
+    access: Access,
+    /// Where the directory is made.
+    parent: PathBuf,
+    /// What all spools of this archive begin with.
+    prefix: String,
+    follow: bool,
+    cancel: Cancel,
+    session: Option<Session>,
+    directory: Option<tempfile::TempDir>,
+    listed: Vec<ServerLog>,
+    asked: Instant,
+    /// Files of which everything is here.
+    whole: BTreeSet<String>,
+    following: Option<Following>,
+}
+
+/// The tool at work on the newest file.
+#[derive(Debug)]
+struct Following {
+    running: Running<'static>,
+    /// How far it was when the server was last asked.
+    seen: ServerLog,
+}
+
+/// What came of fetching a file.
+#[derive(Debug, PartialEq, Eq)]
+enum Fetched {
+    All,
+    UpTo(Refusal),
+}
+
+impl Spool {
+    /// One for the archive of `request`; nothing is started before something is asked for.
+    pub(super) fn new(tool: Tool, request: &Request, follow: bool, cancel: &Cancel) -> Self {
+        let (parent, prefix) = if request.home.node().is_none() {
+            (request.home.path().to_owned(), NAME.to_owned())
+        } else {
+            // Of one length: no archive's name may be the beginning of another's.
+            let own = Sha256::of(origin::claim_of(&request.home).as_bytes()).to_string();
+            (ELSEWHERE.into(), format!("{NAME}{}-", own.get(..16).unwrap_or(&own)))
+        };
+        Self(RefCell::new(Tailed {
+            tool,
+            access: request.server.clone(),
+            parent,
+            prefix,
+            follow,
+            cancel: cancel.clone(),
+            session: None,
+            directory: None,
+            listed: Vec::new(),
+            asked: Instant::now(),
+            whole: BTreeSet::new(),
+            following: None,
+        }))
+    }
+
+    /// Has the tool read from the end of the log on, where there is nothing.
+    pub(super) fn trial(&self) -> anyhow::Result<()> {
+        let mut tailed = self.0.borrow_mut();
+        // The archive is another's, and may not be there yet.
+        (tailed.parent, tailed.prefix) = (ELSEWHERE.into(), format!(".trial{NAME}{}-", std::process::id()));
+        let end = tailed.session()?.binary_log_end()?.context("the server has no binary log")?;
+        let call = tailed.call(&end.file, false)?.arg(format!("--start-position={}", end.offset));
+        let ran = call.cancel(&tailed.cancel.clone()).run();
+        ran.map_err(|error| tailed.explained(&end.file, error))
+    }
+}
+
+impl Logs for Spool {
+    fn files(&self, _: &Cancel) -> anyhow::Result<Vec<Listed>> {
+        self.0.borrow_mut().files()
+    }
+
+    fn open(&self, listed: &Listed) -> anyhow::Result<Option<Rc<dyn Log>>> {
+        self.0.borrow_mut().open(listed)
+    }
+}
+
+impl Tailed {
+    fn files(&mut self) -> anyhow::Result<Vec<Listed>> {
+        let reached = self.reached()?;
+        self.look(reached.as_ref())?;
+        let directory = self.directory()?.to_owned();
+        let mut files = origin::listed(&self.listed, &directory)?;
+        // All before the file that the tool writes to are complete; those after it are not begun.
+        if self.following.is_some()
+            && let Some(at) = reached.and_then(|reached| files.iter().position(|file| file.name == reached.name))
+        {
+            files.truncate(at + 1);
+        }
+        Ok(files)
+    }
+
+    /// Sees that what is known of the server's files is new enough, and that the tool that follows still does.
+    fn look(&mut self, reached: Option<&ServerLog>) -> anyhow::Result<()> {
+        if self.following.as_mut().is_some_and(|following| following.running.has_ended()) {
+            return Err(self.ended());
+        }
+        match reached {
+            None if self.following.is_some() => Ok(()),
+            Some(reached) if self.listed.iter().any(|log| log.name == reached.name) => {
+                if self.asked.elapsed() < QUIET {
+                    Ok(())
+                } else {
+                    self.compare(reached)
+                }
+            }
+            _ => self.ask(),
+        }
+    }
+
+    fn open(&mut self, listed: &Listed) -> anyhow::Result<Option<Rc<dyn Log>>> {
+        self.forget_before(&listed.name)?;
+        self.hold_back()?;
+        let size = self.listed.iter().find(|log| log.name == listed.name).map(|log| log.size);
+        let Some(size) = size else { return Ok(None) };
+        if !self.whole.contains(&listed.name) {
+            let is_last = self.listed.last().is_some_and(|last| last.name == listed.name);
+            if self.following.is_some() && listed.path.exists() {
+                self.wait_for(listed, size)?;
+            } else if is_last && self.follow {
+                self.start_following(listed)?;
+                self.wait_for(listed, size)?;
+            } else if !self.fetch(listed, size, is_last)? {
+                return Ok(None);
+            }
+        }
+        Ok(listed.open()?.map(|file| Rc::new(file) as Rc<dyn Log>))
+    }
+
+    /// Asks the server which files it has.
+    fn ask(&mut self) -> anyhow::Result<()> {
+        self.listed = self.session()?.binary_logs()?;
+        self.asked = Instant::now();
+        Ok(())
+    }
+
+    fn session(&mut self) -> anyhow::Result<&mut Session> {
+        if self.session.is_none() {
+            self.session = Some(self.access.connect(&self.cancel)?);
+        }
+        self.session.as_mut().context("there is no session")
+    }
+
+    /// An error where the tool is silent although there is something to say, or the log is another one by now: a server
+    /// that was reset says nothing of that to its replicas. `reached` was looked at before the server is asked.
+    fn compare(&mut self, reached: &ServerLog) -> anyhow::Result<()> {
+        let end = self.session()?.binary_log_end()?.context("the server's binary log is off")?;
+        self.asked = Instant::now();
+        let order = match (number(&end.file), number(&reached.name)) {
+            (Some((stem, there)), Some((own, here))) if stem == own => (there, end.offset).cmp(&(here, reached.size)),
+            _ => std::cmp::Ordering::Less,
+        };
+        let Some(following) = &mut self.following else { return Ok(()) };
+        let stands = following.seen == *reached;
+        following.seen = reached.clone();
+        let place = format!("{}:{}", end.file, end.offset);
+        if order.is_lt() {
+            let message = format!("the server's log ends at {place}, before what it sent: it is asked who it is");
+            return Err(Fault::new(Kind::Gap, message).into());
+        }
+        if order.is_gt() && stands {
+            let message =
+                format!("{} stands at {}:{}, and the server is at {place}", self.tool.name, reached.name, reached.size);
+            return Err(Fault::new(Kind::Refused, message).hint("is the network cut?").into());
+        }
+        Ok(())
+    }
+
+    /// The newest file of the tool that follows, and how far it is.
+    fn reached(&mut self) -> anyhow::Result<Option<ServerLog>> {
+        if self.following.is_none() {
+            return Ok(None);
+        }
+        let directory = self.directory()?.to_owned();
+        let newest = self.kept()?.into_iter().max_by_key(|name| number(name).map(|(_, number)| number));
+        let Some(name) = newest else { return Ok(None) };
+        let size = directory.join(&name).metadata()?.len();
+        Ok(Some(ServerLog { name, size }))
+    }
+
+    /// The names of the files that are here.
+    fn kept(&mut self) -> anyhow::Result<Vec<String>> {
+        Ok(super::home::names(self.directory()?)?.into_iter().filter(|name| number(name).is_some()).collect())
+    }
+
+    /// Removes what the archive has: all before the file that it takes up.
+    fn forget_before(&mut self, name: &str) -> anyhow::Result<()> {
+        let directory = self.directory()?.to_owned();
+        let at = number(name).map(|(_, number)| number);
+        for old in self.kept()?.into_iter().filter(|old| number(old).map(|(_, number)| number) < at) {
+            durable::remove_file(&directory.join(&old))?;
+            self.whole.remove(&old);
+        }
+        Ok(())
+    }
+
+    /// Ends a tool that is too far ahead. What it has completed is kept.
+    fn hold_back(&mut self) -> anyhow::Result<()> {
+        let kept = self.kept()?;
+        if self.following.is_none() || kept.len() <= AHEAD {
+            return Ok(());
+        }
+        let newest = self.reached()?.map(|reached| reached.name).unwrap_or_default();
+        self.end();
+        durable::remove_file(&self.directory()?.join(&newest))?;
+        self.whole.extend(kept.into_iter().filter(|name| *name != newest));
+        Ok(())
+    }
+
+    /// Makes the directory, without those that killed runs left.
+    fn directory(&mut self) -> anyhow::Result<&Path> {
+        if self.directory.is_none() {
+            tidy(&self.parent, &self.prefix)?;
+            let made = tempfile::Builder::new().prefix(&self.prefix).tempdir_in(&self.parent);
+            self.directory =
+                Some(made.with_context(|| format!("cannot make a directory in {}", self.parent.display()))?);
+        }
+        self.directory.as_ref().map(tempfile::TempDir::path).context("there is no directory")
+    }
+
+    /// Has the tool write `file`, and with `follow` all that comes after it; it gets to the server as we do.
+    fn call(&mut self, file: &str, follow: bool) -> anyhow::Result<Call<'static>> {
+        let options = self.access.resolve()?.tool_options(self.session()?.facts().flavour);
+        let directory = self.directory()?.to_owned();
+        Ok(self.tool.call(&options, &directory, file, follow))
+    }
+
+    fn start(&mut self, file: &str, follow: bool) -> anyhow::Result<Running<'static>> {
+        Ok(self.call(file, follow)?.deadline(Duration::MAX).start()?)
+    }
+
+    fn start_following(&mut self, listed: &Listed) -> anyhow::Result<()> {
+        self.end();
+        let running = self.start(&listed.name, true)?;
+        let seen = ServerLog { name: listed.name.clone(), size: 0 };
+        self.following = Some(Following { running, seen });
+        Ok(())
+    }
+
+    /// Waits until the tool that follows has come to what the server has listed.
+    fn wait_for(&mut self, listed: &Listed, size: u64) -> anyhow::Result<()> {
+        let mut progress = Progress::of(&listed.path);
+        while progress.length() < size {
+            let following = self.following.as_mut().context("the tool does not run")?;
+            if following.running.has_ended() {
+                return Err(self.ended());
+            }
+            progress.look(&self.tool, &listed.name)?;
+            self.cancel.sleep(POLL)?;
+        }
+        Ok(())
+    }
+
+    /// Copies one file; false where the server has it no more.
+    fn fetch(&mut self, listed: &Listed, size: u64, is_last: bool) -> anyhow::Result<bool> {
+        let fetched = self.run(listed)?;
+        match fetched {
+            Fetched::UpTo(Refusal::Purged) => return Ok(false),
+            Fetched::UpTo(_) => tear(&listed.path)?,
+            Fetched::All => {
+                let length = listed.path.metadata().map_or(0, |file| file.len());
+                if length < size || length > size && !is_last {
+                    let (tool, name) = (self.tool.name, &listed.name);
+                    let message = format!("{tool} gave {length} bytes of {name}, of which the server has {size}");
+                    return Err(Fault::new(Kind::Refused, message).into());
+                }
+            }
+        }
+        if !is_last {
+            give_back_in_use(&listed.path)?;
+        }
+        self.whole.insert(listed.name.clone());
+        Ok(true)
+    }
+
+    fn run(&mut self, listed: &Listed) -> anyhow::Result<Fetched> {
+        let mut running = self.start(&listed.name, false)?;
+        let mut progress = Progress::of(&listed.path);
+        while !running.has_ended() {
+            if let Err(error) = progress.look(&self.tool, &listed.name).and_then(|()| self.cancel.sleep(POLL)) {
+                end(running);
+                return Err(error);
+            }
+        }
+        let argv = running.argv().to_owned();
+        match running.wait_at_most(PARTING)?.succeeded(&argv) {
+            Ok(_) => Ok(Fetched::All),
+            Err(error) => match Refusal::of(error.stderr().unwrap_or_default()) {
+                Refusal::Other => Err(self.explained(&listed.name, error)),
+                refusal => Ok(Fetched::UpTo(refusal)),
+            },
+        }
+    }
+
+    /// Why the tool that followed has ended, which it never does in order.
+    fn ended(&mut self) -> anyhow::Error {
+        let Some(Following { running, seen }) = self.following.take() else {
+            return anyhow::anyhow!("the tool has ended");
+        };
+        let argv = running.argv().to_owned();
+        match running.wait_at_most(PARTING).and_then(|finished| finished.succeeded(&argv)) {
+            Ok(_) => Fault::new(Kind::Refused, format!("{} has ended by itself", self.tool.name)).into(),
+            Err(error) => self.explained(&seen.name, error),
+        }
+    }
+
+    fn explained(&mut self, file: &str, error: CommandError) -> anyhow::Error {
+        let session = self.session.as_mut();
+        let grant = || session.map_or_else(String::new, |session| session.grant("REPLICATION SLAVE"));
+        self.tool.explained(file, error, grant)
+    }
+
+    fn end(&mut self) {
+        if let Some(following) = self.following.take() {
+            end(following.running);
+        }
+    }
+}
+
+impl Drop for Tailed {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+/// It has nothing to put in order: what it wrote is thrown away, or complete.
+fn end(running: Running<'static>) {
+    running.killer()();
+    if let Err(error) = running.wait_at_most(PARTING) {
+        tracing::warn!(%error, "the tool that read binary logs was left behind");
+    }
+}

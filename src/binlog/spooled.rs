@@ -1,0 +1,116 @@
+//! Files and directories of a spool: how they grow, how they end, and what killed runs left.
+
+use std::fs::{File, OpenOptions};
+use std::io::{BufReader, Write as _};
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+
+use super::event::{Format, IN_USE, IN_USE_AT};
+use super::summary::Summary;
+use super::tool::Tool;
+use crate::fault::{Fault, Kind};
+
+/// For so long a tool that has something to give may give nothing.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How a file grows that the tool writes.
+pub(super) struct Progress<'a> {
+    path: &'a Path,
+    length: u64,
+    since: Instant,
+}
+
+impl<'a> Progress<'a> {
+    pub(super) fn of(path: &'a Path) -> Self {
+        Self { path, length: 0, since: Instant::now() }
+    }
+
+    pub(super) fn length(&self) -> u64 {
+        self.path.metadata().map_or(0, |file| file.len())
+    }
+
+    /// An error where it has not grown for too long.
+    pub(super) fn look(&mut self, tool: &Tool, name: &str) -> anyhow::Result<()> {
+        let length = self.length();
+        if length != self.length {
+            (self.length, self.since) = (length, Instant::now());
+        } else if self.since.elapsed() > PATIENCE {
+            let message = format!("{} gives no more of {name} behind {length}", tool.name);
+            return Err(Fault::new(Kind::Refused, message).hint("is the network cut, or does the server hang?").into());
+        }
+        Ok(())
+    }
+}
+
+/// The server's file goes on, with what is no event.
+pub(super) fn tear(path: &Path) -> anyhow::Result<()> {
+    let mut file =
+        OpenOptions::new().append(true).open(path).with_context(|| format!("cannot open {}", path.display()))?;
+    Ok(file.write_all(&[0])?)
+}
+
+/// The server takes the in-use flag away when it sends a file. After a crash MariaDB's own file has it for ever: so has
+/// every file that it has closed and that does not say how it ends.
+pub(super) fn give_back_in_use(path: &Path) -> anyhow::Result<()> {
+    let file = OpenOptions::new().read(true).write(true).open(path);
+    let file: File = file.with_context(|| format!("cannot open {}", path.display()))?;
+    let (summary, _) = Summary::walk(BufReader::with_capacity(256 << 10, &file), |_| {})?;
+    if summary.has_ended() || !summary.format.as_ref().is_some_and(Format::is_mariadb) {
+        return Ok(());
+    }
+    let mut flags = [0];
+    file.read_exact_at(&mut flags, IN_USE_AT)?;
+    Ok(file.write_all_at(&flags.map(|flags| flags | IN_USE), IN_USE_AT)?)
+}
+
+/// Removes our directories in `parent` that begin with `prefix`: whoever made them is dead, or the archive would be held.
+pub(super) fn tidy(parent: &Path, prefix: &str) -> anyhow::Result<()> {
+    let entries = parent.read_dir().with_context(|| format!("cannot look into {}", parent.display()))?;
+    for entry in entries {
+        let entry = entry?;
+        if !entry.file_name().to_string_lossy().starts_with(prefix) {
+            continue;
+        }
+        let (path, metadata) = (entry.path(), entry.metadata()?);
+        if metadata.is_dir() && metadata.uid() == nix::unistd::geteuid().as_raw() {
+            std::fs::remove_dir_all(&path).with_context(|| format!("cannot remove {}", path.display()))?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::event::Kind;
+    use super::super::summary::tests::{beginning, event};
+    use super::*;
+
+    #[test]
+    fn what_a_killed_run_left_goes_and_what_is_anothers_stays() {
+        let parent = tempfile::tempdir().unwrap();
+        for name in [".spool-1-abc", ".spool-12-abc", "1-b"] {
+            std::fs::create_dir(parent.path().join(name)).unwrap();
+            crate::sys::durable::write(&parent.path().join(name).join("b.000001"), b"x").unwrap();
+        }
+        std::os::unix::fs::symlink(parent.path().join("1-b"), parent.path().join(".spool-1-link")).unwrap();
+        tidy(parent.path(), ".spool-1-").unwrap();
+        let left: Vec<bool> =
+            [".spool-1-abc", ".spool-12-abc", "1-b/b.000001"].map(|name| parent.path().join(name).exists()).to_vec();
+        assert_eq!(left, [false, true, true]);
+    }
+
+    #[test]
+    fn a_file_of_mysql_that_a_crash_ended_stays_as_it_was_sent() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let sent = [beginning(), event(Kind::QUERY, 1000, &[0; 20])].concat();
+        file.as_file().write_all(&sent).unwrap();
+        give_back_in_use(file.path()).unwrap();
+        assert_eq!(std::fs::read(file.path()).unwrap(), sent);
+        tear(file.path()).unwrap();
+        let (summary, stop) = Summary::walk(File::open(file.path()).unwrap(), |_| {}).unwrap();
+        assert_eq!((summary.end, stop), (sent.len() as u64, super::super::summary::Stop::Torn(sent.len() as u64)));
+    }
+}
