@@ -1,9 +1,10 @@
 //! Archives of binary logs: a byte-exact copy of everything that a server has logged, the newest included.
 //!
 //! The server's own files are read, on its host: no account and no second replica is needed, the same code does for
-//! both families, and where it went on is where the archive ends. What is taken over are whole events, each with its
-//! checksum compared; a kind that nobody has heard of is as good as any other. [`Archiver`] brings an archive up to
-//! the server, once ([`ship`]) or again and again ([`stream`]).
+//! both families, and where it went on is where the archive ends. Where they can't be read, on another host or encrypted,
+//! the family's own tool reads them into a private directory (`spool`), and the rest is the same. What is taken over
+//! are whole events, each with its checksum compared; a kind that nobody has heard of is as good as any other.
+//! [`Archiver`] brings an archive up to the server, once ([`ship`]) or again and again ([`stream`]).
 //!
 //! Nothing is called complete that is not: what was purged before it was archived, a server that was reset or whose
 //! place another one took, a damaged file are named at once, and stay in the index as the ends of what hangs together

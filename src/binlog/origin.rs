@@ -127,11 +127,11 @@ impl Origin {
         }
     }
 
-    /// Where the log is, as the server names it.
+    /// The directory of the files, as the server names it.
     pub(super) fn place(&self) -> &Path {
         match &self.way {
             Way::Files(source) => source.directory(),
-            Way::Tool { log, .. } => log,
+            Way::Tool { log, .. } => log.parent().unwrap_or(log),
         }
     }
 }

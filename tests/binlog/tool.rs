@@ -8,13 +8,13 @@ use std::time::Duration;
 use mysnap::binlog::State;
 use mysnap::dump::Compression;
 use mysnap::fault::{Kind, hints_of, kind_of};
-use mysnap::server::Access;
+use mysnap::server::{Access, Flavour, TlsMode};
 use mysnap::sys::cmd::Call;
 use mysnap::sys::{durable, retry};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::bench::{Bench, Stream, Writers, are_checkpoints};
+use crate::bench::{Bench, Stream, Tmpfs, Writers, are_checkpoints};
 use crate::elsewhere::Node;
 use crate::purge::purge;
 use crate::server::Server;
@@ -205,6 +205,25 @@ fn a_tool_that_is_far_ahead_or_says_nothing_is_ended_and_nothing_is_missing() {
 }
 
 #[test]
+fn a_destination_that_is_full_of_what_the_tool_reads_loses_nothing() {
+    let far = Distant::start(&["--max-binlog-size=1M"], GRANTS);
+    let small = Tmpfs::mount("4M");
+    let bench = Bench::at(&far.server, small.path(), Compression::None).by_tool(&far.access);
+    let stream = bench.stream();
+    following(&bench);
+    for _ in 0..2 {
+        far.server.sql(LARGE);
+    }
+    retry::until(SOON, || if stream.said().contains("No space left") { Ok(()) } else { Err(()) }).unwrap();
+    small.grow("128M");
+    far.caught_up(&bench);
+    let said = ended_well(stream);
+    assert!(said.contains("the archive goes on"), "{said}");
+    bench.compare(&far.server);
+    assert!(bench.index().windows().len() == 1 && bench.verify().damaged.is_empty());
+}
+
+#[test]
 fn an_archive_on_another_node_of_a_server_on_a_third_is_the_same() {
     let far = Distant::start(&["--max-binlog-size=1M"], GRANTS);
     let node = Node::start();
@@ -318,13 +337,83 @@ fn what_the_tool_lacks_is_named() {
     assert!(said.contains("its binary logs are read by mariadb-binlog"), "{said}");
 }
 
+fn certificate(name: &str) -> PathBuf {
+    [env!("CARGO_MANIFEST_DIR"), "tests/data/tls", name].iter().collect()
+}
+
 #[test]
-fn an_encrypted_log_is_archived_as_the_server_decrypts_it() {
+fn the_tool_lets_the_server_prove_who_it_is() {
+    let of = |name: &str| {
+        let options = [("cert", certificate(name)), ("key", certificate("key.pem"))];
+        let options = options.map(|(option, path)| format!("--ssl-{option}={}", path.display()));
+        let mut far = Distant::start(&options.each_ref().map(String::as_str), GRANTS);
+        far.server.sql("ALTER USER far@localhost REQUIRE SSL; ALTER USER far@'127.0.0.1' REQUIRE SSL");
+        far.access.tls = Some(TlsMode::VerifyIdentity);
+        far.access.ssl_ca = Some(certificate("authority.pem"));
+        far
+    };
+    let far = of("right.pem");
+    let bench = far.bench(Compression::Zstd);
+    bench.ship().unwrap();
+    bench.compare(&far.server);
+    // We would not get so far as to start it.
+    for name in ["another-name.pem", "self-signed.pem"] {
+        let far = of(name);
+        let (given, options) =
+            (tempfile::tempdir().unwrap(), far.access.resolve().unwrap().tool_options(Flavour::MariaDb));
+        let tool =
+            Call::new("mariadb-binlog").args(["--defaults-file=/dev/stdin", "--read-from-remote-server", "--raw"]);
+        let to = format!("--result-file={}/", given.path().display());
+        let error = tool.args([&to, "b.000001"]).stdin(options.reveal()).run().unwrap_err();
+        assert!(error.stderr().unwrap().contains("SSL"), "{name}: {error}");
+        assert_eq!(given.path().read_dir().unwrap().count(), 0, "{name}");
+        assert_eq!(kind_of(&far.bench(Compression::Zstd).ship().unwrap_err()), Some(Kind::Config), "{name}");
+    }
+}
+
+/// A server that encrypts its log, and its keys.
+fn encrypting() -> (Distant, tempfile::NamedTempFile) {
     let keys = tempfile::NamedTempFile::new().unwrap();
     keys.as_file().write_all(b"1;a7addd9adea9978fda19f21e6be987880e68ac92632ca052e5bb42b1a506939a\n").unwrap();
     let file = format!("--file-key-management-filename={}", keys.path().display());
     let options = ["--plugin-load-add=file_key_management", &file, "--encrypt-binlog=1", "--max-binlog-size=1M"];
-    let far = Distant::start(&options, GRANTS);
+    (Distant::start(&options, GRANTS), keys)
+}
+
+#[test]
+fn increments_are_made_of_what_the_tool_archived_with_a_stream_and_without() {
+    let (far, _keys) = encrypting();
+    let bench = Bench::new(&far.server, Compression::Zstd);
+    let to = bench.archive().with_file_name("backups");
+    bench.configure(&format!(
+        "[job.often]\nto = {to:?}\nmethod = \"dump\"\nsource = \"live\"\nincremental = \"binlog\"\n"
+    ));
+    let backup = || {
+        far.server.sql("INSERT INTO shop.t (a) VALUES ('more')");
+        let (status, said) = bench.command(&["backup", "often"]);
+        assert!(status.success(), "{said}");
+        said
+    };
+    assert!(backup().contains("dump"));
+    let alone = backup();
+    let stream = bench.stream();
+    following(&bench);
+    let beside = backup();
+    ended_well(stream);
+    for said in [alone, beside] {
+        assert!(said.contains("increment"), "{said}");
+    }
+    let (_, listed) = bench.command(&["list", "--json"]);
+    let rows: serde_json::Value = serde_json::from_str(&listed).unwrap();
+    let manifests: Vec<_> = rows.as_array().unwrap().iter().map(|row| &row["manifest"]).collect();
+    assert!(manifests.len() == 3 && manifests[..2].iter().all(|one| one["increment"].is_object()), "{listed}");
+    let (status, said) = bench.command(&["verify", manifests[0]["id"].as_str().unwrap()]);
+    assert!(status.success(), "{said}");
+}
+
+#[test]
+fn an_encrypted_log_is_archived_as_the_server_decrypts_it() {
+    let (far, _keys) = encrypting();
     let bench = far.bench(Compression::Zstd).by_itself();
     let (_, said) = bench.command(&["check", "shop"]);
     assert!(said.contains("the server encrypts its binary log (encrypt_binlog is on)"), "{said}");
