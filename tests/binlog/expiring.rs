@@ -38,12 +38,17 @@ fn what_no_backup_needs_goes_from_another_node_too() {
     assert!(gone.exists());
 
     let streaming = bench.stream();
-    server.sql("INSERT INTO shop.t (a) VALUES ('meanwhile')");
-    let grown = || if bench.end().offset > 4 && bench.archive().join(".lock").exists() { Ok(()) } else { Err(()) };
-    retry::until(Duration::from_secs(30), grown).unwrap();
+    // Until the stream has what the server does now.
+    let streamed = |statements: &str| {
+        let before = bench.end();
+        server.sql(statements);
+        let goes_on = || if bench.end() == before { Err("the stream does not go on") } else { Ok(()) };
+        retry::until(Duration::from_secs(60), goes_on).unwrap();
+    };
+    streamed("INSERT INTO shop.t (a) VALUES ('meanwhile')");
     expire::execute(&bench.elsewhere_home(), &plan).unwrap();
     assert!(!gone.exists());
-    server.sql("INSERT INTO shop.t (a) VALUES ('after'); FLUSH BINARY LOGS; INSERT INTO shop.t (a) VALUES ('later')");
+    streamed("INSERT INTO shop.t (a) VALUES ('after'); FLUSH BINARY LOGS; INSERT INTO shop.t (a) VALUES ('later')");
     let (status, said) = streaming.end();
     assert_eq!(status.code(), Some(0), "{said}");
     bench.ship().unwrap();

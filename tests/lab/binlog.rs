@@ -14,7 +14,9 @@ const DEADLINE: std::time::Duration = std::time::Duration::from_secs(20);
 fn configure(name: &str) -> (String, Undo) {
     run(&["mkdir", "-p", "-m", "0700", TO]);
     let config = host::configure(name, &format!("[binlog.lab]\nto = \"{TO}\"\ncompression = \"none\"\n"));
-    (config, Undo::with(&format!("rm -rf {TO}/lab; {} -e 'DROP DATABASE IF EXISTS archived'", host::client())))
+    // What was there would be missed.
+    let gone = format!("rm -rf {TO}/lab /var/lib/mysnap/archives");
+    (config, Undo::with(&format!("{gone}; {} -e 'DROP DATABASE IF EXISTS archived'", host::client())))
 }
 
 /// Rows are counted where rows are logged: MariaDB logs statements where it can.
@@ -137,7 +139,8 @@ fn an_archive_on_another_node_goes_on_after_the_network_was_cut() {
         &format!("[binlog.lab]\nto = \"root@{}:{AT}\"\ncompression = \"none\"\n", node2()),
     );
     let client = host::client();
-    let _undo = Undo::with(&format!("ssh {} rm -rf {AT}; {client} -e 'DROP DATABASE IF EXISTS archived'", node2()));
+    let gone = format!("ssh {} rm -rf {AT}; rm -rf /var/lib/mysnap/archives", node2());
+    let _undo = Undo::with(&format!("{gone}; {client} -e 'DROP DATABASE IF EXISTS archived'"));
     sql("CREATE DATABASE archived; CREATE TABLE archived.t (id INT PRIMARY KEY)");
     mysnap_ok(&["--config", &config, "check", "lab"]);
     let stream = Live::start(&config, &["binlog", "stream"]);

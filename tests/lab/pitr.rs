@@ -27,7 +27,7 @@ fn executed() -> (String, &'static str) {
 fn a_dropped_table_comes_back_as_it_was_just_before() {
     forget_stored();
     let drop = format!("{} -e 'DROP DATABASE IF EXISTS point; DROP DATABASE IF EXISTS point_then'", host::client());
-    let _undo = Undo::with(&format!("rm -rf {TO}/lab {PLACE}; {drop}"));
+    let _undo = Undo::with(&format!("rm -rf {TO}/lab {PLACE} /var/lib/mysnap/archives; {drop}"));
     let config = local("pitr", &format!("[binlog.lab]\nto = \"{TO}\"\n"));
     run(&["install", "-d", "-m", "0755", PLACE]);
     sql("CREATE DATABASE point; CREATE TABLE point.t (id INT PRIMARY KEY, a VARCHAR(40)) ENGINE = InnoDB; \
