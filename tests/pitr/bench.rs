@@ -4,11 +4,15 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
 
 use mysnap::sys::cmd::Call;
 use mysnap::sys::durable;
 
 use crate::server::Server;
+
+/// A busy machine takes long.
+const PATIENCE: Duration = Duration::from_secs(3600);
 
 /// Backups, an archive, and a configuration for both.
 pub struct Bench {
@@ -42,7 +46,7 @@ impl Bench {
     /// What the command says on both of its outputs.
     pub fn command(&self, arguments: &[&str]) -> (ExitStatus, String) {
         let call = Call::new(env!("CARGO_BIN_EXE_mysnap")).arg("--config").arg(&self.config);
-        let finished = call.args(arguments).finish().unwrap();
+        let finished = call.args(arguments).deadline(PATIENCE).finish().unwrap();
         let both = [finished.stdout, finished.stderr].concat();
         (finished.status, String::from_utf8(both).unwrap())
     }
@@ -79,18 +83,22 @@ impl Bench {
         durable::write(&self.config, text.as_bytes()).unwrap();
     }
 
-    /// A restore at work.
-    #[expect(clippy::disallowed_methods, reason = "it is killed")]
+    /// A restore at work, which tells nobody.
     pub fn begin(&self, arguments: &[&str]) -> Child {
-        Command::new(env!("CARGO_BIN_EXE_mysnap"))
-            .arg("--config")
-            .arg(&self.config)
-            .args(arguments)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap()
+        self.program(arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+    }
+
+    /// A restore at work, which tells by its standard output what it does.
+    pub fn begin_telling(&self, arguments: &[&str]) -> Child {
+        let arguments = [&["--events", "json"], arguments].concat();
+        self.program(&arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "what happens to it meanwhile is the test")]
+    fn program(&self, arguments: &[&str]) -> Command {
+        let mut program = Command::new(env!("CARGO_BIN_EXE_mysnap"));
+        program.arg("--config").arg(&self.config).args(arguments).stdin(Stdio::null());
+        program
     }
 
     /// A server on what was restored to `name`.
