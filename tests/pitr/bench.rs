@@ -13,6 +13,8 @@ use crate::server::Server;
 
 /// A busy machine takes long.
 const PATIENCE: Duration = Duration::from_secs(3600);
+/// Where whoever starts it has temporary files, and no other account: Debian's libpam-tmpdir makes such ones.
+const OWN: &str = "own";
 
 /// Backups, an archive, and a configuration for both.
 pub struct Bench {
@@ -34,6 +36,7 @@ impl Bench {
             at("backups"),
             at("logs")
         );
+        durable::create_private_directory(&at(OWN)).unwrap();
         let config = at("mysnap.toml");
         durable::write(&config, text.as_bytes()).unwrap();
         Self { directory, config }
@@ -97,7 +100,7 @@ impl Bench {
     #[expect(clippy::disallowed_methods, reason = "what happens to it meanwhile is the test")]
     fn program(&self, arguments: &[&str]) -> Command {
         let mut program = Command::new(env!("CARGO_BIN_EXE_mysnap"));
-        program.arg("--config").arg(&self.config).args(arguments).stdin(Stdio::null());
+        program.arg("--config").arg(&self.config).args(arguments).stdin(Stdio::null()).env("TMPDIR", self.at(OWN));
         program
     }
 
