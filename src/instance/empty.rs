@@ -17,6 +17,8 @@ use crate::sys::cmd::Call;
 const GTIDS: [&str; 2] = ["gtid_mode", "enforce_gtid_consistency"];
 /// The name of its data directory.
 const DATA: &str = "data";
+/// The name of the directory for temporary files of what makes it.
+const MAKING: &str = "making";
 
 /// The account that packages make for a server.
 const USER: &str = "mysql";
@@ -73,6 +75,10 @@ fn make(facts: &Facts, data: &Path, cancel: &Cancel) -> anyhow::Result<()> {
         Some(_) if Uid::effective().is_root() => USER.to_owned(),
         _ => User::from_uid(Uid::effective())?.context("we have no name")?.name,
     };
+    let temporary = data.with_file_name(MAKING);
+    // The one of our environment may be closed to the server's account.
+    let owner = User::from_name(&user)?.with_context(|| format!("there is no account {user}"))?;
+    super::make_for(&temporary, (owner.uid.as_raw(), owner.gid.as_raw()))?;
     let call = if facts.flavour.is_mariadb() {
         let installer = ["mariadb-install-db", "mysql_install_db"].into_iter().find(|name| Call::is_installed(name));
         let installer = installer.context("mariadb-install-db is not installed")?;
@@ -89,5 +95,6 @@ fn make(facts: &Facts, data: &Path, cancel: &Cancel) -> anyhow::Result<()> {
         let names = format!("--lower-case-table-names={names}");
         Call::new(program(facts)?).args(["--no-defaults", "--initialize-insecure"]).arg(names)
     };
-    Ok(call.args([datadir, format!("--user={user}")]).deadline(MAKE).cancel(cancel).run()?)
+    let options = [datadir, format!("--tmpdir={}", temporary.display()), format!("--user={user}")];
+    Ok(call.args(options).deadline(MAKE).cancel(cancel).run()?)
 }

@@ -152,7 +152,7 @@ fn execute(
 
 /// Waits until everything is executed.
 fn follow(plan: &Plan<'_>, replayer: &mut Replayer, observer: &dyn Observer, cancel: &Cancel) -> anyhow::Result<()> {
-    let total = Bytes(plan.way.bytes());
+    let total = Bytes(plan.way.executed_bytes());
     loop {
         let replayed = replayer.replayed()?;
         let (part, done) = place(&plan.way, &replayed);
@@ -244,6 +244,7 @@ mod tests {
         Way {
             stop: BinlogPosition { file: "b.000002".into(), offset: 300 },
             parts: vec![part("b.000001", 100, 1000), part("b.000002", 4, 300)],
+            last_end: Some(BinlogPosition { file: "b.000002".into(), offset: 280 }),
             transactions: 3,
             events: 9,
             times: None,
@@ -254,7 +255,11 @@ mod tests {
     }
 
     #[test]
-    fn it_is_over_when_the_last_file_is_done() {
+    fn it_is_over_when_the_last_transaction_is_done() {
+        assert_eq!(way().executed_bytes(), 1176);
+        let last_end = Some(BinlogPosition { file: "b.000001".into(), offset: 900 });
+        assert_eq!(Way { last_end, ..way() }.executed_bytes(), 800);
+        assert_eq!(Way { last_end: None, ..way() }.executed_bytes(), 0);
         let at = |file: &str, offset| {
             let replayed = Replayed { file: file.to_owned(), offset, runs: true, waits: false, error: None };
             place(&way(), &replayed).1

@@ -20,6 +20,8 @@ pub struct Way {
     pub stop: BinlogPosition,
     /// What is replayed of each file, in order. Nothing where the base stands at the stop.
     pub parts: Vec<Part>,
+    /// Where the last transaction of it ends: behind it are events that nobody executes.
+    pub last_end: Option<BinlogPosition>,
     /// How many transactions.
     pub transactions: u64,
     /// How many events.
@@ -56,7 +58,16 @@ impl Way {
         self.parts.iter().map(|part| part.to).sum()
     }
 
-    fn count(&mut self, transaction: &Transaction, events: u64) {
+    /// How many bytes there are up to the end of the last transaction.
+    pub(super) fn executed_bytes(&self) -> u64 {
+        let Some(BinlogPosition { file, offset }) = &self.last_end else { return 0 };
+        let before = self.parts.iter().take_while(|part| part.file != *file);
+        let last = self.parts.iter().find(|part| part.file == *file).map_or(0, |part| offset - part.from);
+        before.map(|part| part.to - part.from).sum::<u64>() + last
+    }
+
+    fn count(&mut self, file: &str, transaction: &Transaction, events: u64) {
+        self.last_end = Some(BinlogPosition { file: file.to_owned(), offset: transaction.end });
         self.transactions += 1;
         self.events += events;
         if let Some(time) = transaction.time {
@@ -80,6 +91,7 @@ pub fn scan(home: &Home, route: &Route<'_>, target: &Target, cancel: &Cancel) ->
     let mut way = Way {
         stop: route.start.clone(),
         parts: Vec::new(),
+        last_end: None,
         transactions: 0,
         events: 0,
         times: None,
@@ -157,7 +169,7 @@ impl File<'_> {
             if let Some(stop) = self.judge(&transaction, way)? {
                 return Ok(Some(stop));
             }
-            way.count(&transaction, std::mem::take(&mut events));
+            way.count(&piece.file.name, &transaction, std::mem::take(&mut events));
             if self.is_reached_by(&transaction) {
                 return Ok(Some(transaction.end));
             }

@@ -17,6 +17,8 @@ const ANSWER: Duration = Duration::from_secs(3600);
 pub struct Replayer {
     connection: Connection,
     words: Words,
+    /// Whether what reads the relay logs executes them too, and so has executed what it has read.
+    is_one: bool,
 }
 
 /// How far a replay is.
@@ -28,7 +30,8 @@ pub struct Replayed {
     pub offset: u64,
     /// Whether the applier runs.
     pub runs: bool,
-    /// Whether it has nothing more to do.
+    /// Whether it has nothing more to do. A server whose reader has others execute tells it by the place alone, which it
+    /// brings up to date some times a second.
     pub waits: bool,
     /// Why it does not.
     pub error: Option<String>,
@@ -37,8 +40,10 @@ pub struct Replayed {
 impl Replayer {
     /// Connects to the server at `address`, whose data is of the server of `facts`.
     pub fn connect(address: &Address, facts: &Facts) -> anyhow::Result<Self> {
-        let connection = Connection::open(address, ANSWER)?;
-        Ok(Self { connection, words: Words::of(facts.flavour, facts.version) })
+        let (mut connection, words) = (Connection::open(address, ANSWER)?, Words::of(facts.flavour, facts.version));
+        // MySQL 9 is told to have none beside it, and has one all the same.
+        let is_one = connection.value(words.appliers)?.as_deref() == Some("0");
+        Ok(Self { connection, words, is_one })
     }
 
     /// Forgets every source from which the server replicated, and their relay logs.
@@ -70,7 +75,8 @@ impl Replayer {
     /// How far it is.
     pub fn replayed(&mut self) -> anyhow::Result<Replayed> {
         let rows = self.connection.rows(self.words.status)?;
-        rows.first().and_then(replayed).context("the server does not tell how far it has replayed")
+        let replayed = rows.first().and_then(replayed).context("the server does not tell how far it has replayed")?;
+        Ok(Replayed { waits: replayed.waits && self.is_one, ..replayed })
     }
 
     /// Stops the applier, and forgets the relay logs.
@@ -112,7 +118,6 @@ fn replayed(row: &Columns) -> Option<Replayed> {
         file: row.get(&["Relay_Log_File"])?.to_owned(),
         offset: row.get(&["Relay_Log_Pos"])?.parse().ok()?,
         runs: row.get(&["Replica_SQL_Running", "Slave_SQL_Running"])? == "Yes",
-        // One applier executes what it reads before it reads on.
         waits: row
             .get(&["Replica_SQL_Running_State", "Slave_SQL_Running_State"])
             .is_some_and(|state| state.contains("has read all relay log")),

@@ -18,6 +18,8 @@ pub(super) struct Words {
     pub(super) executed: &'static str,
     pub(super) undecided: &'static str,
     pub(super) switched_off: &'static str,
+    /// How many appliers execute beside each other.
+    pub(super) appliers: &'static str,
 }
 
 impl Words {
@@ -25,6 +27,7 @@ impl Words {
         let is_mariadb = flavour.is_mariadb();
         let is_old = is_mariadb || version < Version(8, 0, 22);
         let is_new_event = !is_mariadb && version >= Version(8, 0, 22);
+        let is_new_variable = version >= Version(8, 0, 26);
         Self {
             is_mariadb,
             is_old_change: is_mariadb || version < Version(8, 0, 23),
@@ -43,6 +46,13 @@ impl Words {
                 "SELECT IF(@@GLOBAL.gtid_mode = 'OFF', NULL, @@GLOBAL.gtid_executed)"
             },
             undecided: "XA RECOVER",
+            appliers: if is_mariadb {
+                "SELECT @@GLOBAL.slave_parallel_threads"
+            } else if is_new_variable {
+                "SELECT @@GLOBAL.replica_parallel_workers"
+            } else {
+                "SELECT @@GLOBAL.slave_parallel_workers"
+            },
             switched_off: if is_new_event {
                 "SELECT CONCAT(EVENT_SCHEMA, '.', EVENT_NAME) FROM information_schema.EVENTS \
                  WHERE STATUS IN ('REPLICA_SIDE_DISABLED', 'SLAVESIDE_DISABLED')"
@@ -97,6 +107,7 @@ mod tests {
         let old = words(Flavour::MySql, Version(5, 7, 42));
         assert_eq!((old.start, old.status), ("START SLAVE SQL_THREAD", "SHOW SLAVE STATUS"));
         assert!(old.change("r.000001", 4).starts_with("CHANGE MASTER TO MASTER_HOST"));
+        assert_eq!(old.appliers, "SELECT @@GLOBAL.slave_parallel_workers");
         let new = words(Flavour::MySql, Version(9, 7, 4));
         assert_eq!(new.reset("east"), "RESET REPLICA ALL FOR CHANNEL 'east'");
         assert!(new.change("r.000001", 4).starts_with("CHANGE REPLICATION SOURCE TO SOURCE_HOST"));

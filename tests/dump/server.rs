@@ -1,16 +1,31 @@
-//! A server of this host's packages, with data of its own.
+//! A server of this host's packages, with data of its own: MariaDB, or MySQL where that is the one that is installed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::{LazyLock, Mutex};
 use std::time::Duration;
 
+use mysnap::instance::installed;
 use mysnap::server::{Access, Address, Session};
 use mysnap::sys::cancel::Cancel;
 use mysnap::sys::cmd::{Call, Finished, Running};
 use mysnap::sys::{durable, retry};
 
-/// A MariaDB that ends with the test.
+/// The longest test, a hundred restores, takes minutes where nothing else runs.
+const LIFE: Duration = Duration::from_secs(4 * 3600);
+/// A busy machine takes long to make a server ready.
+const READY: Duration = Duration::from_secs(300);
+
+/// Whether it is a MariaDB; a MySQL otherwise, where there is no other.
+pub static IS_MARIADB: LazyLock<bool> =
+    LazyLock::new(|| installed::server().expect("a server is installed").flavour.is_mariadb());
+
+/// The program of MariaDB or of MySQL.
+fn program(mariadb: &'static str, mysql: &'static str) -> Call<'static> {
+    Call::new(if *IS_MARIADB { mariadb } else { mysql })
+}
+
+/// A server that ends with the test.
 pub struct Server {
     home: tempfile::TempDir,
     data: PathBuf,
@@ -29,11 +44,12 @@ impl Server {
         let home = tempfile::tempdir().unwrap();
         let data = home.path().join("data");
         let common = common(&home, &data);
-        Call::new("mariadb-install-db")
-            .args(["--no-defaults", "--auth-root-authentication-method=normal", "--skip-test-db"])
-            .args(&common)
-            .run()
-            .unwrap();
+        let made: &[&str] = if *IS_MARIADB {
+            &["--no-defaults", "--auth-root-authentication-method=normal", "--skip-test-db"]
+        } else {
+            &["--no-defaults", "--initialize-insecure"]
+        };
+        program("mariadb-install-db", "mysqld").args(made.iter().copied()).args(&common).deadline(READY).run().unwrap();
         Self::on(home, data, common, options)
     }
 
@@ -63,17 +79,23 @@ impl Server {
 
     /// The same with `more` options, which hold once.
     pub fn start_again_with(&self, more: &[&str]) {
-        let process = Call::new("mariadbd")
+        let own: &[&str] = if *IS_MARIADB {
+            &[]
+        } else {
+            &["--gtid-mode=ON", "--enforce-gtid-consistency=ON", "--mysqlx=OFF", "--secure-file-priv="]
+        };
+        let process = program("mariadbd", "mysqld")
             .args(["--no-defaults", "--skip-networking", "--log-bin=b", "--innodb-flush-log-at-trx-commit=0"])
+            .args(own.iter().copied())
             .args(["--character-set-server=utf8mb4", "--max-allowed-packet=64M"])
             .args(&self.options)
             .args(more)
-            .deadline(Duration::from_secs(600))
+            .deadline(LIFE)
             .start()
             .unwrap();
         *self.process.lock().unwrap() = Some(process);
         let answers = || if self.ran("SELECT 1").status.success() { Ok(()) } else { Err(()) };
-        retry::until(Duration::from_secs(60), answers).unwrap();
+        retry::until(READY, answers).unwrap();
     }
 
     /// Where its data is.
@@ -103,7 +125,7 @@ impl Server {
     }
 
     fn client(&self) -> Call<'static> {
-        Call::new("mariadb")
+        program("mariadb", "mysql")
             .args(["--no-defaults", "-uroot", "-N", "-B", "--default-character-set=utf8mb4"])
             .arg(format!("--socket={}", self.socket().display()))
     }

@@ -4,12 +4,18 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
 
 use mysnap::sys::cmd::Call;
 use mysnap::sys::durable;
 
 use crate::room::Room;
 use crate::server::Server;
+
+/// A busy machine takes long.
+const PATIENCE: Duration = Duration::from_secs(3600);
+/// Where whoever starts it has temporary files, and no other account: Debian's libpam-tmpdir makes such ones.
+const OWN: &str = "own";
 
 /// Backups, an archive, and a configuration for both.
 pub struct Bench {
@@ -33,6 +39,7 @@ impl Bench {
             at("backups"),
             at("logs")
         );
+        durable::create_private_directory(&at(OWN)).unwrap();
         let config = at("mysnap.toml");
         durable::write(&config, text.as_bytes()).unwrap();
         Self { _room: room, directory, config }
@@ -45,7 +52,7 @@ impl Bench {
     /// What the command says on both of its outputs.
     pub fn command(&self, arguments: &[&str]) -> (ExitStatus, String) {
         let call = Call::new(env!("CARGO_BIN_EXE_mysnap")).arg("--config").arg(&self.config);
-        let finished = call.args(arguments).finish().unwrap();
+        let finished = call.args(arguments).deadline(PATIENCE).finish().unwrap();
         let both = [finished.stdout, finished.stderr].concat();
         (finished.status, String::from_utf8(both).unwrap())
     }
@@ -82,18 +89,22 @@ impl Bench {
         durable::write(&self.config, text.as_bytes()).unwrap();
     }
 
-    /// A restore at work.
-    #[expect(clippy::disallowed_methods, reason = "it is killed")]
+    /// A restore at work, which tells nobody.
     pub fn begin(&self, arguments: &[&str]) -> Child {
-        Command::new(env!("CARGO_BIN_EXE_mysnap"))
-            .arg("--config")
-            .arg(&self.config)
-            .args(arguments)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap()
+        self.program(arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+    }
+
+    /// A restore at work, which tells by its standard output what it does.
+    pub fn begin_telling(&self, arguments: &[&str]) -> Child {
+        let arguments = [&["--events", "json"], arguments].concat();
+        self.program(&arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "what happens to it meanwhile is the test")]
+    fn program(&self, arguments: &[&str]) -> Command {
+        let mut program = Command::new(env!("CARGO_BIN_EXE_mysnap"));
+        program.arg("--config").arg(&self.config).args(arguments).stdin(Stdio::null()).env("TMPDIR", self.at(OWN));
+        program
     }
 
     /// A server on what was restored to `name`.

@@ -1,21 +1,26 @@
 //! Clients that write down what the server has acknowledged: the transaction's name, what it did, and when.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
-use mysnap::sys::cmd::Call;
+use mysnap::sys::clock;
+use mysql::consts::CapabilityFlags;
+use mysql::prelude::Queryable as _;
+use mysql::session_state_change::SessionStateChange;
+use mysql::{Conn, OptsBuilder};
 
-use crate::server::Server;
+use crate::server::{IS_MARIADB, Server};
 
 /// Every client's rows are in one table, how many there are in another; each of its tables has its number.
 pub const TABLES: &str = "CREATE DATABASE shop; USE shop; \
     CREATE TABLE shop.entries (client INT, n INT, PRIMARY KEY (client, n)); \
     CREATE TABLE shop.sums (client INT PRIMARY KEY, total INT NOT NULL); \
-    INSERT INTO shop.sums SELECT seq, 0 FROM seq_1_to_9";
+    INSERT INTO shop.sums VALUES (1, 0), (2, 0), (3, 0), (4, 0), (5, 0), (6, 0), (7, 0), (8, 0), (9, 0)";
 
 /// What was acknowledged.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Done {
-    /// The number in the server's one domain: the order in which it logged them.
+    /// The number in the server's one domain or of its one UUID: the order in which it logged them.
     pub number: u64,
     /// A row, or a table.
     pub is_row: bool,
@@ -38,50 +43,70 @@ pub fn write(server: &Server, clients: std::ops::Range<u32>, count: u32, with_ta
 }
 
 fn acknowledged(socket: &std::path::Path, client: u32, count: u32, with_tables: bool) -> Vec<Done> {
-    let told = |what: &str, n: u32| {
-        format!(
-            "SELECT CONCAT_WS(' ', SUBSTRING_INDEX(@@last_gtid, '-', -1), '{what}', {client}, {n}, \
-                 CAST(UNIX_TIMESTAMP(SYSDATE(6)) * 1000000 AS INT));\n"
-        )
-    };
-    let mut statements = "USE shop;\n".to_owned();
+    let mut session = Session::open(socket);
+    let mut done = Vec::new();
     for n in 1..=count {
-        let both = format!(
-            "BEGIN; INSERT INTO entries VALUES ({client}, {n}); \
-             UPDATE sums SET total = total + 1 WHERE client = {client}; COMMIT;\n"
-        );
-        statements.push_str(&both);
-        statements.push_str(&told("row", n));
+        session.run("BEGIN");
+        session.run(&format!("INSERT INTO entries VALUES ({client}, {n})"));
+        session.run(&format!("UPDATE sums SET total = total + 1 WHERE client = {client}"));
+        let mut logged = |is_row, statement: &str| {
+            session.run(statement);
+            let at = clock::now().as_microsecond().try_into().unwrap();
+            done.push(Done { number: session.last_number(), is_row, client, n, at });
+        };
+        logged(true, "COMMIT");
         if with_tables && n % 17 == 0 {
-            let table = format!("CREATE TABLE t_{client}_{n} (a INT) ENGINE = InnoDB;\n");
-            statements.push_str(&table);
-            statements.push_str(&told("table", n));
+            logged(false, &format!("CREATE TABLE t_{client}_{n} (a INT) ENGINE = InnoDB"));
         }
         if n % 60 == 0 && client == 1 {
-            statements.push_str("FLUSH BINARY LOGS;\n");
+            session.run("FLUSH BINARY LOGS");
         }
         if n % 25 == 0 {
             // Times of events have whole seconds.
-            statements.push_str("SELECT SLEEP(0.2) INTO @slept;\n");
+            std::thread::sleep(Duration::from_millis(200));
         }
     }
-    let call = Call::new("mariadb").args(["--no-defaults", "-uroot", "-N", "-B"]);
-    let ran = call.arg(format!("--socket={}", socket.display())).stdin(statements).finish().unwrap();
-    assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
-    let said = String::from_utf8(ran.stdout).unwrap();
-    said.lines().map(parsed).collect()
+    done
 }
 
-fn parsed(line: &str) -> Done {
-    let words: Vec<&str> = line.split(' ').collect();
-    let number = |at: usize| words[at].parse().unwrap();
-    Done {
-        number: words[0].parse().unwrap(),
-        is_row: words[1] == "row",
-        client: number(2),
-        n: number(3),
-        at: words[4].parse().unwrap(),
+/// A client's, which is told the name of each of its transactions.
+struct Session(Conn);
+
+impl Session {
+    fn open(socket: &std::path::Path) -> Self {
+        let options = OptsBuilder::new().socket(Some(socket.display().to_string())).user(Some("root"));
+        // MySQL says it with the acknowledgement alone.
+        let tracking = CapabilityFlags::CLIENT_SESSION_TRACK;
+        let options = options.db_name(Some("shop")).additional_capabilities(tracking);
+        let mut session = Self(Conn::new(options).unwrap());
+        if !*IS_MARIADB {
+            session.run("SET SESSION session_track_gtids = OWN_GTID");
+        }
+        session
     }
+
+    fn run(&mut self, statement: &str) {
+        self.0.query_drop(statement).unwrap();
+    }
+
+    /// The number of the transaction that was acknowledged last.
+    fn last_number(&mut self) -> u64 {
+        if *IS_MARIADB {
+            return number(&self.0.query_first::<String, _>("SELECT @@last_gtid").unwrap().unwrap());
+        }
+        let changes = self.0.session_state_changes().unwrap();
+        let name = changes.iter().find_map(|change| match change.decode().unwrap() {
+            SessionStateChange::Gtids(name) => Some(number(&name.as_str())),
+            _ => None,
+        });
+        name.expect("the server told no name")
+    }
+}
+
+/// That of a transaction's name.
+fn number(name: &str) -> u64 {
+    let digits = name.rsplit(|c: char| !c.is_ascii_digit()).next();
+    digits.unwrap().parse().unwrap_or_else(|error| panic!("{name:?}: {error}"))
 }
 
 /// What a server must have: rows and tables.
