@@ -6,6 +6,7 @@ use jiff::Timestamp;
 
 use crate::check::{Ground, Origin, Request};
 use crate::fault::{Failure, Kind, kind_of};
+use crate::lvm;
 use crate::recover;
 use crate::run::Run;
 use crate::server::{Held, Position, Session};
@@ -89,10 +90,16 @@ fn one_try(
     order: Order,
     cancel: &Cancel,
 ) -> Result<Frozen, Failed> {
-    attempt(request, ground, session, run, order, cancel).map_err(|error| match snapshot::remove_all_of(run.id()) {
-        Ok(_) => Failed::Cleanly(error),
+    attempt(request, ground, session, run, order, cancel).map_err(|error| match undo(ground, run) {
+        Ok(()) => Failed::Cleanly(error),
         Err(left) => Failed::Leaving(Failure::join(error, vec![left])),
     })
+}
+
+fn undo(ground: &Ground, run: &Run) -> anyhow::Result<()> {
+    snapshot::remove_all_of(run.id())?;
+    let origins: Vec<&str> = ground.covered.origins.iter().map(|origin| origin.volume.uuid.as_str()).collect();
+    lvm::remove_orphans(run.id(), &origins)
 }
 
 /// When what is committed is written out.

@@ -4,6 +4,7 @@
 //! resume leaves the origin suspended and the server frozen. Under the database lock LVM does not
 //! wait for another LVM command (`wait_for_locks=0`): a busy group fails at once instead.
 
+mod devices;
 mod names;
 #[cfg(test)]
 mod recorded;
@@ -14,6 +15,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 
+pub use devices::{remove_orphans, resume};
 pub use names::{CLONED_TAG, KEEP_TAG, LvName, LvRef, TAG, VgName, run_of, run_tag};
 pub use report::{Group, Volume, parse_volumes};
 
@@ -153,11 +155,6 @@ pub fn activate(volume: &LvRef) -> Result<(), CommandError> {
 /// Deactivates a volume.
 pub fn deactivate(volume: &LvRef) -> Result<(), CommandError> {
     changing("lvchange").args(["-an", &volume.to_string()]).run()
-}
-
-/// Reloads a volume's tables: what brings back a suspended one.
-pub fn refresh(volume: &LvRef) -> Result<(), CommandError> {
-    changing("lvchange").args(["--refresh", &volume.to_string()]).run()
 }
 
 /// Adds a tag.

@@ -232,13 +232,15 @@ impl Plan {
         match step {
             Step::Refresh { volume } => {
                 let name: LvRef = volume.parse().map_err(anyhow::Error::msg)?;
-                lvm::refresh(&name)?;
+                lvm::volume(&name)?.as_ref().map_or(Ok(()), lvm::resume)?;
             }
             Step::Remove { uuid, run, .. } => snapshot::remove(uuid, run)?,
             Step::Scratch { path, run } => remove_scratch(path, run)?,
             Step::MountPoints { run } => return self.adopted(run).map_or(Ok(false), Record::remove_directory),
             // With something left the record must stay: it is what makes the rest ours.
             Step::Forget { run } if all_well => {
+                let used = self.adopted(run).into_iter().flat_map(Record::volumes).collect::<Vec<_>>();
+                lvm::remove_orphans(run, &used)?;
                 forget_unkept(run)?;
                 record::forget(run)?;
             }

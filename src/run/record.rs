@@ -65,6 +65,16 @@ pub enum Intent {
     },
 }
 
+impl Intent {
+    fn volumes(&self) -> &[String] {
+        match self {
+            Self::Snapshot { origin_uuid, .. } => std::slice::from_ref(origin_uuid),
+            Self::Clone(CloneRecord { uses, .. }) | Self::Merge { uses, .. } => uses,
+            _ => &[],
+        }
+    }
+}
+
 /// A server for people, as others see it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CloneRecord {
@@ -133,13 +143,12 @@ impl Record {
 
     /// Whether the run makes, or made, a snapshot of the volume with `uuid`, stands on it, or merges it.
     pub fn needs(&self, uuid: &str) -> bool {
-        self.intents.iter().any(|intent| match intent {
-            Intent::Snapshot { origin_uuid, .. } => origin_uuid == uuid,
-            Intent::Clone(CloneRecord { uses, .. }) | Intent::Merge { uses, .. } => {
-                uses.iter().any(|used| used == uuid)
-            }
-            _ => false,
-        })
+        self.volumes().any(|used| used == uuid)
+    }
+
+    /// The identifiers of the volumes that it makes, or made, a snapshot of, stands on, or merges.
+    pub fn volumes(&self) -> impl Iterator<Item = &str> {
+        self.intents.iter().flat_map(Intent::volumes).map(String::as_str)
     }
 
     /// The clone that the run is.

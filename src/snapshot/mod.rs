@@ -220,7 +220,11 @@ fn refuse_suspended(spec: &Spec) -> anyhow::Result<()> {
     }
     let name = &spec.origin.name;
     Err(Fault::new(Kind::Snapshot, format!("volume {name} is suspended: all writes to it wait"))
-        .hint(format!("`lvchange --refresh {name}` brings it back after a killed command"))
+        .hint(format!(
+            "after a killed command `dmsetup clear {device}` and then `dmsetup resume {device}` bring it back; not \
+             `lvchange --refresh`, which may put half of what that command did in force",
+            device = name.device().display()
+        ))
         .into())
 }
 
@@ -302,7 +306,7 @@ pub fn complete(pending: Vec<Pending>) -> anyhow::Result<Vec<Snapshot>> {
 
 /// A command that was killed between LVM's suspend and resume leaves the origin suspended.
 fn resume(spec: &Spec) -> anyhow::Result<()> {
-    if spec.origin_is_suspended() { Ok(lvm::refresh(&spec.origin.name)?) } else { Ok(()) }
+    if spec.origin_is_suspended() { lvm::resume(&spec.origin) } else { Ok(()) }
 }
 
 fn failed(spec: &Spec, error: anyhow::Error) -> anyhow::Error {

@@ -21,7 +21,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 pub fn remove(uuid: &str, run: &RunId) -> anyhow::Result<()> {
     let end = Instant::now() + DEADLINE;
     let mut pause = Duration::from_millis(50);
-    let mut failed = None;
+    let (mut failed, mut origin) = (None, None);
     while let Some(volume) = lvm::volumes()?.into_iter().find(|v| v.uuid == uuid) {
         refuse_what_is_not_ours(&volume, run)?;
         if Instant::now() >= end {
@@ -31,9 +31,20 @@ pub fn remove(uuid: &str, run: &RunId) -> anyhow::Result<()> {
             std::thread::sleep(pause);
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
+        origin = volume.origin_uuid.clone();
         failed = lvm::remove(&volume).err();
+        if let (Some(_), Some(origin)) = (&failed, &origin) {
+            resume_after_a_killed_command(origin)?;
+        }
     }
-    Ok(())
+    lvm::remove_orphans(run, origin.as_deref().as_slice())
+}
+
+/// The snapshot may be gone by then, and nobody would look again.
+fn resume_after_a_killed_command(origin: &str) -> anyhow::Result<()> {
+    let volume = lvm::volumes()?.into_iter().find(|volume| volume.uuid == origin);
+    let suspended = volume.filter(|volume| volume.device.is_some_and(lvm::is_suspended));
+    suspended.as_ref().map_or(Ok(()), lvm::resume)
 }
 
 /// Removes every volume that carries the tags of `run`, but for those kept on purpose.

@@ -1,7 +1,8 @@
 //! S2, X2: LVM's own commands are killed or stopped at each of their device-mapper calls, with the run
 //! that started them dead; `recover` brings the origin back at once and removes what is left.
 //!
-//! `MYSNAP_SWEEP=whole` takes every call, otherwise some of each command.
+//! `MYSNAP_SWEEP=whole` takes every call, otherwise some of each command, and SIGKILL behind each that suspends or
+//! resumes: there a device is suspended, or maps onto one that is not started yet.
 
 use std::io::Write as _;
 use std::time::{Duration, Instant};
@@ -42,9 +43,10 @@ impl Traced {
         Self(path)
     }
 
-    /// How many device-mapper calls it made.
-    fn calls() -> usize {
-        std::fs::read_to_string(TRACE).unwrap().lines().filter(|line| line.contains("ioctl(")).count()
+    /// The device-mapper calls that it made.
+    fn calls() -> Vec<String> {
+        let text = std::fs::read_to_string(TRACE).unwrap();
+        text.lines().filter(|line| line.contains("ioctl(")).map(str::to_owned).collect()
     }
 }
 
@@ -124,26 +126,29 @@ fn assert_recovered(scratch: &Scratch, point: &str) -> bool {
     suspended
 }
 
-fn points(calls: usize) -> Vec<(usize, &'static str)> {
-    let all: Vec<_> = (1..=calls).flat_map(|call| SIGNALS.map(|signal| (call, signal))).collect();
+fn points(calls: &[String]) -> Vec<(usize, &'static str)> {
+    let all: Vec<_> = (1..=calls.len()).flat_map(|call| SIGNALS.map(|signal| (call, signal))).collect();
     if std::env::var("MYSNAP_SWEEP").is_ok_and(|how| how == "whole") {
         return all;
     }
     // Not a multiple of the number of signals, so that each comes up.
     let stride = (all.len() / SHORT_POINTS).max(1);
-    all.into_iter().step_by(if stride % SIGNALS.len() == 0 { stride + 1 } else { stride }).collect()
+    let some = all.iter().copied().step_by(if stride % SIGNALS.len() == 0 { stride + 1 } else { stride });
+    let switches = calls.iter().zip(2..=calls.len()).filter(|(call, _)| call.contains("DM_DEV_SUSPEND"));
+    some.chain(switches.map(|(_, next)| (next, "KILL"))).collect()
 }
 
 fn sweep(scratch: &Scratch, what: &str, hit: impl Fn(&str)) {
     hit("");
     let calls = Traced::calls();
-    assert!(calls > 5, "{what} makes {calls} calls");
+    let count = calls.len();
+    assert!(count > 5, "{what} makes {count} calls");
     assert_recovered(scratch, &format!("{what}, untouched"));
     let mut suspended = 0;
-    let points = points(calls);
+    let points = points(&calls);
     for (call, signal) in &points {
         hit(&format!("-e inject=ioctl:signal={signal}:when={call}"));
-        suspended += u32::from(assert_recovered(scratch, &format!("{what}, {signal} at call {call} of {calls}")));
+        suspended += u32::from(assert_recovered(scratch, &format!("{what}, {signal} at call {call} of {count}")));
     }
     let count = points.len();
     writeln!(std::io::stderr(), "{what}: {count} points, {suspended} left the origin suspended, 0 failed").unwrap();

@@ -137,7 +137,16 @@ impl Scratch {
     /// I4 and I5 for this group: only the origin, live, and writable at once.
     pub fn assert_only_a_live_origin(&self) {
         assert_eq!(self.names(), ["my-data"]);
+        assert_eq!(self.devices_of_snapshots(), Vec::<String>::new());
         self.assert_unharmed();
+    }
+
+    /// Devices of the group that are there only with a snapshot.
+    fn devices_of_snapshots(&self) -> Vec<String> {
+        let all = run(&["dmsetup", "info", "-c", "--noheadings", "-o", "name"]);
+        let group = self.group().to_string().replace('-', "--");
+        let is_one = |name: &&str| name.starts_with(&group) && (name.contains("_mysnap_") || name.ends_with("-real"));
+        all.lines().map(str::trim).filter(is_one).map(str::to_owned).collect()
     }
 
     pub fn assert_unharmed(&self) {

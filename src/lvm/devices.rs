@@ -1,0 +1,196 @@
+//! Devices that a killed LVM command leaves: suspended ones, and ones that no volume has any more.
+//!
+//! Resuming a device brings its inactive table into force, which is what the dead command had loaded last. Of an origin
+//! that is a map onto a device which was never started: each write to the origin then fails, and its file system gives
+//! up. `lvchange --refresh` does just that where the live table is as LVM wants it, since it loads none then (LVM
+//! 2.03.31, `tests/lab/snapshot/inside.rs`). So what was loaded is dropped first, and the table that was in force before
+//! stays in force.
+
+use std::collections::HashSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::Context as _;
+
+use super::{LvRef, VgName, Volume, changing, group_busy, volumes};
+use crate::id::RunId;
+use crate::sys::cmd::Call;
+use crate::sys::lockfile::{Attempt, LockFile};
+use crate::sys::retry;
+
+/// How long another LVM command may hold the group.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How long the kernel may take to let go of a device that udev has just looked at.
+const UDEV: Duration = Duration::from_secs(10);
+/// LVM's devices have identifiers that begin so, followed by those of group and volume, of 32 letters each.
+const OF_LVM: &str = "LVM-";
+const GROUP_ENDS: usize = OF_LVM.len() + 32;
+/// What the origin of a thick snapshot maps onto.
+const REAL: &str = "-real";
+
+/// Brings back `volume`, which a killed command left suspended, as it was before that command.
+///
+/// # Errors
+/// Where another LVM command holds the group, or the kernel refuses.
+pub fn resume(volume: &Volume) -> anyhow::Result<()> {
+    // Thin volumes map onto their pool, with or without a snapshot: onto nothing that was never started.
+    if volume.pool.is_some() {
+        return Ok(refresh(&volume.name)?);
+    }
+    let _alone = alone(&volume.name.vg)?;
+    let Some(device) = Device::of(volume) else { return Ok(()) };
+    for each in device.stack().iter().filter(|each| each.is("dm/suspended", "1")) {
+        dmsetup("clear", &each.name)?;
+        // What has no table in force was never started: there is nothing to go back to.
+        if !each.is("size", "0") {
+            dmsetup("resume", &each.name)?;
+        }
+    }
+    Ok(())
+}
+
+/// Loads what LVM wants, where that is not in force.
+fn refresh(volume: &LvRef) -> Result<(), crate::sys::cmd::CommandError> {
+    changing("lvchange").args(["--refresh", &volume.to_string()]).run()
+}
+
+/// Removes the devices that no volume has any more: those that `run` had made, and what the `origins` (identifiers) were
+/// mapped onto for its snapshots.
+///
+/// # Errors
+/// Where another LVM command holds the group, or one is in use.
+pub fn remove_orphans(run: &RunId, origins: &[&str]) -> anyhow::Result<()> {
+    let suspects = suspects(run, origins)?;
+    let Some(first) = suspects.first() else { return Ok(()) };
+    let known = volumes()?;
+    for real in suspects.iter().filter(|device| device.uuid.ends_with(REAL)) {
+        let origin = known.iter().find(|volume| real.volume() == Some(letters(&volume.uuid).as_str()));
+        origin.map_or(Ok(()), |origin| settle(origin, real))?;
+    }
+    let group = known.iter().find(|volume| first.is_in_group_of(volume)).map(|volume| volume.name.vg.clone());
+    // Of a group that is gone nothing can be made meanwhile.
+    let _alone = group.as_ref().map(alone).transpose()?;
+    let known: HashSet<String> = volumes()?.iter().map(|volume| letters(&volume.uuid)).collect();
+    for device in suspects.iter().filter(|device| device.is_orphan(&known)) {
+        retry::until(UDEV, || if device.exists() { dmsetup("remove", &device.name) } else { Ok(()) })?;
+    }
+    Ok(())
+}
+
+/// Has `origin` map onto its disk again where no snapshot needs `real` any more. What a dead command had loaded is dropped
+/// also where nothing is suspended: the next resume would bring it into force.
+fn settle(origin: &Volume, real: &Device) -> anyhow::Result<()> {
+    if let Some(device) = Device::of(origin) {
+        let _alone = alone(&origin.name.vg)?;
+        dmsetup("clear", &device.name)?;
+    }
+    let is_mapped_onto = real.exists() && !real.next("holders").is_empty();
+    if is_mapped_onto && !origin.has_thick_snapshot() { Ok(refresh(&origin.name)?) } else { Ok(()) }
+}
+
+/// Devices that may be orphans; the ones that others map onto come last.
+fn suspects(run: &RunId, origins: &[&str]) -> anyhow::Result<Vec<Device>> {
+    // device-mapper doubles the hyphens of names (lvm(8)).
+    let ours = format!("_mysnap_{}", run.to_string().replace('-', "--"));
+    let origins: Vec<String> = origins.iter().map(|uuid| format!("{}{REAL}", letters(uuid))).collect();
+    let listed = fs::read_dir("/sys/block").context("cannot read /sys/block")?;
+    let all = listed.filter_map(Result::ok).filter_map(|entry| Device::at(&entry.path()));
+    let mut found: Vec<Device> = all
+        .filter(|device| device.name.contains(&ours) || origins.iter().any(|real| device.uuid.ends_with(real.as_str())))
+        .collect();
+    found.sort_by_key(|device| (device.uuid.ends_with(REAL), device.name.ends_with("-cow")));
+    Ok(found)
+}
+
+/// Keeps other LVM commands away from the group, with the lock that they take themselves.
+fn alone(group: &VgName) -> anyhow::Result<LockFile> {
+    let path = format!("/run/lock/lvm/V_{group}");
+    retry::until(PATIENCE, || match LockFile::try_lock(Path::new(&path))? {
+        Attempt::Held(lock) => Ok(lock),
+        Attempt::Busy(_) => Err(group_busy(group)),
+    })
+}
+
+fn dmsetup(what: &str, name: &str) -> anyhow::Result<()> {
+    Ok(Call::new("dmsetup").args([what, name]).deadline(super::DEADLINE).spared().run()?)
+}
+
+/// Identifiers without the hyphens that LVM writes them with.
+fn letters(uuid: &str) -> String {
+    uuid.replace('-', "")
+}
+
+/// A device of a logical volume.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Device {
+    path: PathBuf,
+    name: String,
+    uuid: String,
+}
+
+impl Device {
+    /// None where it is no device of LVM's.
+    fn at(path: &Path) -> Option<Self> {
+        let path = path.canonicalize().ok()?;
+        let read = |what: &str| fs::read_to_string(path.join("dm").join(what)).ok().map(|text| text.trim().to_owned());
+        let (name, uuid) = (read("name")?, read("uuid")?);
+        (uuid.starts_with(OF_LVM) && uuid.len() > GROUP_ENDS).then_some(Self { path, name, uuid })
+    }
+
+    /// None where it is not active.
+    fn of(volume: &Volume) -> Option<Self> {
+        let (major, minor) = volume.device?;
+        Self::at(Path::new(&format!("/sys/dev/block/{major}:{minor}")))
+    }
+
+    /// The identifier of its volume, without hyphens.
+    fn volume(&self) -> Option<&str> {
+        self.uuid.get(GROUP_ENDS..GROUP_ENDS + 32)
+    }
+
+    fn exists(&self) -> bool {
+        Self::at(&self.path).as_ref() == Some(self)
+    }
+
+    fn is(&self, attribute: &str, value: &str) -> bool {
+        fs::read_to_string(self.path.join(attribute)).is_ok_and(|text| text.trim() == value)
+    }
+
+    /// Devices of the same group that are mapped onto this one (`holders`), or that it is mapped onto (`slaves`), also by
+    /// a table that is not in force.
+    fn next(&self, side: &str) -> Vec<Self> {
+        let listed = fs::read_dir(self.path.join(side)).into_iter().flatten().filter_map(Result::ok);
+        let devices = listed.filter_map(|entry| Self::at(&entry.path()));
+        devices.filter(|other| other.uuid.get(..GROUP_ENDS) == self.uuid.get(..GROUP_ENDS)).collect()
+    }
+
+    /// It, and all that it hangs together with; what others are mapped onto comes before them.
+    fn stack(&self) -> Vec<Self> {
+        fn visit(device: &Device, seen: &mut Vec<Device>, sorted: &mut Vec<Device>) {
+            if seen.contains(device) {
+                return;
+            }
+            seen.push(device.clone());
+            device.next("slaves").iter().for_each(|below| visit(below, seen, sorted));
+            sorted.push(device.clone());
+            device.next("holders").iter().for_each(|above| visit(above, seen, sorted));
+        }
+        let mut sorted = Vec::new();
+        visit(self, &mut Vec::new(), &mut sorted);
+        sorted
+    }
+
+    fn is_in_group_of(&self, volume: &Volume) -> bool {
+        // The volumes of a group have devices whose identifiers begin alike.
+        Self::of(volume).is_some_and(|device| device.uuid.get(..GROUP_ENDS) == self.uuid.get(..GROUP_ENDS))
+    }
+
+    /// No volume is behind it, or nothing is mapped onto it any more.
+    fn is_orphan(&self, known: &HashSet<String>) -> bool {
+        if self.uuid.ends_with(REAL) {
+            return self.next("holders").is_empty();
+        }
+        self.volume().is_some_and(|volume| !known.contains(volume))
+    }
+}
