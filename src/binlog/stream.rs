@@ -86,8 +86,10 @@ impl Request {
 
     fn here<'a>(&self, how: How, origin: &Origin, cancel: &'a Cancel) -> anyhow::Result<(Writer<'a>, Passed)> {
         refuse_the_servers_own(origin, &self.home)?;
-        if how.again || known::is_known(&self.home) {
-            self.home.refuse_missing()?;
+        if (how.again || known::is_known(&self.home))
+            && let Some(missing) = self.home.missing()?
+        {
+            return Err(missing.into());
         }
         let logs = (origin.identity.clone(), origin.logs(self, how.follow, cancel));
         let (archiver, passed) = Archiver::open(&self.home, logs, self.compression, cancel)?;

@@ -37,7 +37,7 @@ pub(super) use host::{Remote, look};
 pub use receive::receive;
 
 /// Both sides must have the same; it changes with what is said.
-const PROTOCOL: u32 = 2;
+const PROTOCOL: u32 = 3;
 /// How often each side says that it is there.
 const BEAT: Duration = Duration::from_secs(5);
 /// After so long without a word nobody is there any more.
@@ -62,6 +62,15 @@ enum Wanted {
     Write(Write),
     /// To remove from one.
     Expire(Plan),
+}
+
+/// What a node says that could write an archive.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Looked {
+    /// The release that is there.
+    pub(super) mysnap: String,
+    /// Whether there is an archive in the directory.
+    pub(super) archive: bool,
 }
 
 /// What is to be written.

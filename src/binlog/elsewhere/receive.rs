@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use super::ask::{Asked, Line};
-use super::{Ask, BEAT, Begin, Done, Order, SILENCE, Wanted, Write};
+use super::{Ask, BEAT, Begin, Done, Looked, Order, SILENCE, Wanted, Write};
 use crate::binlog::archiver::Archiver;
 use crate::binlog::home::Home;
 use crate::binlog::index::is_plain;
@@ -25,7 +25,10 @@ pub fn receive(input: impl std::io::BufRead + Send + 'static, cancel: &Cancel) -
     let starter = Starter::listen_for(input, SILENCE, cancel)?;
     let begin = Begin::read(&starter.hear()?)?;
     match begin.wanted {
-        Wanted::Look => Ok(Some(serde_json::json!({ "mysnap": node::RELEASE }))),
+        Wanted::Look => {
+            let archive = Home::new(begin.home).is_there();
+            Ok(Some(serde_json::to_value(Looked { mysnap: node::RELEASE.to_owned(), archive })?))
+        }
         Wanted::Expire(plan) => Ok(Some(serde_json::to_value(super::expire::carry_out(begin.home, &plan)?)?)),
         Wanted::Write(wanted) => {
             starter.beat(BEAT)?;
@@ -38,8 +41,10 @@ pub fn receive(input: impl std::io::BufRead + Send + 'static, cancel: &Cancel) -
 
 /// What was copied is durable whatever ends it.
 fn write(home: &Home, wanted: &Write, line: &Rc<Line>, cancel: &Cancel) -> anyhow::Result<()> {
-    if wanted.again {
-        home.refuse_missing()?;
+    if wanted.again
+        && let Some(missing) = home.missing()?
+    {
+        return Err(missing.into());
     }
     let (mut archiver, passed) = claim(home, wanted, line, cancel)?;
     done(&archiver, passed, line)?;
