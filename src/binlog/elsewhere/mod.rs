@@ -80,8 +80,10 @@ pub(super) struct Write {
     pub(super) identity: Identity,
     /// How closed files are packed.
     pub(super) compression: Compression,
-    /// Whether the archive was there before.
+    /// Whether this stream wrote it before: its own former writer may not have noticed yet that it is alone.
     pub(super) again: bool,
+    /// Whether the archive was there before.
+    pub(super) known: bool,
 }
 
 /// What the database host says next.
@@ -156,11 +158,11 @@ mod tests {
     #[test]
     fn what_is_said_is_understood_by_the_same_protocol_alone() {
         let identity = Identity { key: "db1".into(), flavour: Flavour::MariaDb, server_id: 1 };
-        let write = Write { identity, compression: Compression::Gzip, again: true };
+        let write = Write { identity, compression: Compression::Gzip, again: false, known: true };
         let line = Begin::line("/srv/binlog/shop".into(), Wanted::Write(write)).unwrap();
         assert!(!line.contains('\n'));
         let Wanted::Write(read) = Begin::read(&line).unwrap().wanted else { panic!("{line}") };
-        assert!(read.identity.key == "db1" && read.again);
+        assert!(read.identity.key == "db1" && !read.again && read.known);
         let other = r#"{"protocol": 99, "mysnap": "7.0", "home": "/", "wanted": "look"}"#;
         assert_eq!(kind_of(&Begin::read(other).unwrap_err()), Some(Kind::Refused));
         for ask in [Ask::Files, Ask::Length { log: 3, name: None }, Ask::Done(Done::default())] {

@@ -41,7 +41,7 @@ pub fn receive(input: impl std::io::BufRead + Send + 'static, cancel: &Cancel) -
 
 /// What was copied is durable whatever ends it.
 fn write(home: &Home, wanted: &Write, line: &Rc<Line>, cancel: &Cancel) -> anyhow::Result<()> {
-    if wanted.again
+    if wanted.known
         && let Some(missing) = home.missing()?
     {
         return Err(missing.into());
@@ -67,7 +67,7 @@ fn claim<'a>(
     line: &Rc<Line>,
     cancel: &'a Cancel,
 ) -> anyhow::Result<(Archiver<'a>, Passed)> {
-    let end = Instant::now() + if wanted.again { SILENCE + PATIENCE } else { PATIENCE };
+    let end = Instant::now() + patience(wanted);
     loop {
         let logs = (wanted.identity.clone(), Box::new(Asked(Rc::clone(line))) as Box<_>);
         match Archiver::open(home, logs, wanted.compression, cancel) {
@@ -77,7 +77,29 @@ fn claim<'a>(
     }
 }
 
+/// How long another one that holds the archive is waited for. One of the same stream may have to notice by the silence
+/// that its database host is gone; one of another stream goes on, and is named at once.
+fn patience(wanted: &Write) -> Duration {
+    if wanted.again { SILENCE + PATIENCE } else { PATIENCE }
+}
+
 fn done(archiver: &Archiver<'_>, passed: Passed, line: &Line) -> anyhow::Result<()> {
     let (end, has_ended, is_damaged) = (archiver.end(), archiver.has_ended(), archiver.is_damaged());
     line.say(&Ask::Done(Done { passed, end, has_ended, is_damaged }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::binlog::index::Identity;
+    use crate::dump::Compression;
+    use crate::server::Flavour;
+
+    #[test]
+    fn only_a_stream_that_begins_again_waits_for_a_silent_writer() {
+        let identity = Identity { key: "db1".into(), flavour: Flavour::MariaDb, server_id: 1 };
+        let write = |again, known| Write { identity: identity.clone(), compression: Compression::None, again, known };
+        assert!(patience(&write(true, true)) > SILENCE);
+        assert!(patience(&write(false, true)) < SILENCE, "that an archive is known is no reason to wait");
+    }
 }
