@@ -273,12 +273,14 @@ fn where_nothing_leads_on_a_full_backup_is_made_and_it_is_said_why() {
 }
 
 #[test]
-fn onto_a_base_that_did_not_come_back_no_increment_is_built() {
+fn where_its_base_failed_a_drill_or_the_archive_is_gone_no_increment_is_built() {
     let server = Server::start();
     server.sql(TABLE);
-    // The records of drills are this host's, by the name of the job.
-    let name = format!("drilled-often-{}", std::process::id());
+    // What is remembered is this host's, by the names of the job and of the archive.
+    let name = format!("remembered-{}", std::process::id());
     let job = Job::called(&name, &server);
+    let archive = format!("archive-{name}");
+    job.bench.reconfigure("[binlog.shop]", &format!("[binlog.{archive}]"));
     let base = job.full("there is no full backup to go on from");
     server.sql(CHANGES);
     let increment = job.increment(&base, &base);
@@ -297,8 +299,14 @@ fn onto_a_base_that_did_not_come_back_no_increment_is_built() {
     server.sql(CHANGES);
     job.increment(&full, &full);
     assert!(job.manifests().iter().any(|manifest| manifest.id == increment.id));
-    for ending in ["json", "lock"] {
-        std::fs::remove_file(format!("/var/lib/mysnap/drills/{name}.{ending}")).unwrap();
+
+    // Where the archive is gone the server begins no new log in vain.
+    std::fs::remove_dir_all(job.bench.archive().with_file_name(&archive)).unwrap();
+    let logs = server.sql("SHOW BINARY LOGS").lines().count();
+    job.full("there is no archive in");
+    assert_eq!(server.sql("SHOW BINARY LOGS").lines().count(), logs);
+    for record in [format!("drills/{name}.json"), format!("drills/{name}.lock"), format!("archives/{archive}.json")] {
+        durable::remove_file(&Path::new("/var/lib/mysnap").join(record)).unwrap();
     }
 }
 

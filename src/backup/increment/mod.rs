@@ -121,6 +121,10 @@ fn goes_on<'a>(
     if let Some(because) = chain.failed_a_drill(Drills::of(&request.job, &request.to)) {
         return Ok(Err(because));
     }
+    // Asked before the server is to begin a new log, which would be in vain.
+    if let Some(missed) = binlog::missed(&how.binlog.home)? {
+        return Ok(Err(chain.broken(&missed.into())));
+    }
     match chain.begins_with_a_part(store) {
         Err(error) if is_gap(&error) => Ok(Err(chain.broken(&error))),
         part => Ok(part?.map_or(Ok(chain), Err)),
