@@ -12,20 +12,24 @@ use crate::sys::durable;
 pub fn refuse_unfit(scratch: &Path, manifest: &Manifest) -> anyhow::Result<()> {
     const HINT: &str = "name another directory with --scratch";
     refuse_unreachable(scratch, HINT)?;
-    match manifest.roots.iter().find(|root| shares_room(scratch, &root.live_path)) {
-        Some(root) => Err(would_fill(scratch, &root.live_path).hint(HINT).into()),
+    match live_places(manifest).find(|live| shares_room(scratch, live)) {
+        Some(live) => Err(would_fill(scratch, live).hint(HINT).into()),
         None => Ok(()),
     }
+}
+
+/// Where the files of the backup are on the live server. That of a dump holds nothing of the server's, and lies nowhere.
+fn live_places(manifest: &Manifest) -> impl Iterator<Item = &Path> {
+    manifest.roots.iter().filter(|root| !root.kinds.is_empty()).map(|root| root.live_path.as_path())
 }
 
 /// Of the places where the live server writes the one that would be left without room by what fills `place`: a full file
 /// system of its redo log or of its binary log stops it as one of its data does.
 pub fn would_leave_without_room<'a>(place: &Path, manifest: &'a Manifest) -> Option<&'a Path> {
-    let files = manifest.roots.iter().map(|root| root.live_path.as_path());
-    // A dump has none of the server's files, and need not have been taken of all of its places.
+    // A dump says nothing of the server's places.
     let server = &manifest.server;
     let log = server.binary_log.as_ref().and_then(|log| log.basename.parent());
-    files.chain([server.datadir.as_path()]).chain(log).find(|live| shares_room(place, live))
+    live_places(manifest).chain([server.datadir.as_path()]).chain(log).find(|live| shares_room(place, live))
 }
 
 /// Whether what fills the one directory leaves no room in the other; where one can't be looked at it does not.
@@ -81,6 +85,7 @@ pub fn make_scratch(home: &Path) -> anyhow::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::server::PlaceKind;
 
     #[test]
     fn what_the_units_do_not_see_is_known() {
@@ -106,7 +111,11 @@ mod tests {
         assert_eq!(would_leave_without_room(place.path(), &manifest), None);
         // The last root is one of logs.
         manifest.roots.last_mut().unwrap().live_path = data.path().to_owned();
-        let said = refuse_unfit(place.path(), &manifest).unwrap_err().to_string();
+        let refused = refuse_unfit(place.path(), &manifest);
+        manifest.roots.last_mut().unwrap().kinds.clear();
+        assert!(refuse_unfit(place.path(), &manifest).is_ok(), "the root of a dump lies nowhere");
+        manifest.roots.last_mut().unwrap().kinds.push(PlaceKind::RedoLog);
+        let said = refused.unwrap_err().to_string();
         assert!(said.contains("lies on the live server's file system") && said.contains(data.path().to_str().unwrap()));
         assert_eq!(would_leave_without_room(place.path(), &manifest), Some(data.path()));
     }
