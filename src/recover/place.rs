@@ -85,7 +85,6 @@ pub fn make_scratch(home: &Path) -> anyhow::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::server::PlaceKind;
 
     #[test]
     fn what_the_units_do_not_see_is_known() {
@@ -112,9 +111,9 @@ mod tests {
         // The last root is one of logs.
         manifest.roots.last_mut().unwrap().live_path = data.path().to_owned();
         let refused = refuse_unfit(place.path(), &manifest);
-        manifest.roots.last_mut().unwrap().kinds.clear();
+        let kinds = std::mem::take(&mut manifest.roots.last_mut().unwrap().kinds);
         assert!(refuse_unfit(place.path(), &manifest).is_ok(), "the root of a dump lies nowhere");
-        manifest.roots.last_mut().unwrap().kinds.push(PlaceKind::RedoLog);
+        manifest.roots.last_mut().unwrap().kinds = kinds;
         let said = refused.unwrap_err().to_string();
         assert!(said.contains("lies on the live server's file system") && said.contains(data.path().to_str().unwrap()));
         assert_eq!(would_leave_without_room(place.path(), &manifest), Some(data.path()));
