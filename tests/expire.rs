@@ -431,9 +431,15 @@ fn a_backup_that_did_not_come_back_is_remembered_whatever_others_did() {
     let said = status();
     assert!(said[0].starts_with(&format!("ok backup {second} came back")), "{said:?}");
     assert!(said[1].starts_with(&format!("warning backup {first} did not come back")), "{said:?}");
-    // Mended, it is as good as another.
+    // Mended, it is as good as another. Whoever restores it is told of that drill until then.
     write(&damaged, &whole);
+    let restore = |id: &mysnap::id::RunId| {
+        mysnap(&["restore", id.as_str(), "--job", &job, "--database", "shop", "--as", "then", "--dry-run"], 0)
+    };
+    let told = format!("backup {first} did not come back in a drill at");
+    assert!(restore(first).contains(&told) && !restore(second).contains("did not come back"));
     drill(first, 0);
+    assert!(!restore(first).contains(&told));
     assert!(line(&mysnap(&["expire", &job, "--dry-run"], 0), first).contains("proved"));
     for ending in ["json", "lock"] {
         std::fs::remove_file(format!("/var/lib/mysnap/drills/{job}.{ending}")).unwrap();

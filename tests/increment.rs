@@ -40,21 +40,26 @@ const CHANGES: &str = "USE shop; INSERT INTO t (a, b) SELECT REPEAT('x', 1 + seq
 struct Job {
     bench: Bench,
     to: tempfile::TempDir,
+    name: String,
 }
 
 impl Job {
     fn of(server: &Server) -> Self {
+        Self::called("often", server)
+    }
+
+    fn called(name: &str, server: &Server) -> Self {
         let (bench, to) = (Bench::new(server, Compression::Zstd), tempfile::tempdir().unwrap());
         bench.configure(&format!(
-            "[job.often]\nto = {:?}\nmethod = \"dump\"\nsource = \"live\"\nincremental = \"binlog\"\n",
+            "[job.{name}]\nto = {:?}\nmethod = \"dump\"\nsource = \"live\"\nincremental = \"binlog\"\n",
             to.path()
         ));
-        Self { bench, to }
+        Self { bench, to, name: name.to_owned() }
     }
 
     /// A backup that ends well; what it is, and what was said.
     fn backup(&self, arguments: &[&str]) -> (Manifest, String) {
-        let (status, said) = self.bench.command(&[&["backup", "often"], arguments].concat());
+        let (status, said) = self.bench.command(&[&["backup", self.name.as_str()], arguments].concat());
         assert!(status.success(), "{said}");
         (self.manifests().remove(0), said)
     }
@@ -265,6 +270,44 @@ fn where_nothing_leads_on_a_full_backup_is_made_and_it_is_said_why() {
     let (_, listed) = job.bench.command(&["list", "--json"]);
     assert!(listed.contains(&format!("its base {} is missing", base.id)), "{listed}");
     job.refused(&["verify", increment.id.as_str()], 8, "the base of increment");
+}
+
+#[test]
+fn where_its_base_failed_a_drill_or_the_archive_is_gone_no_increment_is_built() {
+    let server = Server::start();
+    server.sql(TABLE);
+    // What is remembered is this host's, by the names of the job and of the archive.
+    let name = format!("remembered-{}", std::process::id());
+    let job = Job::called(&name, &server);
+    let archive = format!("archive-{name}");
+    job.bench.reconfigure("[binlog.shop]", &format!("[binlog.{archive}]"));
+    let base = job.full("there is no full backup to go on from");
+    server.sql(CHANGES);
+    let increment = job.increment(&base, &base);
+    let stored = job.to.path().join(&name).join(base.id.as_str()).join("dump/shop");
+    let file = stored.read_dir().unwrap().map(|entry| entry.unwrap().path()).find(|path| path.is_file()).unwrap();
+    let whole = std::fs::read(&file).unwrap();
+    durable::write(&file, &whole[..whole.len() / 2]).unwrap();
+    let scratch = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(scratch.path(), std::os::unix::fs::PermissionsExt::from_mode(0o711)).unwrap();
+    job.refused(&["drill", &name, "--scratch", &scratch.path().display().to_string()], 8, "");
+
+    let (status, planned) = job.bench.command(&["backup", &name, "--dry-run"]);
+    let words = format!("full backup {} did not come back in a drill", base.id);
+    assert!(status.success() && planned.contains(&words), "{planned}");
+    let full = job.full(&words);
+    server.sql(CHANGES);
+    job.increment(&full, &full);
+    assert!(job.manifests().iter().any(|manifest| manifest.id == increment.id));
+
+    // Where the archive is gone the server begins no new log in vain.
+    std::fs::remove_dir_all(job.bench.archive().with_file_name(&archive)).unwrap();
+    let logs = server.sql("SHOW BINARY LOGS").lines().count();
+    job.full("there is no archive in");
+    assert_eq!(server.sql("SHOW BINARY LOGS").lines().count(), logs);
+    for record in [format!("drills/{name}.json"), format!("drills/{name}.lock"), format!("archives/{archive}.json")] {
+        durable::remove_file(&Path::new("/var/lib/mysnap").join(record)).unwrap();
+    }
 }
 
 #[test]

@@ -41,8 +41,8 @@ const LAYERS: [(&str, &[&str]); 32] = [
     (
         "backup",
         &[
-            "binlog", "check", "dump", "fault", "id", "instance", "kept", "lvm", "node", "proof", "recover", "run",
-            "server", "snapshot", "store", "sys",
+            "binlog", "check", "drill", "dump", "fault", "id", "instance", "kept", "lvm", "node", "proof", "recover",
+            "run", "server", "snapshot", "store", "sys",
         ],
     ),
     ("verify", &["binlog", "fault", "id", "run", "store", "sys"]),

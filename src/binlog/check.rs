@@ -29,7 +29,7 @@ pub fn survey(request: &Request, cancel: &Cancel) -> Findings {
         findings.good("binary log", told);
     }
     destination(request, origin.as_ref(), &mut findings, cancel);
-    let missed = if known::is_known(&request.home) { request.home.refuse_missing() } else { Ok(()) };
+    let missed = known::missed(&request.home).and_then(|missed| missed.map_or(Ok(()), |fault| Err(fault.into())));
     if findings.attempt("archive", missed).is_none() {
         return findings;
     }
@@ -48,8 +48,8 @@ fn destination(request: &Request, origin: Option<&Origin>, findings: &mut Findin
     let Some(room) = findings.attempt("destination", room) else { return };
     findings.good("destination", format!("{}, {} free", request.home, room.bytes));
     if let Some(node) = request.home.node() {
-        if let Some(release) = findings.attempt("node", elsewhere::look(node)) {
-            findings.good("node", format!("mysnap {release} is there to write it"));
+        if let Some(looked) = findings.attempt("node", elsewhere::look(node)) {
+            findings.good("node", format!("mysnap {} is there to write it", looked.mysnap));
         }
         return;
     }

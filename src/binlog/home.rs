@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use jiff::Timestamp;
 
-use super::elsewhere::{Node, fetch};
+use super::elsewhere::{Node, fetch, look};
 use super::event::{Format, IN_USE, IN_USE_AT};
 use super::gtid::GtidSet;
 use super::index::{Index, LogFile, State, is_plain};
@@ -55,19 +55,26 @@ impl Home {
         self.node.as_ref()
     }
 
-    /// An error where an archive that was there is not: below a mount point that lost its file system a new one would
-    /// begin. A lost index is no lost archive.
-    pub(super) fn refuse_missing(&self) -> anyhow::Result<()> {
-        if self.node.is_some() || !self.read_index().is_ok_and(|index| index.is_none()) || self.has_timelines() {
-            return Ok(());
+    /// What is to be said where an archive that was there is not: below a mount point that lost its file system a new
+    /// one would begin. Another node is asked.
+    pub(super) fn missing(&self) -> anyhow::Result<Option<Fault>> {
+        let is_there = match &self.node {
+            Some(node) => look(node)?.archive,
+            None => self.is_there(),
+        };
+        if is_there {
+            return Ok(None);
         }
         let message = format!("there is no archive in {self} any more");
         let hint = "is its file system mounted? where it was removed on purpose --new-archive begins another one";
-        Err(Fault::new(Kind::Refused, message).hint(hint).into())
+        Ok(Some(Fault::new(Kind::Refused, message).hint(hint)))
     }
 
-    fn has_timelines(&self) -> bool {
-        names(&self.path).is_ok_and(|names| names.iter().any(|id| self.timeline(id).is_dir()))
+    /// Whether there is an archive in this host's directory. A lost index is no lost archive.
+    pub(super) fn is_there(&self) -> bool {
+        let is_timeline = |id: &String| self.timeline(id).is_dir();
+        !self.read_index().is_ok_and(|index| index.is_none())
+            || names(&self.path).is_ok_and(|names| names.iter().any(is_timeline))
     }
 
     /// Where it is.

@@ -8,6 +8,7 @@ use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 
 use super::home::Home;
+use crate::fault::Fault;
 use crate::sys::durable;
 
 /// Where this is kept; it outlives a reboot.
@@ -32,6 +33,14 @@ fn path(home: &Home) -> Option<PathBuf> {
 pub(super) fn is_known(home: &Home) -> bool {
     let read = || serde_json::from_slice::<Known>(&std::fs::read(path(home)?).ok()?).ok();
     read().is_some_and(|known| known.archive == home.to_string())
+}
+
+/// What is to be said where there was an archive in `home` and is none.
+///
+/// # Errors
+/// Where the node on which it was can't be asked.
+pub fn missed(home: &Home) -> anyhow::Result<Option<Fault>> {
+    if is_known(home) { home.missing() } else { Ok(None) }
 }
 
 /// Remembers that there is one. Where that can't be written down it is told, and no reason not to archive.

@@ -58,7 +58,7 @@ pub use closed::{Closed, close_off};
 pub use elsewhere::{SILENCE, receive};
 pub use home::Home;
 pub use index::{FORMAT, Identity, Index, LogFile, Piece, Start, State, Timeline, Window, is_plain};
-pub use known::forget;
+pub use known::{forget, missed};
 pub use locate::{Standing, locate};
 pub use passed::Passed;
 pub use pulse::Pulse;

@@ -46,7 +46,7 @@ struct How {
     rotate: bool,
     /// It goes on until it is ended.
     follow: bool,
-    /// The archive was there before.
+    /// It was at work before.
     again: bool,
 }
 
@@ -69,8 +69,8 @@ impl Request {
             None => self.here(how, &origin, cancel)?,
             Some(node) => {
                 let (identity, compression) = (origin.identity.clone(), self.compression);
-                let again = how.again || known::is_known(&self.home);
-                let wanted = Write { identity, compression, again };
+                let (again, known) = (how.again, self.was_there(how));
+                let wanted = Write { identity, compression, again, known };
                 let logs = origin.logs(self, how.follow, cancel);
                 let (remote, passed) = Remote::begin(node, wanted, logs, observer, cancel)?;
                 (Writer::There(Box::new(remote)), passed)
@@ -84,10 +84,16 @@ impl Request {
         work(writer, &origin)
     }
 
+    fn was_there(&self, how: How) -> bool {
+        how.again || known::is_known(&self.home)
+    }
+
     fn here<'a>(&self, how: How, origin: &Origin, cancel: &'a Cancel) -> anyhow::Result<(Writer<'a>, Passed)> {
         refuse_the_servers_own(origin, &self.home)?;
-        if how.again || known::is_known(&self.home) {
-            self.home.refuse_missing()?;
+        if self.was_there(how)
+            && let Some(missing) = self.home.missing()?
+        {
+            return Err(missing.into());
         }
         let logs = (origin.identity.clone(), origin.logs(self, how.follow, cancel));
         let (archiver, passed) = Archiver::open(&self.home, logs, self.compression, cancel)?;

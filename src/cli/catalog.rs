@@ -135,7 +135,7 @@ fn proved(manifest: &Manifest, destination: &Destination) -> String {
 }
 
 /// The last drill of this backup.
-fn last_drill(manifest: &Manifest, destination: &Destination) -> Option<drill::Report> {
+pub(super) fn last_drill(manifest: &Manifest, destination: &Destination) -> Option<drill::Report> {
     drill::Drills::of(&manifest.job, destination).ok()?.of_backup(&manifest.id).cloned()
 }
 

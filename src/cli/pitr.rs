@@ -83,6 +83,7 @@ fn to_point(
         |plan| format!("{} transactions to be replayed, every event read", plan.way.transactions),
     )?;
     opened.hold(plan.route.backup);
+    files::warn_of_drill(context, opened, plan.route.backup);
     match &arguments.to {
         Some(_) => into_directory(context, opened, &plan, sources, arguments),
         None => into_server(context, opened, &plan, sources, arguments),

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::args::RestoreArgs;
-use super::{Context, load, pitr, source};
+use super::source::{self, Opened};
+use super::{Context, catalog, load, pitr};
 use crate::fault::{Fault, Kind};
 use crate::restore::{self, Plan, Request, Restored};
 use crate::run::events::{Event, Observer};
@@ -21,6 +22,7 @@ pub(super) fn restore(context: &Context<'_>, arguments: &RestoreArgs) -> anyhow:
         return pitr::restore_increment(context, &opened, &increment, arguments);
     }
     let backup = opened.full(id)?;
+    warn_of_drill(context, &opened, &backup);
     if backup.manifest.method == Method::Dump {
         refuse_directory(arguments)?;
         return load::load(context, &opened, &backup, arguments);
@@ -47,6 +49,17 @@ pub(super) fn restore(context: &Context<'_>, arguments: &RestoreArgs) -> anyhow:
         |r| format!("{} files, {} into {}, every digest matches", r.files, Bytes(r.bytes), r.to.display()),
     )?;
     finish(context, arguments, &plan, &restored)
+}
+
+/// Whoever restores must know before that this backup did not come back when that was tried.
+pub(super) fn warn_of_drill(context: &Context<'_>, opened: &Opened, backup: &Backup) {
+    let Some(report) = catalog::last_drill(&backup.manifest, opened.store.destination()) else { return };
+    let Some(why) = &report.failure else { return };
+    let output: &dyn Observer = context.output;
+    output.warn(format!(
+        "backup {} did not come back in a drill at {}: {why}; `mysnap list` shows the others",
+        report.backup, report.at
+    ));
 }
 
 /// Shows the plan, and asks where something gives way; whether there is more to do than that.

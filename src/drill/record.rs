@@ -67,7 +67,7 @@ impl Report {
     }
 }
 
-/// The drills of a job on this host with backups of one destination: of each backup the last, newest first.
+/// The drills of a job on this host: of each backup the last, newest first.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Drills(Vec<Report>);
 
@@ -107,12 +107,14 @@ impl Drills {
         self
     }
 
-    /// The same after one more; of the others those stay whose backups `are_there`.
-    fn with(self, report: &Report, are_there: impl Fn(&RunId) -> bool) -> Self {
-        let mut drills = self.at(&report.destination);
-        drills.0.retain(|other| other.backup != report.backup && are_there(&other.backup));
-        drills.0.insert(0, report.clone());
-        drills
+    /// The same after one more; of the others at its destination those stay whose backups `are_there`. What is at
+    /// another one is not known here.
+    fn with(mut self, report: &Report, are_there: impl Fn(&RunId) -> bool) -> Self {
+        self.0.retain(|other| {
+            other.destination != report.destination || (other.backup != report.backup && are_there(&other.backup))
+        });
+        self.0.insert(0, report.clone());
+        self
     }
 
     fn decode(text: &[u8]) -> serde_json::Result<Self> {
@@ -199,8 +201,18 @@ mod tests {
         assert_eq!((failed(&drills), drills.last().map(|last| &last.backup)), (vec![one.clone()], Some(&two)));
         assert!(failed(&drills.clone().with(&report(&one, None), all)).is_empty());
         assert!(failed(&drills.clone().with(&report(&two, None), |id| *id != one)).is_empty());
-        let elsewhere = Report { destination: "/elsewhere".to_owned(), ..report(&two, None) };
-        assert!(failed(&drills.clone().with(&elsewhere, all)).is_empty());
-        assert_eq!(drills.clone().at("/elsewhere"), Drills::default());
+    }
+
+    #[test]
+    fn a_drill_of_another_destination_takes_nothing_back() {
+        let sample: Report = serde_json::from_slice(RECORD).unwrap();
+        let failed = Report { failure: Some("no".to_owned()), ..sample.clone() };
+        // Of the same backup at another place, and where nothing of the first place is.
+        let elsewhere = Report { destination: "/elsewhere".to_owned(), ..sample.clone() };
+        let drills = Drills::default().with(&failed, |_| true).with(&elsewhere, |_| false);
+        let [here, there] = [&failed, &elsewhere].map(|report| drills.clone().at(&report.destination));
+        assert_eq!((here.failed().count(), there.failed().count()), (1, 0));
+        assert_eq!((here.last(), there.last()), (Some(&failed), Some(&elsewhere)));
+        assert_eq!(Drills::decode(&drills.clone().encode().unwrap()).unwrap(), drills);
     }
 }

@@ -171,7 +171,8 @@ pub(super) fn gap_after<'a>(timeline: &'a Timeline, file: &str) -> Option<&'a st
     timeline.files.get(at + 1)?.gap.as_deref()
 }
 
-/// The timeline that the backup is of: of several that have its place, the newest that had begun before it.
+/// The timeline that the backup is of: of several that have its place and had begun before it the newest that can have
+/// executed there what it had; times are whole seconds, and in the one of a reset they say nothing.
 fn timeline<'a>(backup: &Backup, index: &'a Index, start: &BinlogPosition) -> Result<&'a Timeline, String> {
     let server = Identity::of(&backup.manifest.server);
     let taken = backup.manifest.taken();
@@ -181,8 +182,23 @@ fn timeline<'a>(backup: &Backup, index: &'a Index, start: &BinlogPosition) -> Re
         let begun = |file: &LogFile| file.first_event.is_none_or(|first| first <= taken);
         same && timeline.file(&start.file).is_some_and(|file| file.has(start) && begun(file))
     };
-    let found = index.timelines.iter().rev().find(is_its);
-    found.ok_or_else(|| format!("the archive does not have {}:{}, where it stands", start.file, start.offset))
+    let known = backup.manifest.position.gtid_set.as_deref().and_then(|set| set.parse::<GtidSet>().ok());
+    let found: Vec<&Timeline> = index.timelines.iter().rev().filter(is_its).collect();
+    let agrees = |timeline: &&&Timeline| {
+        timeline.file(&start.file).is_some_and(|file| known.as_ref().is_none_or(|known| may_have_stood(file, known)))
+    };
+    found
+        .iter()
+        .find(agrees)
+        .or(found.first())
+        .copied()
+        .ok_or_else(|| format!("the archive does not have {}:{}, where it stands", start.file, start.offset))
+}
+
+/// Whether a server can have executed just `known` within `file`, as its beginning and its end say.
+fn may_have_stood(file: &LogFile, known: &GtidSet) -> bool {
+    let before = file.gtids_before.as_deref().and_then(|set| set.parse::<GtidSet>().ok());
+    before.is_none_or(|before| known.reaches(&before)) && file.after().is_none_or(|after| after.reaches(known))
 }
 
 #[cfg(test)]
@@ -254,6 +270,28 @@ mod tests {
         for text in ["b.000001:500", "latest", "2026-12-29T00:00:00Z", "binlog.000002:999999999"] {
             assert_eq!(said(text), "", "{text}");
         }
+    }
+
+    #[test]
+    fn a_base_of_the_second_of_a_reset_is_put_where_its_transactions_are() {
+        let mut index = Index::decode(SAMPLE).unwrap();
+        let mut reset = index.timelines[1].clone();
+        reset.id = "20261127T000000Z-db2".to_owned();
+        // Longer, with fewer transactions.
+        reset.files[0].gtids_after = reset.files[0].gtids_after.take().map(|set| set.replace("1-99", "1-20"));
+        index.timelines.push(reset);
+        let of = |numbers: Option<&str>| {
+            let mut one = backup("binlog.000001", 500, "2026-11-26T09:55:01Z");
+            let server = one.manifest.server.uuid.clone().unwrap();
+            one.manifest.position.gtid_set = numbers.map(|numbers| format!("{server}:{numbers}"));
+            let start = one.manifest.position.binlog.clone().unwrap();
+            timeline(&one, &index, &start).unwrap().id.clone()
+        };
+        let [_, old, new] = &index.timelines[..] else { panic!("{index:?}") };
+        assert_eq!(of(Some("1-60")), old.id);
+        assert_eq!(of(Some("1-10")), new.id, "either may be meant");
+        assert_eq!(of(None), new.id, "nothing tells them apart");
+        assert_eq!(of(Some("1-500")), new.id, "a server may know of more than its log has");
     }
 
     #[test]

@@ -72,11 +72,14 @@ pub fn refuse_unfit(plan: &Plan<'_>, store: &dyn Store, request: &Request) -> an
 /// at work must not run out of it; where it is down there is nobody to be harmed.
 fn refuse_filling(beside: &Path, manifest: &Manifest) -> anyhow::Result<()> {
     let root = manifest.roots.iter().find(|root| root.is_datadir());
-    let live = root.map_or(&manifest.server.datadir, |root| &root.live_path);
-    if !recover::shares_room(beside, live) || running::users_of(live)?.is_empty() {
-        return Ok(());
+    let data = root.map_or(&manifest.server.datadir, |root| &root.live_path);
+    match recover::would_leave_without_room(beside, manifest) {
+        Some(live) if !running::users_of(data)?.is_empty() => {
+            let hint = "name a directory on another one with --to; or stop that server first";
+            Err(recover::would_fill(beside, live).hint(hint).into())
+        }
+        _ => Ok(()),
     }
-    Err(recover::would_fill(beside).hint("name a directory on another one with --to; or stop that server first").into())
 }
 
 fn placed(plan: &Plan<'_>, store: &dyn Store, request: &Request) -> anyhow::Result<files::Plan> {

@@ -25,7 +25,7 @@ use crate::sys::cmd::Call;
 use crate::sys::lockfile::LockFile;
 
 pub use intended::prepare;
-pub use place::{make_scratch, refuse_unfit, refuse_unreachable, shares_room, would_fill};
+pub use place::{make_scratch, refuse_unfit, refuse_unreachable, would_fill, would_leave_without_room};
 pub use scratch::{NAMED_LATER, Used, clone_scratch_name, in_directories, in_scratch, remove_scratch, scratch_name};
 
 /// One thing to do.

@@ -5,29 +5,43 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
 
 use crate::fault::{Fault, Kind};
-use crate::store::{Manifest, Root};
+use crate::store::Manifest;
 use crate::sys::durable;
 
 /// Refuses what the second server could not reach, and what would take room from the live server.
 pub fn refuse_unfit(scratch: &Path, manifest: &Manifest) -> anyhow::Result<()> {
     const HINT: &str = "name another directory with --scratch";
     refuse_unreachable(scratch, HINT)?;
-    let live = manifest.roots.iter().find(|root| Root::is_datadir(root)).map(|root| root.live_path.as_path());
-    if live.is_some_and(|live| shares_room(scratch, live)) {
-        return Err(would_fill(scratch).hint(HINT).into());
+    match live_places(manifest).find(|live| shares_room(scratch, live)) {
+        Some(live) => Err(would_fill(scratch, live).hint(HINT).into()),
+        None => Ok(()),
     }
-    Ok(())
+}
+
+/// Where the files of the backup are on the live server. That of a dump holds nothing of the server's, and lies nowhere.
+fn live_places(manifest: &Manifest) -> impl Iterator<Item = &Path> {
+    manifest.roots.iter().filter(|root| !root.kinds.is_empty()).map(|root| root.live_path.as_path())
+}
+
+/// Of the places where the live server writes the one that would be left without room by what fills `place`: a full file
+/// system of its redo log or of its binary log stops it as one of its data does.
+pub fn would_leave_without_room<'a>(place: &Path, manifest: &'a Manifest) -> Option<&'a Path> {
+    // A dump says nothing of the server's places.
+    let server = &manifest.server;
+    let log = server.binary_log.as_ref().and_then(|log| log.basename.parent());
+    live_places(manifest).chain([server.datadir.as_path()]).chain(log).find(|live| shares_room(place, live))
 }
 
 /// Whether what fills the one directory leaves no room in the other; where one can't be looked at it does not.
-pub fn shares_room(one: &Path, other: &Path) -> bool {
+fn shares_room(one: &Path, other: &Path) -> bool {
     let device = |path: &Path| path.metadata().map(|metadata| metadata.dev());
     device(one).is_ok_and(|one| device(other).is_ok_and(|other| one == other))
 }
 
-/// What is said of a place that shares its room with the live server.
-pub fn would_fill(place: &Path) -> Fault {
-    let why = format!("{} lies on the live server's file system, which must not be filled", place.display());
+/// What is said of a place that shares its room with the live server's `live`.
+pub fn would_fill(place: &Path, live: &Path) -> Fault {
+    let (place, live) = (place.display(), live.display());
+    let why = format!("{place} lies on the live server's file system, that of {live}, which must not be filled");
     Fault::new(Kind::Refused, why)
 }
 
@@ -80,6 +94,29 @@ mod tests {
             assert_eq!(hidden(Path::new(seen)), None, "{seen}");
         }
         assert!(refuse_unreachable(Path::new("/home"), "").unwrap_err().to_string().contains("is below /home, where"));
+    }
+
+    #[test]
+    fn the_file_system_of_any_place_of_the_server_is_not_filled() {
+        let mut manifest = Manifest::decode(include_bytes!("../../tests/data/manifest-1.json")).unwrap();
+        let [data, place] = [(); 2].map(|()| tempfile::tempdir().unwrap());
+        std::fs::set_permissions(place.path(), std::fs::Permissions::from_mode(0o711)).unwrap();
+        for root in &mut manifest.roots {
+            root.live_path = "/nonexistent".into();
+        }
+        manifest.server.datadir = "/nonexistent".into();
+        manifest.server.binary_log = None;
+        assert!(refuse_unfit(place.path(), &manifest).is_ok());
+        assert_eq!(would_leave_without_room(place.path(), &manifest), None);
+        // The last root is one of logs.
+        manifest.roots.last_mut().unwrap().live_path = data.path().to_owned();
+        let refused = refuse_unfit(place.path(), &manifest);
+        let kinds = std::mem::take(&mut manifest.roots.last_mut().unwrap().kinds);
+        assert!(refuse_unfit(place.path(), &manifest).is_ok(), "the root of a dump lies nowhere");
+        manifest.roots.last_mut().unwrap().kinds = kinds;
+        let said = refused.unwrap_err().to_string();
+        assert!(said.contains("lies on the live server's file system") && said.contains(data.path().to_str().unwrap()));
+        assert_eq!(would_leave_without_room(place.path(), &manifest), Some(data.path()));
     }
 
     #[test]

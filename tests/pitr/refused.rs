@@ -6,6 +6,7 @@ use std::sync::PoisonError;
 use std::time::Duration;
 
 use crate::bench::Bench;
+use crate::room::Room;
 use crate::server::Server;
 use crate::{KILLS, beginnings};
 
@@ -49,7 +50,11 @@ fn what_two_timelines_have_is_refused_until_the_base_is_named() {
 #[test]
 fn the_file_system_of_a_server_at_work_is_not_filled() {
     let _together = KILLS.read().unwrap_or_else(PoisonError::into_inner);
-    let server = Server::start_with(&["--server-id=1"]);
+    let logs = tempfile::tempdir().unwrap();
+    let _room = Room::over(logs.path());
+    fs::set_permissions(logs.path(), Permissions::from_mode(0o777)).unwrap();
+    let log = format!("--log-bin={}", logs.path().join("binlog").display());
+    let server = Server::start_with(&["--server-id=1", &log]);
     server.sql("CREATE DATABASE shop; CREATE TABLE shop.t (a INT)");
     let bench = Bench::new(&server);
     bench.backup();
@@ -63,6 +68,9 @@ fn the_file_system_of_a_server_at_work_is_not_filled() {
     bench.fails(&[&wanted[..], &["--dry-run"]].concat(), 3, &words);
     bench.fails(&wanted, 3, &words);
     assert_eq!(beside.path().read_dir().unwrap().count(), 0);
+    // Its logs are on another one, which it needs as much.
+    let to_logs = logs.path().join("then").display().to_string();
+    bench.fails(&["restore", "--until", "latest", "--to", &to_logs, "--dry-run"], 3, &words);
     let elsewhere = bench.at("then").display().to_string();
     bench.works(&["restore", "--until", "latest", "--to", &elsewhere, "--dry-run"]);
     // Who has no server at work any more needs one.

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 
 use super::Incremental;
 use crate::binlog::{Closed, Home, Identity, Piece, Standing, Start, Timeline, locate};
+use crate::drill::Drills;
 use crate::fault::{Fault, Kind};
 use crate::id::RunId;
 use crate::server::{BinlogPosition, Exactness};
@@ -23,6 +24,8 @@ pub enum Because {
     NoBase,
     /// The newest one is this old.
     Old(RunId, Duration),
+    /// The newest one did not come back in a drill.
+    DrillFailed(RunId, String),
     /// Nothing can be replayed onto the newest one.
     NoPosition(RunId, String),
     /// The archive does not lead on from it.
@@ -32,7 +35,7 @@ pub enum Because {
 impl Because {
     /// Whether somebody should look.
     pub fn is_alarm(&self) -> bool {
-        matches!(self, Self::NoPosition(..) | Self::Broken(..))
+        matches!(self, Self::DrillFailed(..) | Self::NoPosition(..) | Self::Broken(..))
     }
 }
 
@@ -41,6 +44,7 @@ impl fmt::Display for Because {
         match self {
             Self::NoBase => f.write_str("there is no full backup to go on from"),
             Self::Old(base, age) => write!(f, "full backup {base} is {} old (full_every)", human_duration(*age)),
+            Self::DrillFailed(base, why) => write!(f, "full backup {base} did not come back in a drill: {why}"),
             Self::NoPosition(base, why) => write!(f, "nothing can be replayed onto backup {base}: {why}"),
             Self::Broken(base, why) => write!(f, "no restore can go on from backup {base}: {why}"),
         }
@@ -89,6 +93,17 @@ impl<'a> Chain<'a> {
             increment.is_some_and(|i| i.base == manifest.id && i.archive == how.archive)
         };
         Ok(Self { base, previous: catalog.increments().find(of_the_chain).unwrap_or(base), stands })
+    }
+
+    /// What brings nothing back alone brings nothing back with an increment. Where nobody can say what drills came to,
+    /// one may have failed.
+    pub(super) fn failed_a_drill(&self, drills: anyhow::Result<Drills>) -> Option<Because> {
+        let id = &self.base.manifest.id;
+        let why = match drills {
+            Ok(drills) => drills.of_backup(id)?.failure.clone()?,
+            Err(error) => return Some(self.broken(&error)),
+        };
+        Some(Because::DrillFailed(id.clone(), why))
     }
 
     /// A dump that left something out is no base: the log has the changes of everything. Only one of all has the

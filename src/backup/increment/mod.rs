@@ -19,6 +19,7 @@ use super::{Outcome, end, forget_earlier_attempts};
 use crate::binlog;
 use crate::binlog::verify::{self, Looked, Report};
 use crate::check::Request;
+use crate::drill::Drills;
 use crate::fault::{Fault, Kind, kind_of};
 use crate::id::JobName;
 use crate::recover;
@@ -89,7 +90,7 @@ fn work(
     let store = store::open(&request.to, &request.ssh, cancel)?;
     let tools = store.probe()?;
     let catalog = Catalog::read_if_there(&*store, &request.job)?;
-    let chain = match goes_on(&catalog, how, &*store)? {
+    let chain = match goes_on(&catalog, request, how, &*store)? {
         Ok(chain) => chain,
         Err(because) => return Ok(Made::Due(because)),
     };
@@ -109,6 +110,7 @@ fn work(
 /// The chain that an increment would be a part of, or why a full backup is due.
 fn goes_on<'a>(
     catalog: &'a Catalog,
+    request: &Request,
     how: &Incremental,
     store: &dyn Store,
 ) -> anyhow::Result<Result<Chain<'a>, Because>> {
@@ -116,6 +118,13 @@ fn goes_on<'a>(
         Ok(chain) => chain,
         Err(because) => return Ok(Err(because)),
     };
+    if let Some(because) = chain.failed_a_drill(Drills::of(&request.job, &request.to)) {
+        return Ok(Err(because));
+    }
+    // Asked before the server is to begin a new log, which would be in vain.
+    if let Some(missed) = binlog::missed(&how.binlog.home)? {
+        return Ok(Err(chain.broken(&missed.into())));
+    }
     match chain.begins_with_a_part(store) {
         Err(error) if is_gap(&error) => Ok(Err(chain.broken(&error))),
         part => Ok(part?.map_or(Ok(chain), Err)),
@@ -233,7 +242,7 @@ fn published(manifest: &Manifest) -> String {
 pub fn describe(request: &Request, how: &Incremental, cancel: &Cancel) -> anyhow::Result<Result<Vec<String>, Because>> {
     let store = store::open(&request.to, &request.ssh, cancel)?;
     let catalog = Catalog::read_if_there(&*store, &request.job)?;
-    Ok(goes_on(&catalog, how, &*store)?.map(|chain| {
+    Ok(goes_on(&catalog, request, how, &*store)?.map(|chain| {
         let (base, previous) = (&chain.base.manifest.id, &chain.previous.manifest.id);
         let from = chain.from();
         vec![

@@ -5,10 +5,9 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use serde::Deserialize;
 
 use super::fetch::Node;
-use super::{Ask, BEAT, Begin, Done, Order, Reply, SILENCE, Wanted, Write};
+use super::{Ask, BEAT, Begin, Done, Looked, Order, Reply, SILENCE, Wanted, Write};
 use crate::binlog::logs::{Log, Logs};
 use crate::binlog::passed::Passed;
 use crate::binlog::source::Listed;
@@ -27,16 +26,12 @@ pub(super) const VERB: [&str; 2] = ["binlog", "receive"];
 const CONNECTING: Duration = Duration::from_secs(30);
 const LOOK: Duration = Duration::from_secs(120);
 
-/// Whether the node could write an archive: which release of mysnap it has.
-pub(in crate::binlog) fn look(node: &Node) -> anyhow::Result<String> {
-    #[derive(Deserialize)]
-    struct Looked {
-        mysnap: String,
-    }
+/// Whether the node could write an archive, and has one.
+pub(in crate::binlog) fn look(node: &Node) -> anyhow::Result<Looked> {
     let store = node.connection()?;
     let line = Begin::line(node.destination.path().to_owned(), Wanted::Look)?;
     let looked = Conversation::begin(&store, &VERB, &line, &Silent, LOOK)?.answer::<Looked>()?;
-    Ok(looked.value.mysnap)
+    Ok(looked.value)
 }
 
 /// An archive that is written on another node.

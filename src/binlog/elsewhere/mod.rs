@@ -37,7 +37,7 @@ pub(super) use host::{Remote, look};
 pub use receive::receive;
 
 /// Both sides must have the same; it changes with what is said.
-const PROTOCOL: u32 = 2;
+const PROTOCOL: u32 = 3;
 /// How often each side says that it is there.
 const BEAT: Duration = Duration::from_secs(5);
 /// After so long without a word nobody is there any more.
@@ -64,6 +64,15 @@ enum Wanted {
     Expire(Plan),
 }
 
+/// What a node says that could write an archive.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Looked {
+    /// The release that is there.
+    pub(super) mysnap: String,
+    /// Whether there is an archive in the directory.
+    pub(super) archive: bool,
+}
+
 /// What is to be written.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Write {
@@ -71,8 +80,10 @@ pub(super) struct Write {
     pub(super) identity: Identity,
     /// How closed files are packed.
     pub(super) compression: Compression,
-    /// Whether the archive was there before.
+    /// Whether this stream wrote it before: its own former writer may not have noticed yet that it is alone.
     pub(super) again: bool,
+    /// Whether the archive was there before.
+    pub(super) known: bool,
 }
 
 /// What the database host says next.
@@ -147,11 +158,11 @@ mod tests {
     #[test]
     fn what_is_said_is_understood_by_the_same_protocol_alone() {
         let identity = Identity { key: "db1".into(), flavour: Flavour::MariaDb, server_id: 1 };
-        let write = Write { identity, compression: Compression::Gzip, again: true };
+        let write = Write { identity, compression: Compression::Gzip, again: false, known: true };
         let line = Begin::line("/srv/binlog/shop".into(), Wanted::Write(write)).unwrap();
         assert!(!line.contains('\n'));
         let Wanted::Write(read) = Begin::read(&line).unwrap().wanted else { panic!("{line}") };
-        assert!(read.identity.key == "db1" && read.again);
+        assert!(read.identity.key == "db1" && !read.again && read.known);
         let other = r#"{"protocol": 99, "mysnap": "7.0", "home": "/", "wanted": "look"}"#;
         assert_eq!(kind_of(&Begin::read(other).unwrap_err()), Some(Kind::Refused));
         for ask in [Ask::Files, Ask::Length { log: 3, name: None }, Ask::Done(Done::default())] {
