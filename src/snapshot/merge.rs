@@ -28,6 +28,7 @@ pub fn start_merge(origin: &LvRef, snapshot: &Volume) -> anyhow::Result<()> {
     refuse_open(&snapshot.name)?;
     if !snapshot.merging {
         lvm::merge(&snapshot.name)?;
+        write_out(origin)?;
     }
     // Accepted is not begun: where anything opened the origin meanwhile, only an activation helps.
     if lvm::volume(&snapshot.name)?.is_some() {
@@ -35,6 +36,11 @@ pub fn start_merge(origin: &LvRef, snapshot: &Volume) -> anyhow::Result<()> {
         lvm::activate(origin)?;
     }
     Ok(())
+}
+
+/// No server is at work that would do it by the way.
+fn write_out(origin: &LvRef) -> anyhow::Result<()> {
+    lvm::write_out(&lvm::group(&origin.vg)?)
 }
 
 fn refuse_open(name: &LvRef) -> anyhow::Result<()> {
@@ -51,7 +57,8 @@ fn refuse_open(name: &LvRef) -> anyhow::Result<()> {
 pub fn finish_merge(origin: &LvRef, snapshot: &Volume, mut progress: impl FnMut(MergeProgress)) -> anyhow::Result<()> {
     let mut last = (f64::MAX, Instant::now());
     loop {
-        let Some(volume) = lvm::volumes()?.into_iter().find(|v| v.uuid == snapshot.uuid) else { return Ok(()) };
+        let found = lvm::volumes()?.into_iter().find(|v| v.uuid == snapshot.uuid);
+        let Some(volume) = found else { return write_out(origin) };
         let left = volume.data_percent.unwrap_or(0.0);
         progress(MergeProgress { left });
         if left < last.0 {

@@ -296,6 +296,7 @@ pub fn complete(pending: Vec<Pending>) -> anyhow::Result<Vec<Snapshot>> {
     let judged: Vec<_> = pending.into_iter().map(Pending::complete).collect();
     let snapshots = judged.into_iter().collect::<anyhow::Result<Vec<Snapshot>>>()?;
     for snapshot in &snapshots {
+        lvm::write_out(&snapshot.spec.group)?;
         // A backup of the metadata that can't be written is a warning of LVM's, not our failure.
         if let Err(error) = lvm::backup_metadata(&snapshot.spec.origin.name.vg) {
             tracing::warn!("{error}");
