@@ -19,7 +19,7 @@ use anyhow::Context as _;
 use super::logs::{Log, Logs};
 use super::origin;
 use super::source::{Listed, number};
-use super::spooled::{Progress, give_back_in_use, tear, tidy};
+use super::spooled::{Progress, give_back_in_use, tear, tidy, withhold};
 use super::stream::Request;
 use super::tool::{Refusal, Tool};
 use crate::fault::{Fault, Kind};
@@ -307,6 +307,11 @@ impl Tailed {
         let fetched = self.run(listed)?;
         match fetched {
             Fetched::UpTo(Refusal::Purged) => return Ok(false),
+            Fetched::UpTo(Refusal::Damaged) => {
+                withhold(&listed.path)?;
+                self.whole.insert(listed.name.clone());
+                return Ok(true);
+            }
             Fetched::UpTo(_) => tear(&listed.path)?,
             Fetched::All => {
                 let length = listed.path.metadata().map_or(0, |file| file.len());

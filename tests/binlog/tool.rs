@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use mysnap::binlog::State;
+use mysnap::binlog::{LogFile, State};
 use mysnap::dump::Compression;
 use mysnap::fault::{Kind, hints_of, kind_of};
 use mysnap::server::{Access, Flavour, TlsMode};
@@ -276,6 +276,55 @@ fn a_torn_event_is_passed_over_by_the_tool_too() {
     assert_eq!((index.windows().len(), index.timelines[0].files.len()), (1, 3));
     let first = &index.timelines[0].files[0];
     assert!(first.state == State::Closed && first.notes[0].contains("tore the event"), "{first:?}");
+}
+
+#[test]
+fn what_the_server_does_not_send_is_named_and_the_rest_is_archived() {
+    let far = Distant::start(&["--master-verify-checksum=1"], GRANTS);
+    for text in ["kept", "bad length", "bad checksum", "bad beginning", "zeros", "whole"] {
+        far.server.sql(&format!("INSERT INTO shop.t (a) VALUES ('{text}'); FLUSH BINARY LOGS"));
+    }
+    let change = |n: u32, change: &dyn Fn(&mut Vec<u8>)| {
+        let path = far.server.datadir().join(format!("b.{n:06}"));
+        let mut bytes = fs::read(&path).unwrap();
+        change(&mut bytes);
+        fs::write(&path, bytes).unwrap();
+    };
+    let statement = |bytes: &[u8]| bytes.windows(11).position(|some| some == b"INSERT INTO").unwrap();
+    // Of the last event, which names the next file.
+    change(2, &|bytes| {
+        let at = bytes.len() - (19 + 8 + "b.000003".len() + 4) + 9;
+        bytes[at..at + 4].copy_from_slice(&[3, 0, 0, 0]);
+    });
+    change(3, &|bytes| {
+        let at = statement(bytes);
+        bytes[at] ^= 1;
+    });
+    change(4, &|bytes| bytes[0] ^= 1);
+    change(5, &|bytes| bytes.extend([0; 4096]));
+    let ends = |bench: &Bench| {
+        let (status, said) = bench.command(&["binlog", "ship"]);
+        assert!(status.code() == Some(12) && said.contains("b.000004 is damaged: at 0 it is no binary log"), "{said}");
+        let index = bench.index();
+        let of = |file: &LogFile| (file.name.clone(), file.state, file.size);
+        (index.timelines[0].files.iter().map(of).collect::<Vec<_>>(), said)
+    };
+    let by_tool = far.bench(Compression::Zstd);
+    let (ends_by_tool, said) = ends(&by_tool);
+    for n in [2, 3, 5] {
+        assert!(said.contains(&format!("b.00000{n} is damaged: at ")), "{said}");
+    }
+    assert!(said.contains("the server can't read its own event"), "{said}");
+    // Both ways archive the same and find the same damaged.
+    let by_files = Bench::new(&far.server, Compression::Zstd);
+    assert_eq!(ends_by_tool, ends(&by_files).0);
+    let closed = |bench: &Bench| {
+        let contents = bench.contents().into_iter().filter(|((_, name), _)| name != "b.000007");
+        contents.map(|(_, bytes)| bytes).collect::<Vec<_>>()
+    };
+    assert!(closed(&by_tool) == closed(&by_files));
+    assert!(by_tool.verify().damaged.is_empty());
+    by_tool.ship().unwrap();
 }
 
 #[test]
