@@ -480,6 +480,25 @@ fn an_encrypted_log_is_archived_as_the_server_decrypts_it() {
     is_what_the_tool_gives(&far, &bench);
     let (status, found) = bench.command(&["binlog", "find", "--text", "behind the rotation"]);
     assert!(status.success() && found.contains("INSERT INTO shop.t"), "{found}");
+    a_log_that_is_encrypted_no_more_goes_on(&far, &bench);
+}
+
+/// The file in which the archive ends is encrypted as before, and those behind it are not.
+fn a_log_that_is_encrypted_no_more_goes_on(far: &Distant, bench: &Bench) {
+    far.server.kill();
+    far.server.start_again_with(&["--encrypt-binlog=0"]);
+    far.server.sql("INSERT INTO shop.t (a) VALUES ('in the clear'); FLUSH BINARY LOGS");
+    let (status, said) = bench.command(&["binlog", "ship"]);
+    assert!(status.success() && said.contains("the server encrypted its binary log as far as b.0000"), "{said}");
+    far.server.sql("INSERT INTO shop.t (a) VALUES ('by its files'); FLUSH BINARY LOGS");
+    let (status, said) = bench.command(&["binlog", "ship"]);
+    assert!(status.success() && !said.contains("mariadb-binlog"), "{said}");
+    assert_eq!(bench.index().windows().len(), 1);
+    assert!(bench.verify().damaged.is_empty());
+    for text in ["behind the rotation", "in the clear", "by its files"] {
+        let (status, found) = bench.command(&["binlog", "find", "--text", text]);
+        assert!(status.success() && found.contains("INSERT INTO shop.t"), "{text}: {found}");
+    }
 }
 
 /// Each archived file is as long as the server's, and what the server hands out decrypted.
