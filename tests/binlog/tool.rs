@@ -181,13 +181,24 @@ fn a_tool_that_is_far_ahead_or_says_nothing_is_ended_and_nothing_is_missing() {
     let far = Distant::start(&["--max-binlog-size=1M"], GRANTS);
     let bench = far.bench(Compression::Zstd);
     let stream = bench.stream();
-    let (first, _) = following(&bench);
+    following(&bench);
     far.caught_up(&bench);
+    // A file that the tool has completed is shorter than the server's.
+    stream.stopped(|| {
+        let spool = spools(&bench.archive()).remove(0);
+        far.server.sql("INSERT INTO shop.t (a) VALUES ('cut'); FLUSH BINARY LOGS");
+        retry::until(SOON, || if spool.join("b.000002").exists() { Ok(()) } else { Err(()) }).unwrap();
+        let file = fs::OpenOptions::new().write(true).open(spool.join("b.000001")).unwrap();
+        file.set_len(file.metadata().unwrap().len() - 7).unwrap();
+    });
+    far.caught_up(&bench);
+    assert!(stream.said().contains("bytes of b.000001, of which the server has"), "{}", stream.said());
+    let (first, _) = following(&bench);
     // The archive does not get on, and the tool does.
     stream.stopped(|| {
         let spool = spools(&bench.archive()).remove(0);
         (0..7).for_each(|_| drop(far.server.sql(LARGE)));
-        let ahead = || if spool.join("b.000008").exists() { Ok(()) } else { Err(()) };
+        let ahead = || if spool.join("b.000009").exists() { Ok(()) } else { Err(()) };
         retry::until(SOON, ahead).unwrap();
     });
     far.caught_up(&bench);
