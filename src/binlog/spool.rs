@@ -297,7 +297,7 @@ impl Tailed {
 
     /// Has the tool write `file`, and with `follow` all that comes after it; it gets to the server as we do.
     fn call(&mut self, file: &str, follow: bool) -> anyhow::Result<Call<'static>> {
-        let options = self.access.resolve()?.tool_options(self.session()?.facts().flavour);
+        let options = self.access.resolve()?.tool_options(self.session()?.facts().flavour)?;
         let directory = self.directory()?.to_owned();
         Ok(self.tool.call(&options, &directory, file, follow))
     }

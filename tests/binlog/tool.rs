@@ -420,7 +420,7 @@ fn the_tool_lets_the_server_prove_who_it_is() {
     for name in ["another-name.pem", "self-signed.pem"] {
         let far = of(name);
         let (given, options) =
-            (tempfile::tempdir().unwrap(), far.access.resolve().unwrap().tool_options(Flavour::MariaDb));
+            (tempfile::tempdir().unwrap(), far.access.resolve().unwrap().tool_options(Flavour::MariaDb).unwrap());
         let tool =
             Call::new("mariadb-binlog").args(["--defaults-file=/dev/stdin", "--read-from-remote-server", "--raw"]);
         let to = format!("--result-file={}/", given.path().display());
