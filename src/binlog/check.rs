@@ -17,7 +17,7 @@ pub fn survey(request: &Request, cancel: &Cancel) -> Findings {
     let origin = session.and_then(|mut session| {
         let facts = session.facts();
         findings.good("server", format!("{} {} in {}", facts.flavour, facts.version, facts.datadir.display()));
-        let origin = findings.attempt("binary log", Origin::of(&session, request))?;
+        let origin = findings.attempt("binary log", Origin::of(&session, request, cancel))?;
         if let Some(listing) = findings.attempt("binary log", origin.listing(&mut session, cancel)) {
             findings.good("binary log", format!("{} files in {}", listing.files.len(), origin.place().display()));
         }

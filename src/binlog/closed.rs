@@ -56,7 +56,7 @@ impl LogFile {
 /// `Gap` where that file did not come into the archive whole; `Busy` where a stream has not got to it within a minute.
 pub fn close_off(request: &Request, observer: &dyn Observer, cancel: &Cancel) -> anyhow::Result<Closed> {
     let mut session = request.server.connect(cancel)?;
-    let origin = Origin::of(&session, request)?;
+    let origin = Origin::of(&session, request, cancel)?;
     let last = origin.listing(&mut session, cancel)?.files.pop().context("the server lists no binary log")?;
     let at = clock::now();
     session.rotate_binary_log()?;

@@ -26,6 +26,7 @@ mod expired;
 pub mod find;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzz;
+mod glimpse;
 pub mod gtid;
 mod home;
 mod index;

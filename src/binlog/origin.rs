@@ -11,6 +11,7 @@ use super::source::{Listed, Source, number};
 use super::spool::Spool;
 use super::stream::Request;
 use super::tool::Tool;
+use super::walk::{Broken, Step, Walker};
 use crate::fault::{Fault, Kind};
 use crate::server::{LogEngine, ServerLog, Session};
 use crate::sys::cancel::Cancel;
@@ -45,10 +46,10 @@ pub(super) struct Listing {
 
 impl Origin {
     /// How the binary logs of the server of `session` are read.
-    pub(super) fn of(session: &Session, request: &Request) -> anyhow::Result<Self> {
+    pub(super) fn of(session: &Session, request: &Request, cancel: &Cancel) -> anyhow::Result<Self> {
         let identity = Identity::of(session.facts());
         let Some(log) = &session.facts().binary_log else { return Err(super::source::is_off()) };
-        let way = match because(session, request.engine) {
+        let way = match because(session, request, cancel)? {
             None => Way::Files(Source::of(session)?),
             Some(because) => {
                 let tool = Tool::find(session, &claim_of(&request.home))?;
@@ -127,6 +128,13 @@ impl Origin {
         }
     }
 
+    /// Whether what was read as told here can be read so on, where `now` is how it would be read now. The tool reads
+    /// what the files have too.
+    pub(super) fn is_still(&self, now: &Self) -> bool {
+        let by_tool = matches!(self.way, Way::Tool { .. });
+        self == now || by_tool && self.identity == now.identity && self.place() == now.place()
+    }
+
     /// The directory of the files, as the server names it.
     pub(super) fn place(&self) -> &Path {
         match &self.way {
@@ -137,15 +145,53 @@ impl Origin {
 }
 
 /// Why the tool is to be used; none where the files are.
-fn because(session: &Session, engine: LogEngine) -> Option<String> {
-    match engine {
+fn because(session: &Session, request: &Request, cancel: &Cancel) -> anyhow::Result<Option<String>> {
+    Ok(match request.engine {
         LogEngine::Files => None,
         LogEngine::Tool => Some("the configuration says engine = \"tool\"".to_owned()),
         LogEngine::Auto => match session.log_encryption() {
             Some(setting) => Some(format!("the server encrypts its binary log ({setting} is on)")),
-            None => (!session.is_on_this_host()).then(|| "the server's files are not on this host".to_owned()),
+            None if !session.is_on_this_host() => Some("the server's files are not on this host".to_owned()),
+            None => {
+                let encrypted = still_encrypted(&Source::of(session)?.files(cancel)?, &request.home)?;
+                encrypted.map(|name| format!("the server encrypted its binary log as far as {name}"))
+            }
         },
+    })
+}
+
+/// The newest of `files` that is encrypted, where the archive is not beyond it: a server that encrypts no more leaves
+/// the old ones as they are, and the one in which the archive ends is taken up again.
+fn still_encrypted(files: &[Listed], home: &Home) -> anyhow::Result<Option<String>> {
+    let mut newest = None;
+    for file in files.iter().rev() {
+        if is_encrypted(file)? {
+            newest = Some(file);
+            break;
+        }
     }
+    let Some(newest) = newest else { return Ok(None) };
+    let index = home.read_index()?;
+    let end = index.as_ref().and_then(|index| index.timelines.last()?.files.last());
+    let is_beyond = end.is_some_and(|end| match (number(&end.name), number(&newest.name)) {
+        (Some((stem, end)), Some((other, newest))) => stem == other && end > newest,
+        _ => false,
+    });
+    Ok((!is_beyond).then(|| newest.name.clone()))
+}
+
+/// Whether it begins as the encrypted files of either family do.
+fn is_encrypted(file: &Listed) -> anyhow::Result<bool> {
+    let Some(file) = file.open()? else { return Ok(false) };
+    let mut walker = Walker::new(file);
+    // MariaDB says so in the second event.
+    for _ in 0..2 {
+        match walker.step()? {
+            Step::Event(_) => {}
+            step => return Ok(matches!(step, Step::Broken(_, Broken::Encrypted))),
+        }
+    }
+    Ok(false)
 }
 
 /// The length of a file; of one that was purged meanwhile there is nothing left.

@@ -16,10 +16,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 
+use super::glimpse::Glimpse;
 use super::logs::{Log, Logs};
 use super::origin;
 use super::source::{Listed, number};
-use super::spooled::{Progress, give_back_in_use, tear, tidy};
+use super::spooled::{Progress, give_back_in_use, tear, tidy, withhold};
 use super::stream::Request;
 use super::tool::{Refusal, Tool};
 use crate::fault::{Fault, Kind};
@@ -67,8 +68,7 @@ struct Tailed {
 #[derive(Debug)]
 struct Following {
     running: Running<'static>,
-    /// How far it was when the server was last asked.
-    seen: ServerLog,
+    glimpse: Glimpse,
 }
 
 /// What came of fetching a file.
@@ -130,6 +130,9 @@ impl Tailed {
     fn files(&mut self) -> anyhow::Result<Vec<Listed>> {
         let reached = self.reached()?;
         self.look(reached.as_ref())?;
+        if let Some(reached) = &reached {
+            self.complete_before(&reached.name)?;
+        }
         let directory = self.directory()?.to_owned();
         let mut files = origin::listed(&self.listed, &directory)?;
         // All before the file that the tool writes to are complete; those after it are not begun.
@@ -162,20 +165,38 @@ impl Tailed {
     fn open(&mut self, listed: &Listed) -> anyhow::Result<Option<Rc<dyn Log>>> {
         self.forget_before(&listed.name)?;
         self.hold_back()?;
-        let size = self.listed.iter().find(|log| log.name == listed.name).map(|log| log.size);
-        let Some(size) = size else { return Ok(None) };
-        if !self.whole.contains(&listed.name) {
-            let is_last = self.listed.last().is_some_and(|last| last.name == listed.name);
-            if self.following.is_some() && listed.path.exists() {
-                self.wait_for(listed, size)?;
-            } else if is_last && self.follow {
-                self.start_following(listed)?;
-                self.wait_for(listed, size)?;
-            } else if !self.fetch(listed, size, is_last)? {
-                return Ok(None);
-            }
+        if !self.whole.contains(&listed.name) && !self.get(listed)? {
+            return Ok(None);
         }
         Ok(listed.open()?.map(|file| Rc::new(file) as Rc<dyn Log>))
+    }
+
+    /// Has the tool write a file that is not here yet; false where the server has it no more.
+    fn get(&mut self, listed: &Listed) -> anyhow::Result<bool> {
+        let follows = self.following.is_some() && listed.path.exists();
+        if !follows && self.follow && self.is_last(&listed.name) {
+            // The server may have closed it since.
+            self.ask()?;
+        }
+        let Some(size) = self.size(&listed.name) else { return Ok(false) };
+        let is_last = self.is_last(&listed.name);
+        if !follows && !(is_last && self.follow) {
+            return self.fetch(listed, size, is_last);
+        }
+        if !follows {
+            self.start_following(listed)?;
+        }
+        self.wait_for(listed, size)?;
+        Ok(true)
+    }
+
+    /// The length of a file of the server.
+    fn size(&self, name: &str) -> Option<u64> {
+        self.listed.iter().find(|log| log.name == name).map(|log| log.size)
+    }
+
+    fn is_last(&self, name: &str) -> bool {
+        self.listed.last().is_some_and(|last| last.name == name)
     }
 
     /// Asks the server which files it has.
@@ -197,24 +218,10 @@ impl Tailed {
     fn compare(&mut self, reached: &ServerLog) -> anyhow::Result<()> {
         let end = self.session()?.binary_log_end()?.context("the server's binary log is off")?;
         self.asked = Instant::now();
-        let order = match (number(&end.file), number(&reached.name)) {
-            (Some((stem, there)), Some((own, here))) if stem == own => (there, end.offset).cmp(&(here, reached.size)),
-            _ => std::cmp::Ordering::Less,
-        };
-        let Some(following) = &mut self.following else { return Ok(()) };
-        let stands = following.seen == *reached;
-        following.seen = reached.clone();
-        let place = format!("{}:{}", end.file, end.offset);
-        if order.is_lt() {
-            let message = format!("the server's log ends at {place}, before what it sent: it is asked who it is");
-            return Err(Fault::new(Kind::Gap, message).into());
+        match &mut self.following {
+            None => Ok(()),
+            Some(following) => following.glimpse.compare(self.tool.name, reached, &end),
         }
-        if order.is_gt() && stands {
-            let message =
-                format!("{} stands at {}:{}, and the server is at {place}", self.tool.name, reached.name, reached.size);
-            return Err(Fault::new(Kind::Refused, message).hint("is the network cut?").into());
-        }
-        Ok(())
     }
 
     /// The newest file of the tool that follows, and how far it is.
@@ -253,8 +260,27 @@ impl Tailed {
         }
         let newest = self.reached()?.map(|reached| reached.name).unwrap_or_default();
         self.end();
-        durable::remove_file(&self.directory()?.join(&newest))?;
-        self.whole.extend(kept.into_iter().filter(|name| *name != newest));
+        self.ask()?;
+        self.complete_before(&newest)?;
+        durable::remove_file(&self.directory()?.join(&newest))
+    }
+
+    /// Sees that the files before `name`, from which the tool that followed has gone on, are as the server has closed
+    /// them; which files it has was asked since.
+    fn complete_before(&mut self, name: &str) -> anyhow::Result<()> {
+        let directory = self.directory()?.to_owned();
+        let at = number(name).map(|(_, number)| number);
+        for old in self.kept()?.into_iter().filter(|old| number(old).map(|(_, number)| number) < at) {
+            if !self.whole.contains(&old) {
+                let (path, size) = (directory.join(&old), self.size(&old));
+                let length = path.metadata()?.len();
+                if let Some(size) = size.filter(|size| *size != length) {
+                    return Err(gave(&self.tool, &old, length, size));
+                }
+                give_back_in_use(&path)?;
+                self.whole.insert(old);
+            }
+        }
         Ok(())
     }
 
@@ -271,7 +297,7 @@ impl Tailed {
 
     /// Has the tool write `file`, and with `follow` all that comes after it; it gets to the server as we do.
     fn call(&mut self, file: &str, follow: bool) -> anyhow::Result<Call<'static>> {
-        let options = self.access.resolve()?.tool_options(self.session()?.facts().flavour);
+        let options = self.access.resolve()?.tool_options(self.session()?.facts().flavour)?;
         let directory = self.directory()?.to_owned();
         Ok(self.tool.call(&options, &directory, file, follow))
     }
@@ -283,8 +309,7 @@ impl Tailed {
     fn start_following(&mut self, listed: &Listed) -> anyhow::Result<()> {
         self.end();
         let running = self.start(&listed.name, true)?;
-        let seen = ServerLog { name: listed.name.clone(), size: 0 };
-        self.following = Some(Following { running, seen });
+        self.following = Some(Following { running, glimpse: Glimpse::of(&listed.name) });
         Ok(())
     }
 
@@ -307,13 +332,16 @@ impl Tailed {
         let fetched = self.run(listed)?;
         match fetched {
             Fetched::UpTo(Refusal::Purged) => return Ok(false),
+            Fetched::UpTo(Refusal::Damaged) => {
+                withhold(&listed.path)?;
+                self.whole.insert(listed.name.clone());
+                return Ok(true);
+            }
             Fetched::UpTo(_) => tear(&listed.path)?,
             Fetched::All => {
                 let length = listed.path.metadata().map_or(0, |file| file.len());
                 if length < size || length > size && !is_last {
-                    let (tool, name) = (self.tool.name, &listed.name);
-                    let message = format!("{tool} gave {length} bytes of {name}, of which the server has {size}");
-                    return Err(Fault::new(Kind::Refused, message).into());
+                    return Err(gave(&self.tool, &listed.name, length, size));
                 }
             }
         }
@@ -345,13 +373,13 @@ impl Tailed {
 
     /// Why the tool that followed has ended, which it never does in order.
     fn ended(&mut self) -> anyhow::Error {
-        let Some(Following { running, seen }) = self.following.take() else {
+        let Some(Following { running, glimpse }) = self.following.take() else {
             return anyhow::anyhow!("the tool has ended");
         };
         let argv = running.argv().to_owned();
         match running.wait_at_most(PARTING).and_then(|finished| finished.succeeded(&argv)) {
             Ok(_) => Fault::new(Kind::Refused, format!("{} has ended by itself", self.tool.name)).into(),
-            Err(error) => self.explained(&seen.name, error),
+            Err(error) => self.explained(glimpse.name(), error),
         }
     }
 
@@ -372,6 +400,11 @@ impl Drop for Tailed {
     fn drop(&mut self) {
         self.end();
     }
+}
+
+fn gave(tool: &Tool, name: &str, length: u64, size: u64) -> anyhow::Error {
+    let message = format!("{} gave {length} bytes of {name}, of which the server has {size}", tool.name);
+    Fault::new(Kind::Refused, message).into()
 }
 
 /// It has nothing to put in order: what it wrote is thrown away, or complete.

@@ -2,7 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{BufReader, Write as _};
-use std::os::unix::fs::{FileExt as _, MetadataExt as _};
+use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -11,6 +11,7 @@ use anyhow::Context as _;
 use super::event::{Format, IN_USE, IN_USE_AT};
 use super::summary::Summary;
 use super::tool::Tool;
+use super::walk::WITHHELD;
 use crate::fault::{Fault, Kind};
 
 /// For so long a tool that has something to give may give nothing.
@@ -50,6 +51,13 @@ pub(super) fn tear(path: &Path) -> anyhow::Result<()> {
     let mut file =
         OpenOptions::new().append(true).open(path).with_context(|| format!("cannot open {}", path.display()))?;
     Ok(file.write_all(&[0])?)
+}
+
+/// The server's file goes on with what the server does not send. It may have sent nothing.
+pub(super) fn withhold(path: &Path) -> anyhow::Result<()> {
+    let file = OpenOptions::new().append(true).create(true).mode(0o600).open(path);
+    let mut file = file.with_context(|| format!("cannot open {}", path.display()))?;
+    Ok(file.write_all(&WITHHELD)?)
 }
 
 /// The server takes the in-use flag away when it sends a file. After a crash MariaDB's own file has it for ever: so has

@@ -52,7 +52,7 @@ pub fn look(request: &Request, cancel: &Cancel) -> anyhow::Result<Option<Standin
 
 fn behind(request: &Request, index: &Index, pulse: Option<&Pulse>, cancel: &Cancel) -> anyhow::Result<Behind> {
     let mut session = request.server.connect(cancel)?;
-    let origin = Origin::of(&session, request)?;
+    let origin = Origin::of(&session, request, cancel)?;
     let Listing { files, sizes } = origin.listing(&mut session, cancel)?;
     let Some(timeline) = index.timelines.last() else { return Ok(Behind::Bytes(sizes.iter().sum())) };
     if timeline.server.key != origin.identity.key {

@@ -60,7 +60,7 @@ impl Request {
         work: impl FnOnce(Writer<'_>, &Origin) -> anyhow::Result<T>,
     ) -> anyhow::Result<T> {
         let mut session: Session = self.server.connect(cancel)?;
-        let origin = Origin::of(&session, self)?;
+        let origin = Origin::of(&session, self, cancel)?;
         if let Some(text) = origin.told().filter(|_| !how.again) {
             observer.event(Event::Note { text });
         }
@@ -105,7 +105,7 @@ impl Request {
     /// An error where the server's log is off, or is another one by now. One that does not answer is asked again.
     fn still_from(&self, origin: &Origin, cancel: &Cancel) -> anyhow::Result<()> {
         let Ok(session) = self.server.connect(cancel) else { return Ok(()) };
-        if Origin::of(&session, self)? != *origin {
+        if !origin.is_still(&Origin::of(&session, self, cancel)?) {
             let message = format!("the server keeps another log than {} now", origin.place().display());
             return Err(Fault::new(Kind::Gap, message).into());
         }

@@ -34,15 +34,33 @@ pub(super) enum Refusal {
     Purged,
     /// The file's last event is torn: what comes before it was given.
     Torn,
+    /// An event of the file is none: what comes before it was given.
+    Damaged,
     /// Something else.
     Other,
 }
+
+/// What a server says of an event that it reads and that is none. What it can't read now, or not decrypt, may be whole.
+const DAMAGES: [&str; 10] = [
+    "bogus data in log event",
+    "corrupted data in log event",
+    "exceeded max_allowed_packet",
+    "Event too big",
+    "did not pass crc check",
+    "did not pass checksum algorithm check",
+    "Event crc check failed",
+    "Found invalid event in binary log",
+    "Found invalid Format description event",
+    "bad magic number",
+];
 
 impl Refusal {
     /// What the server said, as both families write it.
     pub(super) fn of(said: &str) -> Self {
         if said.contains("truncated in the middle of event") {
             Self::Torn
+        } else if DAMAGES.iter().any(|damage| said.contains(damage)) {
+            Self::Damaged
         } else if said.contains("Could not find first log file name") {
             Self::Purged
         } else {
@@ -166,6 +184,13 @@ mod tests {
         let torn = "binlog truncated in the middle of event; consider out of disk space on master; the first event";
         assert_eq!(Refusal::of(torn), Refusal::Torn);
         assert_eq!(Refusal::of("Could not find first log file name in binary log index file"), Refusal::Purged);
+        let bogus =
+            "ERROR: Got error reading packet from server: bogus data in log event; the first event 'b.000001' at";
+        assert_eq!(Refusal::of(bogus), Refusal::Damaged);
+        // A disk that can be read again, and a key that is found.
+        for passing in ["I/O error reading log event", "event decryption failure"] {
+            assert_eq!(Refusal::of(passing), Refusal::Other);
+        }
         assert_eq!(Refusal::of("Lost connection to server during query"), Refusal::Other);
     }
 }

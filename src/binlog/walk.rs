@@ -11,6 +11,8 @@ use crate::store::{Hasher, Sha256};
 /// So much of an event's body is kept.
 pub const KEPT: usize = 16 << 20;
 const PIECE: usize = 64 << 10;
+/// What stands for an event that the server can't read and so does not send: no event has such a length.
+pub(super) const WITHHELD: [u8; HEADER] = *b"withheld by server!";
 
 /// An event that is whole.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,6 +62,9 @@ pub enum Broken {
     /// The first event can't be read.
     #[error("{0}")]
     Format(String),
+    /// Nobody but the server could tell what it is.
+    #[error("the server can't read its own event")]
+    Withheld,
     /// A length that no event has.
     #[error("an event of {0} bytes can't be")]
     Length(u32),
@@ -122,6 +127,9 @@ impl<R: Read> Walker<R> {
             _ => return Ok(Step::Torn(at)),
         }
         let broken = |why| Ok(Step::Broken(at, why));
+        if head == WITHHELD {
+            return broken(Broken::Withheld);
+        }
         let Some(header) = Header::parse(&head) else { return Ok(Step::Torn(at)) };
         let Some(checksum) = self.checksum_length(header.kind) else {
             return broken(Broken::Format("its first event is none that says how it is written".to_owned()));

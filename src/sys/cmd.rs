@@ -33,6 +33,9 @@ const PARTING: Duration = Duration::from_secs(60);
 pub const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /// What ties a program's life to that of whoever started it.
 const TIE: [&str; 4] = ["setpriv", "--pdeathsig", "TERM", "--"];
+/// Where MySQL's programs look for logins that come before those of any option file, even of the only one they are told
+/// to read: below what is no directory nobody can put one.
+const NO_LOGIN_FILE: (&str, &str) = ("MYSQL_TEST_LOGIN_FILE", "/dev/null/none");
 const KEPT_ENVIRONMENT: [&str; 3] = ["HOME", "SSH_AUTH_SOCK", "TMPDIR"];
 
 /// Why an external program did not do what it was asked.
@@ -264,6 +267,7 @@ impl<'a> Call<'a> {
             .map_err(|_| CommandError::Missing { program: program.to_string_lossy().into_owned() })?;
         let mut command = std::process::Command::new(found);
         command.args(args).env_clear().env("PATH", PATH).env("LC_ALL", "C").env("TZ", "UTC");
+        command.env(NO_LOGIN_FILE.0, NO_LOGIN_FILE.1);
         command.env("LVM_SUPPRESS_FD_WARNINGS", "1").process_group(0).current_dir("/");
         for name in KEPT_ENVIRONMENT {
             if let Some(value) = std::env::var_os(name) {
@@ -553,6 +557,7 @@ mod tests {
     fn the_environment_is_fixed() {
         let seen = Call::new("env").stdout().unwrap();
         assert!(seen.contains("LC_ALL=C\n"), "{seen}");
+        assert!(seen.contains("MYSQL_TEST_LOGIN_FILE=/dev/null/none\n"), "{seen}");
         assert!(!seen.contains("CARGO"), "{seen}");
     }
 

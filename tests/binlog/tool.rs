@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use mysnap::binlog::State;
+use mysnap::binlog::{LogFile, State};
 use mysnap::dump::Compression;
 use mysnap::fault::{Kind, hints_of, kind_of};
 use mysnap::server::{Access, Flavour, TlsMode};
@@ -181,13 +181,24 @@ fn a_tool_that_is_far_ahead_or_says_nothing_is_ended_and_nothing_is_missing() {
     let far = Distant::start(&["--max-binlog-size=1M"], GRANTS);
     let bench = far.bench(Compression::Zstd);
     let stream = bench.stream();
-    let (first, _) = following(&bench);
+    following(&bench);
     far.caught_up(&bench);
+    // A file that the tool has completed is shorter than the server's.
+    stream.stopped(|| {
+        let spool = spools(&bench.archive()).remove(0);
+        far.server.sql("INSERT INTO shop.t (a) VALUES ('cut'); FLUSH BINARY LOGS");
+        retry::until(SOON, || if spool.join("b.000002").exists() { Ok(()) } else { Err(()) }).unwrap();
+        let file = fs::OpenOptions::new().write(true).open(spool.join("b.000001")).unwrap();
+        file.set_len(file.metadata().unwrap().len() - 7).unwrap();
+    });
+    far.caught_up(&bench);
+    assert!(stream.said().contains("bytes of b.000001, of which the server has"), "{}", stream.said());
+    let (first, _) = following(&bench);
     // The archive does not get on, and the tool does.
     stream.stopped(|| {
         let spool = spools(&bench.archive()).remove(0);
         (0..7).for_each(|_| drop(far.server.sql(LARGE)));
-        let ahead = || if spool.join("b.000008").exists() { Ok(()) } else { Err(()) };
+        let ahead = || if spool.join("b.000009").exists() { Ok(()) } else { Err(()) };
         retry::until(SOON, ahead).unwrap();
     });
     far.caught_up(&bench);
@@ -279,6 +290,55 @@ fn a_torn_event_is_passed_over_by_the_tool_too() {
 }
 
 #[test]
+fn what_the_server_does_not_send_is_named_and_the_rest_is_archived() {
+    let far = Distant::start(&["--master-verify-checksum=1"], GRANTS);
+    for text in ["kept", "bad length", "bad checksum", "bad beginning", "zeros", "whole"] {
+        far.server.sql(&format!("INSERT INTO shop.t (a) VALUES ('{text}'); FLUSH BINARY LOGS"));
+    }
+    let change = |n: u32, change: &dyn Fn(&mut Vec<u8>)| {
+        let path = far.server.datadir().join(format!("b.{n:06}"));
+        let mut bytes = fs::read(&path).unwrap();
+        change(&mut bytes);
+        fs::write(&path, bytes).unwrap();
+    };
+    let statement = |bytes: &[u8]| bytes.windows(11).position(|some| some == b"INSERT INTO").unwrap();
+    // Of the last event, which names the next file.
+    change(2, &|bytes| {
+        let at = bytes.len() - (19 + 8 + "b.000003".len() + 4) + 9;
+        bytes[at..at + 4].copy_from_slice(&[3, 0, 0, 0]);
+    });
+    change(3, &|bytes| {
+        let at = statement(bytes);
+        bytes[at] ^= 1;
+    });
+    change(4, &|bytes| bytes[0] ^= 1);
+    change(5, &|bytes| bytes.extend([0; 4096]));
+    let ends = |bench: &Bench| {
+        let (status, said) = bench.command(&["binlog", "ship"]);
+        assert!(status.code() == Some(12) && said.contains("b.000004 is damaged: at 0 it is no binary log"), "{said}");
+        let index = bench.index();
+        let of = |file: &LogFile| (file.name.clone(), file.state, file.size);
+        (index.timelines[0].files.iter().map(of).collect::<Vec<_>>(), said)
+    };
+    let by_tool = far.bench(Compression::Zstd);
+    let (ends_by_tool, said) = ends(&by_tool);
+    for n in [2, 3, 5] {
+        assert!(said.contains(&format!("b.00000{n} is damaged: at ")), "{said}");
+    }
+    assert!(said.contains("the server can't read its own event"), "{said}");
+    // Both ways archive the same and find the same damaged.
+    let by_files = Bench::new(&far.server, Compression::Zstd);
+    assert_eq!(ends_by_tool, ends(&by_files).0);
+    let closed = |bench: &Bench| {
+        let contents = bench.contents().into_iter().filter(|((_, name), _)| name != "b.000007");
+        contents.map(|(_, bytes)| bytes).collect::<Vec<_>>()
+    };
+    assert!(closed(&by_tool) == closed(&by_files));
+    assert!(by_tool.verify().damaged.is_empty());
+    by_tool.ship().unwrap();
+}
+
+#[test]
 fn what_was_purged_or_reset_before_the_tool_read_it_is_named() {
     let far = Distant::start(&[], GRANTS);
     let bench = far.bench(Compression::Zstd);
@@ -360,7 +420,7 @@ fn the_tool_lets_the_server_prove_who_it_is() {
     for name in ["another-name.pem", "self-signed.pem"] {
         let far = of(name);
         let (given, options) =
-            (tempfile::tempdir().unwrap(), far.access.resolve().unwrap().tool_options(Flavour::MariaDb));
+            (tempfile::tempdir().unwrap(), far.access.resolve().unwrap().tool_options(Flavour::MariaDb).unwrap());
         let tool =
             Call::new("mariadb-binlog").args(["--defaults-file=/dev/stdin", "--read-from-remote-server", "--raw"]);
         let to = format!("--result-file={}/", given.path().display());
@@ -431,6 +491,25 @@ fn an_encrypted_log_is_archived_as_the_server_decrypts_it() {
     is_what_the_tool_gives(&far, &bench);
     let (status, found) = bench.command(&["binlog", "find", "--text", "behind the rotation"]);
     assert!(status.success() && found.contains("INSERT INTO shop.t"), "{found}");
+    a_log_that_is_encrypted_no_more_goes_on(&far, &bench);
+}
+
+/// The file in which the archive ends is encrypted as before, and those behind it are not.
+fn a_log_that_is_encrypted_no_more_goes_on(far: &Distant, bench: &Bench) {
+    far.server.kill();
+    far.server.start_again_with(&["--encrypt-binlog=0"]);
+    far.server.sql("INSERT INTO shop.t (a) VALUES ('in the clear'); FLUSH BINARY LOGS");
+    let (status, said) = bench.command(&["binlog", "ship"]);
+    assert!(status.success() && said.contains("the server encrypted its binary log as far as b.0000"), "{said}");
+    far.server.sql("INSERT INTO shop.t (a) VALUES ('by its files'); FLUSH BINARY LOGS");
+    let (status, said) = bench.command(&["binlog", "ship"]);
+    assert!(status.success() && !said.contains("mariadb-binlog"), "{said}");
+    assert_eq!(bench.index().windows().len(), 1);
+    assert!(bench.verify().damaged.is_empty());
+    for text in ["behind the rotation", "in the clear", "by its files"] {
+        let (status, found) = bench.command(&["binlog", "find", "--text", text]);
+        assert!(status.success() && found.contains("INSERT INTO shop.t"), "{text}: {found}");
+    }
 }
 
 /// Each archived file is as long as the server's, and what the server hands out decrypted.
