@@ -180,7 +180,7 @@ impl Tailed {
         }
         let Some(size) = self.size(&listed.name) else { return Ok(false) };
         let is_last = self.is_last(&listed.name);
-        if !follows && !(is_last && self.follow) {
+        if !(follows || is_last && self.follow) {
             return self.fetch(listed, size, is_last);
         }
         if !follows {

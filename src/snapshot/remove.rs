@@ -31,7 +31,7 @@ pub fn remove(uuid: &str, run: &RunId) -> anyhow::Result<()> {
             std::thread::sleep(pause);
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
-        origin = volume.origin_uuid.clone();
+        origin.clone_from(&volume.origin_uuid);
         failed = lvm::remove(&volume).err();
         if let (Some(_), Some(origin)) = (&failed, &origin) {
             resume_after_a_killed_command(origin)?;
