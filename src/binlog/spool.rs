@@ -8,10 +8,12 @@
 //! gets too far ahead it is ended until the archive has come closer. That a silent tool is one that has nothing to say
 //! is asked of the server. Whatever goes wrong ends the spool: the next one begins where the archive ends.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
-use std::rc::Rc;
+use std::fs::File;
+use std::io;
+use std::path::Path;
+use std::rc::{Rc, Weak};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
@@ -20,7 +22,8 @@ use super::glimpse::Glimpse;
 use super::logs::{Log, Logs};
 use super::origin;
 use super::source::{Listed, number};
-use super::spooled::{Progress, give_back_in_use, tear, tidy, withhold};
+use super::spool_place::{SpoolDirectory, SpoolPlace};
+use super::spooled::{Progress, give_back_in_use, tear, withhold};
 use super::stream::Request;
 use super::tool::{Refusal, Tool};
 use crate::fault::{Fault, Kind};
@@ -30,33 +33,28 @@ use crate::sys::cancel::{Cancel, POLL};
 use crate::sys::cmd::{Call, CommandError, Running};
 use crate::sys::durable;
 
-/// How the name of a spool begins.
-const NAME: &str = ".spool-";
-/// Where it lies that is of an archive on another node.
-const ELSEWHERE: &str = "/var/tmp";
 /// How long a tool that follows may be silent before the server is asked whether there is nothing to say.
 const QUIET: Duration = Duration::from_secs(10);
 /// How long the tool may take to end.
 const PARTING: Duration = Duration::from_secs(5);
+/// How often it is looked how far the tool is ahead of a file that is read.
+const LOOKS: Duration = Duration::from_secs(1);
 /// So many files the tool may be ahead of the archive.
 const AHEAD: usize = 4;
 
 /// The files that the tool has copied and the archive has not.
 #[derive(Debug)]
-pub(super) struct Spool(RefCell<Tailed>);
+pub(super) struct Spool(Rc<RefCell<Tailed>>);
 
 #[derive(Debug)]
 struct Tailed {
     tool: Tool,
     access: Access,
-    /// Where the directory is made.
-    parent: PathBuf,
-    /// What all spools of this archive begin with.
-    prefix: String,
+    place: SpoolPlace,
     follow: bool,
     cancel: Cancel,
     session: Option<Session>,
-    directory: Option<tempfile::TempDir>,
+    directory: Option<SpoolDirectory>,
     listed: Vec<ServerLog>,
     asked: Instant,
     /// Files of which everything is here.
@@ -81,18 +79,10 @@ enum Fetched {
 impl Spool {
     /// One for the archive of `request`; nothing is started before something is asked for.
     pub(super) fn new(tool: Tool, request: &Request, follow: bool, cancel: &Cancel) -> Self {
-        let (parent, prefix) = if request.home.node().is_none() {
-            (request.home.path().to_owned(), NAME.to_owned())
-        } else {
-            // Of one length: no archive's name may be the beginning of another's.
-            let own = Sha256::of(origin::claim_of(&request.home).as_bytes()).to_string();
-            (ELSEWHERE.into(), format!("{NAME}{}-", own.get(..16).unwrap_or(&own)))
-        };
-        Self(RefCell::new(Tailed {
+        Self(Rc::new(RefCell::new(Tailed {
             tool,
             access: request.server.clone(),
-            parent,
-            prefix,
+            place: SpoolPlace::of(request),
             follow,
             cancel: cancel.clone(),
             session: None,
@@ -101,18 +91,60 @@ impl Spool {
             asked: Instant::now(),
             whole: BTreeSet::new(),
             following: None,
-        }))
+        })))
     }
 
     /// Has the tool read from the end of the log on, where there is nothing.
     pub(super) fn trial(&self) -> anyhow::Result<()> {
         let mut tailed = self.0.borrow_mut();
-        // The archive is another's, and may not be there yet.
-        (tailed.parent, tailed.prefix) = (ELSEWHERE.into(), format!(".trial{NAME}{}-", std::process::id()));
+        tailed.place = tailed.place.clone().for_trial();
+        tailed.ask()?;
+        tailed.refuse_unfit()?;
         let end = tailed.session()?.binary_log_end()?.context("the server has no binary log")?;
         let call = tailed.call(&end.file, false)?.arg(format!("--start-position={}", end.offset));
         let ran = call.cancel(&tailed.cancel.clone()).run();
         ran.map_err(|error| tailed.explained(&end.file, error))
+    }
+}
+
+/// A file that is here. The tool goes on while it is read, which may take long: it is seen to that it does not get too
+/// far ahead meanwhile.
+#[derive(Debug)]
+struct Spooled {
+    file: File,
+    spool: Weak<RefCell<Tailed>>,
+    looked: Cell<Instant>,
+}
+
+impl Spooled {
+    fn new(file: File, spool: &Rc<RefCell<Tailed>>) -> Self {
+        Self { file, spool: Rc::downgrade(spool), looked: Cell::new(Instant::now()) }
+    }
+}
+
+impl Log for Spooled {
+    fn read(&self, buffer: &mut [u8], at: u64) -> io::Result<usize> {
+        if self.looked.get().elapsed() >= LOOKS {
+            self.looked.set(Instant::now());
+            if let Some(spool) = self.spool.upgrade()
+                && let Ok(mut spool) = spool.try_borrow_mut()
+            {
+                spool.hold_back().map_err(io::Error::other)?;
+            }
+        }
+        Log::read(&self.file, buffer, at)
+    }
+
+    fn still(&self, listed: &Listed) -> anyhow::Result<Option<u64>> {
+        self.file.still(listed)
+    }
+
+    fn length(&self) -> anyhow::Result<u64> {
+        self.file.length()
+    }
+
+    fn digest(&self, length: u64, in_use: bool) -> anyhow::Result<Sha256> {
+        self.file.digest(length, in_use)
     }
 }
 
@@ -122,7 +154,8 @@ impl Logs for Spool {
     }
 
     fn open(&self, listed: &Listed) -> anyhow::Result<Option<Rc<dyn Log>>> {
-        self.0.borrow_mut().open(listed)
+        let file = self.0.borrow_mut().open(listed)?;
+        Ok(file.map(|file| Rc::new(Spooled::new(file, &self.0)) as Rc<dyn Log>))
     }
 }
 
@@ -133,6 +166,7 @@ impl Tailed {
         if let Some(reached) = &reached {
             self.complete_before(&reached.name)?;
         }
+        self.hold_back()?;
         let directory = self.directory()?.to_owned();
         let mut files = origin::listed(&self.listed, &directory)?;
         // All before the file that the tool writes to are complete; those after it are not begun.
@@ -162,13 +196,13 @@ impl Tailed {
         }
     }
 
-    fn open(&mut self, listed: &Listed) -> anyhow::Result<Option<Rc<dyn Log>>> {
+    fn open(&mut self, listed: &Listed) -> anyhow::Result<Option<File>> {
         self.forget_before(&listed.name)?;
         self.hold_back()?;
         if !self.whole.contains(&listed.name) && !self.get(listed)? {
             return Ok(None);
         }
-        Ok(listed.open()?.map(|file| Rc::new(file) as Rc<dyn Log>))
+        listed.open()
     }
 
     /// Has the tool write a file that is not here yet; false where the server has it no more.
@@ -180,10 +214,10 @@ impl Tailed {
         }
         let Some(size) = self.size(&listed.name) else { return Ok(false) };
         let is_last = self.is_last(&listed.name);
-        if !follows && !(is_last && self.follow) {
-            return self.fetch(listed, size, is_last);
-        }
         if !follows {
+            if !is_last || !self.follow {
+                return self.fetch(listed, size, is_last);
+            }
             self.start_following(listed)?;
         }
         self.wait_for(listed, size)?;
@@ -284,15 +318,12 @@ impl Tailed {
         Ok(())
     }
 
-    /// Makes the directory, without those that killed runs left.
+    /// Makes the directory, the first time.
     fn directory(&mut self) -> anyhow::Result<&Path> {
         if self.directory.is_none() {
-            tidy(&self.parent, &self.prefix)?;
-            let made = tempfile::Builder::new().prefix(&self.prefix).tempdir_in(&self.parent);
-            self.directory =
-                Some(made.with_context(|| format!("cannot make a directory in {}", self.parent.display()))?);
+            self.directory = Some(self.place.make()?);
         }
-        self.directory.as_ref().map(tempfile::TempDir::path).context("there is no directory")
+        self.directory.as_ref().map(SpoolDirectory::path).context("there is no directory")
     }
 
     /// Has the tool write `file`, and with `follow` all that comes after it; it gets to the server as we do.
@@ -302,7 +333,13 @@ impl Tailed {
         Ok(self.tool.call(&options, &directory, file, follow))
     }
 
+    fn refuse_unfit(&mut self) -> anyhow::Result<()> {
+        let (place, cancel, listed) = (self.place.clone(), self.cancel.clone(), self.listed.clone());
+        place.refuse_unfit(self.session()?, &listed, &cancel)
+    }
+
     fn start(&mut self, file: &str, follow: bool) -> anyhow::Result<Running<'static>> {
+        self.refuse_unfit()?;
         Ok(self.call(file, follow)?.deadline(Duration::MAX).start()?)
     }
 

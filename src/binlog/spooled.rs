@@ -1,8 +1,8 @@
-//! Files and directories of a spool: how they grow, how they end, and what killed runs left.
+//! Files of a spool: how they grow and how they end.
 
 use std::fs::{File, OpenOptions};
 use std::io::{BufReader, Write as _};
-use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -74,41 +74,11 @@ pub(super) fn give_back_in_use(path: &Path) -> anyhow::Result<()> {
     Ok(file.write_all_at(&flags.map(|flags| flags | IN_USE), IN_USE_AT)?)
 }
 
-/// Removes our directories in `parent` that begin with `prefix`: whoever made them is dead, or the archive would be held.
-pub(super) fn tidy(parent: &Path, prefix: &str) -> anyhow::Result<()> {
-    let entries = parent.read_dir().with_context(|| format!("cannot look into {}", parent.display()))?;
-    for entry in entries {
-        let entry = entry?;
-        if !entry.file_name().to_string_lossy().starts_with(prefix) {
-            continue;
-        }
-        let (path, metadata) = (entry.path(), entry.metadata()?);
-        if metadata.is_dir() && metadata.uid() == nix::unistd::geteuid().as_raw() {
-            std::fs::remove_dir_all(&path).with_context(|| format!("cannot remove {}", path.display()))?;
-        }
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::event::Kind;
     use super::super::summary::tests::{beginning, event};
     use super::*;
-
-    #[test]
-    fn what_a_killed_run_left_goes_and_what_is_anothers_stays() {
-        let parent = tempfile::tempdir().unwrap();
-        for name in [".spool-1-abc", ".spool-12-abc", "1-b"] {
-            std::fs::create_dir(parent.path().join(name)).unwrap();
-            crate::sys::durable::write(&parent.path().join(name).join("b.000001"), b"x").unwrap();
-        }
-        std::os::unix::fs::symlink(parent.path().join("1-b"), parent.path().join(".spool-1-link")).unwrap();
-        tidy(parent.path(), ".spool-1-").unwrap();
-        let left: Vec<bool> =
-            [".spool-1-abc", ".spool-12-abc", "1-b/b.000001"].map(|name| parent.path().join(name).exists()).to_vec();
-        assert_eq!(left, [false, true, true]);
-    }
 
     #[test]
     fn a_file_of_mysql_that_a_crash_ended_stays_as_it_was_sent() {
