@@ -8,12 +8,11 @@
 //! gets too far ahead it is ended until the archive has come closer. That a silent tool is one that has nothing to say
 //! is asked of the server. Whatever goes wrong ends the spool: the next one begins where the archive ends.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::fs::File;
-use std::io;
 use std::path::Path;
-use std::rc::{Rc, Weak};
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
@@ -23,22 +22,21 @@ use super::logs::{Log, Logs};
 use super::origin;
 use super::source::{Listed, number};
 use super::spool_place::{SpoolDirectory, SpoolPlace};
-use super::spooled::{Progress, give_back_in_use, tear, withhold};
+use super::spooled::{Ahead, Progress, Spooled, give_back_in_use, tear, withhold};
 use super::stream::Request;
 use super::tool::{Refusal, Tool};
 use crate::fault::{Fault, Kind};
 use crate::server::{Access, ServerLog, Session};
-use crate::store::Sha256;
 use crate::sys::cancel::{Cancel, POLL};
 use crate::sys::cmd::{Call, CommandError, Running};
 use crate::sys::durable;
 
 /// How long a tool that follows may be silent before the server is asked whether there is nothing to say.
 const QUIET: Duration = Duration::from_secs(10);
+/// How often the server is asked whether it has begun another file, where it can't read the newest one.
+const AFTER_A_DAMAGE: Duration = Duration::from_secs(3);
 /// How long the tool may take to end.
 const PARTING: Duration = Duration::from_secs(5);
-/// How often it is looked how far the tool is ahead of a file that is read.
-const LOOKS: Duration = Duration::from_secs(1);
 /// So many files the tool may be ahead of the archive.
 const AHEAD: usize = 4;
 
@@ -107,47 +105,6 @@ impl Spool {
     }
 }
 
-/// A file that is here. The tool goes on while it is read, which may take long: it is seen to that it does not get too
-/// far ahead meanwhile.
-#[derive(Debug)]
-struct Spooled {
-    file: File,
-    spool: Weak<RefCell<Tailed>>,
-    looked: Cell<Instant>,
-}
-
-impl Spooled {
-    fn new(file: File, spool: &Rc<RefCell<Tailed>>) -> Self {
-        Self { file, spool: Rc::downgrade(spool), looked: Cell::new(Instant::now()) }
-    }
-}
-
-impl Log for Spooled {
-    fn read(&self, buffer: &mut [u8], at: u64) -> io::Result<usize> {
-        if self.looked.get().elapsed() >= LOOKS {
-            self.looked.set(Instant::now());
-            if let Some(spool) = self.spool.upgrade()
-                && let Ok(mut spool) = spool.try_borrow_mut()
-            {
-                spool.hold_back().map_err(io::Error::other)?;
-            }
-        }
-        Log::read(&self.file, buffer, at)
-    }
-
-    fn still(&self, listed: &Listed) -> anyhow::Result<Option<u64>> {
-        self.file.still(listed)
-    }
-
-    fn length(&self) -> anyhow::Result<u64> {
-        self.file.length()
-    }
-
-    fn digest(&self, length: u64, in_use: bool) -> anyhow::Result<Sha256> {
-        self.file.digest(length, in_use)
-    }
-}
-
 impl Logs for Spool {
     fn files(&self, _: &Cancel) -> anyhow::Result<Vec<Listed>> {
         self.0.borrow_mut().files()
@@ -155,7 +112,14 @@ impl Logs for Spool {
 
     fn open(&self, listed: &Listed) -> anyhow::Result<Option<Rc<dyn Log>>> {
         let file = self.0.borrow_mut().open(listed)?;
-        Ok(file.map(|file| Rc::new(Spooled::new(file, &self.0)) as Rc<dyn Log>))
+        let ahead: Rc<dyn Ahead> = Rc::clone(&self.0) as _;
+        Ok(file.map(|file| Rc::new(Spooled::new(file, &ahead)) as Rc<dyn Log>))
+    }
+}
+
+impl Ahead for RefCell<Tailed> {
+    fn hold_back(&self) -> anyhow::Result<()> {
+        self.try_borrow_mut().map_or(Ok(()), |mut tailed| tailed.hold_back())
     }
 }
 
@@ -185,6 +149,8 @@ impl Tailed {
         }
         match reached {
             None if self.following.is_some() => Ok(()),
+            // What the server can't read nobody follows: only that it has begun another file is of interest.
+            None if self.follow && self.is_at_an_end() && self.asked.elapsed() < AFTER_A_DAMAGE => Ok(()),
             Some(reached) if self.listed.iter().any(|log| log.name == reached.name) => {
                 if self.asked.elapsed() < QUIET {
                     Ok(())
@@ -227,6 +193,10 @@ impl Tailed {
     /// The length of a file of the server.
     fn size(&self, name: &str) -> Option<u64> {
         self.listed.iter().find(|log| log.name == name).map(|log| log.size)
+    }
+
+    fn is_at_an_end(&self) -> bool {
+        self.listed.last().is_some_and(|last| self.whole.contains(&last.name))
     }
 
     fn is_last(&self, name: &str) -> bool {
@@ -356,7 +326,8 @@ impl Tailed {
         while progress.length() < size {
             let following = self.following.as_mut().context("the tool does not run")?;
             if following.running.has_ended() {
-                return Err(self.ended());
+                let error = self.ended();
+                return if progress.length() < size && is_damage(&error) { self.withhold(listed) } else { Err(error) };
             }
             progress.look(&self.tool, &listed.name)?;
             self.cancel.sleep(POLL)?;
@@ -369,11 +340,7 @@ impl Tailed {
         let fetched = self.run(listed)?;
         match fetched {
             Fetched::UpTo(Refusal::Purged) => return Ok(false),
-            Fetched::UpTo(Refusal::Damaged) => {
-                withhold(&listed.path)?;
-                self.whole.insert(listed.name.clone());
-                return Ok(true);
-            }
+            Fetched::UpTo(Refusal::Damaged) => return self.withhold(listed).map(|()| true),
             Fetched::UpTo(_) => tear(&listed.path)?,
             Fetched::All => {
                 let length = listed.path.metadata().map_or(0, |file| file.len());
@@ -387,6 +354,13 @@ impl Tailed {
         }
         self.whole.insert(listed.name.clone());
         Ok(true)
+    }
+
+    /// There is no more of a file than what the server sends of it.
+    fn withhold(&mut self, listed: &Listed) -> anyhow::Result<()> {
+        withhold(&listed.path)?;
+        self.whole.insert(listed.name.clone());
+        Ok(())
     }
 
     fn run(&mut self, listed: &Listed) -> anyhow::Result<Fetched> {
@@ -437,6 +411,11 @@ impl Drop for Tailed {
     fn drop(&mut self) {
         self.end();
     }
+}
+
+fn is_damage(error: &anyhow::Error) -> bool {
+    let said = error.chain().find_map(|cause| cause.downcast_ref::<CommandError>()?.stderr());
+    said.is_some_and(|said| Refusal::of(said) == Refusal::Damaged)
 }
 
 fn gave(tool: &Tool, name: &str, length: u64, size: u64) -> anyhow::Error {

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::Write as _;
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -361,6 +362,27 @@ fn what_the_server_does_not_send_is_named_and_the_rest_is_archived() {
     assert!(closed(&by_tool) == closed(&by_files));
     assert!(by_tool.verify().damaged.is_empty());
     by_tool.ship().unwrap();
+    the_newest_file_may_be_damaged_too(&far, &by_tool);
+}
+
+/// A stream waits for the next file then, and goes on with that.
+fn the_newest_file_may_be_damaged_too(far: &Distant, bench: &Bench) {
+    far.server.sql("INSERT INTO shop.t (a) VALUES ('bad'); INSERT INTO shop.t (a) VALUES ('unread')");
+    let (name, _) = far.end();
+    let path = far.server.datadir().join(&name);
+    let bytes = fs::read(&path).unwrap();
+    let at = bytes.windows(5).position(|some| some == b"'bad'").unwrap();
+    fs::OpenOptions::new().write(true).open(&path).unwrap().write_all_at(b"B", at as u64 + 1).unwrap();
+    let stream = bench.stream();
+    let told = || if stream.said().contains(&format!("{name} is damaged: at ")) { Ok(()) } else { Err(()) };
+    retry::until(SOON, told).unwrap();
+    far.server.sql("FLUSH BINARY LOGS; INSERT INTO shop.t (a) VALUES ('behind')");
+    far.caught_up(bench);
+    let (status, said) = stream.end();
+    assert!(status.success(), "{said}");
+    let index = bench.index();
+    let [.., damaged, last] = index.timelines[0].files.as_slice() else { panic!("{index:?}") };
+    assert!(damaged.state == State::Damaged && last.gap.is_some(), "{index:?}");
 }
 
 #[test]
