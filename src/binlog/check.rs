@@ -27,6 +27,9 @@ pub fn survey(request: &Request, cancel: &Cancel) -> Findings {
         && findings.attempt("binary log", origin.try_tool(request, cancel)).is_some()
     {
         findings.good("binary log", told);
+        if let Some(told) = findings.attempt("spool", origin.through(request, cancel)).flatten() {
+            findings.good("spool", told);
+        }
     }
     destination(request, origin.as_ref(), &mut findings, cancel);
     let missed = known::missed(&request.home).and_then(|missed| missed.map_or(Ok(()), |fault| Err(fault.into())));

@@ -42,6 +42,7 @@ mod rebuild;
 pub mod rows;
 mod source;
 mod spool;
+mod spool_place;
 mod spooled;
 pub mod standing;
 pub mod statement;

@@ -9,6 +9,7 @@ use super::index::{Identity, LogFile, is_plain};
 use super::logs::{Log, Logs};
 use super::source::{Listed, Source, number};
 use super::spool::Spool;
+use super::spool_place::SpoolPlace;
 use super::stream::Request;
 use super::tool::Tool;
 use super::walk::{Broken, Step, Walker};
@@ -133,6 +134,14 @@ impl Origin {
     pub(super) fn is_still(&self, now: &Self) -> bool {
         let by_tool = matches!(self.way, Way::Tool { .. });
         self == now || by_tool && self.identity == now.identity && self.place() == now.place()
+    }
+
+    /// Through which place what is read goes, where that is neither the server's nor the archive's.
+    pub(super) fn through(&self, request: &Request, cancel: &Cancel) -> anyhow::Result<Option<String>> {
+        match &self.way {
+            Way::Files(_) => Ok(None),
+            Way::Tool { .. } => SpoolPlace::of(request).told(cancel),
+        }
     }
 
     /// The directory of the files, as the server names it.

@@ -10,7 +10,8 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::fs::File;
+use std::path::Path;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -20,22 +21,20 @@ use super::glimpse::Glimpse;
 use super::logs::{Log, Logs};
 use super::origin;
 use super::source::{Listed, number};
-use super::spooled::{Progress, give_back_in_use, tear, tidy, withhold};
+use super::spool_place::{SpoolDirectory, SpoolPlace};
+use super::spooled::{Ahead, Progress, Spooled, give_back_in_use, tear, withhold};
 use super::stream::Request;
 use super::tool::{Refusal, Tool};
 use crate::fault::{Fault, Kind};
 use crate::server::{Access, ServerLog, Session};
-use crate::store::Sha256;
 use crate::sys::cancel::{Cancel, POLL};
 use crate::sys::cmd::{Call, CommandError, Running};
 use crate::sys::durable;
 
-/// How the name of a spool begins.
-const NAME: &str = ".spool-";
-/// Where it lies that is of an archive on another node.
-const ELSEWHERE: &str = "/var/tmp";
 /// How long a tool that follows may be silent before the server is asked whether there is nothing to say.
 const QUIET: Duration = Duration::from_secs(10);
+/// How often the server is asked whether it has begun another file, where it can't read the newest one.
+const AFTER_A_DAMAGE: Duration = Duration::from_secs(3);
 /// How long the tool may take to end.
 const PARTING: Duration = Duration::from_secs(5);
 /// So many files the tool may be ahead of the archive.
@@ -43,20 +42,17 @@ const AHEAD: usize = 4;
 
 /// The files that the tool has copied and the archive has not.
 #[derive(Debug)]
-pub(super) struct Spool(RefCell<Tailed>);
+pub(super) struct Spool(Rc<RefCell<Tailed>>);
 
 #[derive(Debug)]
 struct Tailed {
     tool: Tool,
     access: Access,
-    /// Where the directory is made.
-    parent: PathBuf,
-    /// What all spools of this archive begin with.
-    prefix: String,
+    place: SpoolPlace,
     follow: bool,
     cancel: Cancel,
     session: Option<Session>,
-    directory: Option<tempfile::TempDir>,
+    directory: Option<SpoolDirectory>,
     listed: Vec<ServerLog>,
     asked: Instant,
     /// Files of which everything is here.
@@ -81,18 +77,10 @@ enum Fetched {
 impl Spool {
     /// One for the archive of `request`; nothing is started before something is asked for.
     pub(super) fn new(tool: Tool, request: &Request, follow: bool, cancel: &Cancel) -> Self {
-        let (parent, prefix) = if request.home.node().is_none() {
-            (request.home.path().to_owned(), NAME.to_owned())
-        } else {
-            // Of one length: no archive's name may be the beginning of another's.
-            let own = Sha256::of(origin::claim_of(&request.home).as_bytes()).to_string();
-            (ELSEWHERE.into(), format!("{NAME}{}-", own.get(..16).unwrap_or(&own)))
-        };
-        Self(RefCell::new(Tailed {
+        Self(Rc::new(RefCell::new(Tailed {
             tool,
             access: request.server.clone(),
-            parent,
-            prefix,
+            place: SpoolPlace::of(request),
             follow,
             cancel: cancel.clone(),
             session: None,
@@ -101,14 +89,15 @@ impl Spool {
             asked: Instant::now(),
             whole: BTreeSet::new(),
             following: None,
-        }))
+        })))
     }
 
     /// Has the tool read from the end of the log on, where there is nothing.
     pub(super) fn trial(&self) -> anyhow::Result<()> {
         let mut tailed = self.0.borrow_mut();
-        // The archive is another's, and may not be there yet.
-        (tailed.parent, tailed.prefix) = (ELSEWHERE.into(), format!(".trial{NAME}{}-", std::process::id()));
+        tailed.place = tailed.place.clone().for_trial();
+        tailed.ask()?;
+        tailed.refuse_unfit()?;
         let end = tailed.session()?.binary_log_end()?.context("the server has no binary log")?;
         let call = tailed.call(&end.file, false)?.arg(format!("--start-position={}", end.offset));
         let ran = call.cancel(&tailed.cancel.clone()).run();
@@ -122,7 +111,15 @@ impl Logs for Spool {
     }
 
     fn open(&self, listed: &Listed) -> anyhow::Result<Option<Rc<dyn Log>>> {
-        self.0.borrow_mut().open(listed)
+        let file = self.0.borrow_mut().open(listed)?;
+        let ahead: Rc<dyn Ahead> = Rc::clone(&self.0) as _;
+        Ok(file.map(|file| Rc::new(Spooled::new(file, &ahead)) as Rc<dyn Log>))
+    }
+}
+
+impl Ahead for RefCell<Tailed> {
+    fn hold_back(&self) -> anyhow::Result<()> {
+        self.try_borrow_mut().map_or(Ok(()), |mut tailed| tailed.hold_back())
     }
 }
 
@@ -133,6 +130,7 @@ impl Tailed {
         if let Some(reached) = &reached {
             self.complete_before(&reached.name)?;
         }
+        self.hold_back()?;
         let directory = self.directory()?.to_owned();
         let mut files = origin::listed(&self.listed, &directory)?;
         // All before the file that the tool writes to are complete; those after it are not begun.
@@ -151,6 +149,8 @@ impl Tailed {
         }
         match reached {
             None if self.following.is_some() => Ok(()),
+            // What the server can't read nobody follows: only that it has begun another file is of interest.
+            None if self.follow && self.is_at_an_end() && self.asked.elapsed() < AFTER_A_DAMAGE => Ok(()),
             Some(reached) if self.listed.iter().any(|log| log.name == reached.name) => {
                 if self.asked.elapsed() < QUIET {
                     Ok(())
@@ -162,13 +162,13 @@ impl Tailed {
         }
     }
 
-    fn open(&mut self, listed: &Listed) -> anyhow::Result<Option<Rc<dyn Log>>> {
+    fn open(&mut self, listed: &Listed) -> anyhow::Result<Option<File>> {
         self.forget_before(&listed.name)?;
         self.hold_back()?;
         if !self.whole.contains(&listed.name) && !self.get(listed)? {
             return Ok(None);
         }
-        Ok(listed.open()?.map(|file| Rc::new(file) as Rc<dyn Log>))
+        listed.open()
     }
 
     /// Has the tool write a file that is not here yet; false where the server has it no more.
@@ -180,10 +180,10 @@ impl Tailed {
         }
         let Some(size) = self.size(&listed.name) else { return Ok(false) };
         let is_last = self.is_last(&listed.name);
-        if !(follows || is_last && self.follow) {
-            return self.fetch(listed, size, is_last);
-        }
         if !follows {
+            if !is_last || !self.follow {
+                return self.fetch(listed, size, is_last);
+            }
             self.start_following(listed)?;
         }
         self.wait_for(listed, size)?;
@@ -193,6 +193,10 @@ impl Tailed {
     /// The length of a file of the server.
     fn size(&self, name: &str) -> Option<u64> {
         self.listed.iter().find(|log| log.name == name).map(|log| log.size)
+    }
+
+    fn is_at_an_end(&self) -> bool {
+        self.listed.last().is_some_and(|last| self.whole.contains(&last.name))
     }
 
     fn is_last(&self, name: &str) -> bool {
@@ -284,15 +288,12 @@ impl Tailed {
         Ok(())
     }
 
-    /// Makes the directory, without those that killed runs left.
+    /// Makes the directory, the first time.
     fn directory(&mut self) -> anyhow::Result<&Path> {
         if self.directory.is_none() {
-            tidy(&self.parent, &self.prefix)?;
-            let made = tempfile::Builder::new().prefix(&self.prefix).tempdir_in(&self.parent);
-            self.directory =
-                Some(made.with_context(|| format!("cannot make a directory in {}", self.parent.display()))?);
+            self.directory = Some(self.place.make()?);
         }
-        self.directory.as_ref().map(tempfile::TempDir::path).context("there is no directory")
+        self.directory.as_ref().map(SpoolDirectory::path).context("there is no directory")
     }
 
     /// Has the tool write `file`, and with `follow` all that comes after it; it gets to the server as we do.
@@ -302,7 +303,13 @@ impl Tailed {
         Ok(self.tool.call(&options, &directory, file, follow))
     }
 
+    fn refuse_unfit(&mut self) -> anyhow::Result<()> {
+        let (place, cancel, listed) = (self.place.clone(), self.cancel.clone(), self.listed.clone());
+        place.refuse_unfit(self.session()?, &listed, &cancel)
+    }
+
     fn start(&mut self, file: &str, follow: bool) -> anyhow::Result<Running<'static>> {
+        self.refuse_unfit()?;
         Ok(self.call(file, follow)?.deadline(Duration::MAX).start()?)
     }
 
@@ -319,7 +326,8 @@ impl Tailed {
         while progress.length() < size {
             let following = self.following.as_mut().context("the tool does not run")?;
             if following.running.has_ended() {
-                return Err(self.ended());
+                let error = self.ended();
+                return if progress.length() < size && is_damage(&error) { self.withhold(listed) } else { Err(error) };
             }
             progress.look(&self.tool, &listed.name)?;
             self.cancel.sleep(POLL)?;
@@ -332,11 +340,7 @@ impl Tailed {
         let fetched = self.run(listed)?;
         match fetched {
             Fetched::UpTo(Refusal::Purged) => return Ok(false),
-            Fetched::UpTo(Refusal::Damaged) => {
-                withhold(&listed.path)?;
-                self.whole.insert(listed.name.clone());
-                return Ok(true);
-            }
+            Fetched::UpTo(Refusal::Damaged) => return self.withhold(listed).map(|()| true),
             Fetched::UpTo(_) => tear(&listed.path)?,
             Fetched::All => {
                 let length = listed.path.metadata().map_or(0, |file| file.len());
@@ -350,6 +354,13 @@ impl Tailed {
         }
         self.whole.insert(listed.name.clone());
         Ok(true)
+    }
+
+    /// There is no more of a file than what the server sends of it.
+    fn withhold(&mut self, listed: &Listed) -> anyhow::Result<()> {
+        withhold(&listed.path)?;
+        self.whole.insert(listed.name.clone());
+        Ok(())
     }
 
     fn run(&mut self, listed: &Listed) -> anyhow::Result<Fetched> {
@@ -400,6 +411,11 @@ impl Drop for Tailed {
     fn drop(&mut self) {
         self.end();
     }
+}
+
+fn is_damage(error: &anyhow::Error) -> bool {
+    let said = error.chain().find_map(|cause| cause.downcast_ref::<CommandError>()?.stderr());
+    said.is_some_and(|said| Refusal::of(said) == Refusal::Damaged)
 }
 
 fn gave(tool: &Tool, name: &str, length: u64, size: u64) -> anyhow::Error {

@@ -1,21 +1,30 @@
-//! Files and directories of a spool: how they grow, how they end, and what killed runs left.
+//! Files of a spool: how they grow and how they end.
 
+use std::cell::Cell;
+use std::fmt;
 use std::fs::{File, OpenOptions};
-use std::io::{BufReader, Write as _};
-use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::io::{self, BufReader, Write as _};
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::Path;
+use std::rc::{Rc, Weak};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 
 use super::event::{Format, IN_USE, IN_USE_AT};
+use super::logs::Log;
+use super::source::Listed;
 use super::summary::Summary;
 use super::tool::Tool;
 use super::walk::WITHHELD;
 use crate::fault::{Fault, Kind};
+use crate::store::Sha256;
 
 /// For so long a tool that has something to give may give nothing.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How often it is looked how far the tool is ahead of a file that is read.
+const LOOKS: Duration = Duration::from_secs(1);
 
 /// How a file grows that the tool writes.
 pub(super) struct Progress<'a> {
@@ -74,20 +83,49 @@ pub(super) fn give_back_in_use(path: &Path) -> anyhow::Result<()> {
     Ok(file.write_all_at(&flags.map(|flags| flags | IN_USE), IN_USE_AT)?)
 }
 
-/// Removes our directories in `parent` that begin with `prefix`: whoever made them is dead, or the archive would be held.
-pub(super) fn tidy(parent: &Path, prefix: &str) -> anyhow::Result<()> {
-    let entries = parent.read_dir().with_context(|| format!("cannot look into {}", parent.display()))?;
-    for entry in entries {
-        let entry = entry?;
-        if !entry.file_name().to_string_lossy().starts_with(prefix) {
-            continue;
-        }
-        let (path, metadata) = (entry.path(), entry.metadata()?);
-        if metadata.is_dir() && metadata.uid() == nix::unistd::geteuid().as_raw() {
-            std::fs::remove_dir_all(&path).with_context(|| format!("cannot remove {}", path.display()))?;
-        }
+/// What may get too far ahead of the archive.
+pub(super) trait Ahead: fmt::Debug {
+    /// Ends it where it is.
+    fn hold_back(&self) -> anyhow::Result<()>;
+}
+
+/// A file that is here. The tool goes on while it is read, which may take long: it is seen to that it does not get too
+/// far ahead meanwhile.
+#[derive(Debug)]
+pub(super) struct Spooled {
+    file: File,
+    ahead: Weak<dyn Ahead>,
+    looked: Cell<Instant>,
+}
+
+impl Spooled {
+    pub(super) fn new(file: File, ahead: &Rc<dyn Ahead>) -> Self {
+        Self { file, ahead: Rc::downgrade(ahead), looked: Cell::new(Instant::now()) }
     }
-    Ok(())
+}
+
+impl Log for Spooled {
+    fn read(&self, buffer: &mut [u8], at: u64) -> io::Result<usize> {
+        if self.looked.get().elapsed() >= LOOKS {
+            self.looked.set(Instant::now());
+            if let Some(ahead) = self.ahead.upgrade() {
+                ahead.hold_back().map_err(io::Error::other)?;
+            }
+        }
+        Log::read(&self.file, buffer, at)
+    }
+
+    fn still(&self, listed: &Listed) -> anyhow::Result<Option<u64>> {
+        self.file.still(listed)
+    }
+
+    fn length(&self) -> anyhow::Result<u64> {
+        self.file.length()
+    }
+
+    fn digest(&self, length: u64, in_use: bool) -> anyhow::Result<Sha256> {
+        self.file.digest(length, in_use)
+    }
 }
 
 #[cfg(test)]
@@ -96,18 +134,32 @@ mod tests {
     use super::super::summary::tests::{beginning, event};
     use super::*;
 
-    #[test]
-    fn what_a_killed_run_left_goes_and_what_is_anothers_stays() {
-        let parent = tempfile::tempdir().unwrap();
-        for name in [".spool-1-abc", ".spool-12-abc", "1-b"] {
-            std::fs::create_dir(parent.path().join(name)).unwrap();
-            crate::sys::durable::write(&parent.path().join(name).join("b.000001"), b"x").unwrap();
+    #[derive(Debug, Default)]
+    struct Counted(Cell<u32>);
+
+    impl Ahead for Counted {
+        fn hold_back(&self) -> anyhow::Result<()> {
+            self.0.set(self.0.get() + 1);
+            anyhow::ensure!(self.0.get() < 2, "the server is gone");
+            Ok(())
         }
-        std::os::unix::fs::symlink(parent.path().join("1-b"), parent.path().join(".spool-1-link")).unwrap();
-        tidy(parent.path(), ".spool-1-").unwrap();
-        let left: Vec<bool> =
-            [".spool-1-abc", ".spool-12-abc", "1-b/b.000001"].map(|name| parent.path().join(name).exists()).to_vec();
-        assert_eq!(left, [false, true, true]);
+    }
+
+    #[test]
+    fn while_a_file_is_read_the_tool_gets_no_further_than_it_may() {
+        let (file, counted) = (tempfile::NamedTempFile::new().unwrap(), Rc::new(Counted::default()));
+        file.as_file().write_all(b"abc").unwrap();
+        let ahead: Rc<dyn Ahead> = Rc::clone(&counted) as _;
+        let spooled = Spooled::new(file.reopen().unwrap(), &ahead);
+        let long_ago = || spooled.looked.set(Instant::now().checked_sub(2 * LOOKS).unwrap());
+        let mut buffer = [0; 3];
+        long_ago();
+        for _ in 0..2 {
+            assert_eq!((spooled.read(&mut buffer, 0).unwrap(), &buffer), (3, b"abc"));
+        }
+        assert_eq!(counted.0.get(), 1);
+        long_ago();
+        assert!(spooled.read(&mut buffer, 0).unwrap_err().to_string().contains("the server is gone"));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! `ship` and `stream`: once, and again and again.
 
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use super::archiver::Archiver;
@@ -8,6 +9,7 @@ use super::home::Home;
 use super::known;
 use super::origin::Origin;
 use super::passed::Passed;
+use super::spool_place::SpoolPlace;
 use super::writer::Writer;
 use crate::dump::Compression;
 use crate::fault::{Fault, Kind, kind_of};
@@ -31,6 +33,9 @@ pub struct Request {
     pub server: Access,
     /// How its binary logs are read.
     pub engine: LogEngine,
+    /// Where what the tool reads lies until the archive has it; else in the archive, or in `/var/tmp` where that is on
+    /// another node.
+    pub spool: Option<PathBuf>,
     /// The archive's directory.
     pub home: Home,
     /// How closed files are packed.
@@ -64,6 +69,8 @@ impl Request {
         if let Some(text) = origin.told().filter(|_| !how.again) {
             observer.event(Event::Note { text });
         }
+        // The engine may have been another one.
+        SpoolPlace::of(self).tidy();
         let connection = self.home.node().map(Node::connection).transpose()?;
         let (writer, passed) = match &connection {
             None => self.here(how, &origin, cancel)?,

@@ -31,6 +31,7 @@ pub(super) fn request(archive: &Archive) -> Request {
     Request {
         server: archive.server.clone(),
         engine: archive.engine,
+        spool: archive.spool.clone(),
         home: home(archive),
         compression: archive.compression,
         sync_interval: archive.sync_interval,

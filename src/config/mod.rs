@@ -105,6 +105,8 @@ pub struct Archive {
     pub server: Access,
     /// How its binary logs are read.
     pub engine: LogEngine,
+    /// Where what the tool reads lies until it is archived.
+    pub spool: Option<PathBuf>,
     /// Where it lies, under its name.
     pub to: Destination,
     /// How to get there.
@@ -305,6 +307,7 @@ impl Archive {
             name: name.clone(),
             server: access(&document.binlog_server(name))?,
             engine: own.get("engine")?,
+            spool: own.find("spool")?,
             to: own.get("to")?,
             ssh: ssh_options(&own)?,
             compression: own.get("compression")?,

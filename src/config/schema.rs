@@ -42,6 +42,10 @@ pub const BINLOG: &[Key] = &[
         "how they are read: \"files\", the server's own on this host; \"tool\", mysqlbinlog or mariadb-binlog; \"auto\", files \
          where that can be",
     ),
+    without_default(
+        "spool",
+        "a directory for what the tool has read and the archive has not; else the archive's, or /var/tmp with a node's",
+    ),
     key("compression", "\"zstd\"", "how files are packed that the server has closed: \"zstd\", \"gzip\" or \"none\""),
     key("sync_interval", "\"1s\"", "how often a stream makes durable what is new: 100ms to 60s"),
     without_default(

@@ -125,6 +125,7 @@ mod tests {
             request: Request {
                 server: Access::default(),
                 engine: LogEngine::Auto,
+                spool: None,
                 home: Home::new("/srv/binlog/shop"),
                 compression: Compression::Zstd,
                 sync_interval: Duration::from_secs(1),

@@ -64,6 +64,16 @@ impl Bench {
         self
     }
 
+    /// The same with another place for what the tool reads.
+    pub fn spooling(mut self, place: &Path) -> Self {
+        let text = fs::read_to_string(&self.config).unwrap();
+        let others = text.lines().filter(|line| !line.starts_with("spool = ")).map(|line| format!("{line}\n"));
+        let text = format!("{}spool = {place:?}\n", others.collect::<String>());
+        durable::write(&self.config, text.as_bytes()).unwrap();
+        self.request.spool = Some(place.to_owned());
+        self
+    }
+
     /// The same as the configuration's default would have it.
     pub fn by_itself(mut self) -> Self {
         self.request.engine = LogEngine::Auto;
@@ -98,7 +108,7 @@ impl Bench {
         durable::write(&config, text.as_bytes()).unwrap();
         let shop = to.path().join("shop");
         let (home, engine) = (Home::at(&to.at(&shop), ssh), LogEngine::Auto);
-        let request = Request { server: access, engine, home, compression, sync_interval: INTERVAL };
+        let request = Request { server: access, engine, spool: None, home, compression, sync_interval: INTERVAL };
         Self { directory, request, home: Home::new(shop), config, _keeps: None }
     }
 

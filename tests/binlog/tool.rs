@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::Write as _;
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -239,7 +240,7 @@ fn an_archive_on_another_node_of_a_server_on_a_third_is_the_same() {
     let far = Distant::start(&["--max-binlog-size=1M"], GRANTS);
     let node = Node::start();
     let bench = node.bench(&far.server, &node.directory("tool"), Compression::Gzip).by_tool(&far.access);
-    bench.ship().unwrap();
+    let (bench, _room) = spooled_apart(&far, bench);
     let stream = bench.stream();
     far.server.sql(LARGE);
     far.server.sql("FLUSH BINARY LOGS; INSERT INTO shop.t (a) VALUES ('more')");
@@ -247,6 +248,31 @@ fn an_archive_on_another_node_of_a_server_on_a_third_is_the_same() {
     ended_well(stream);
     bench.compare(&far.server);
     assert!(bench.index().windows().len() == 1 && bench.verify().damaged.is_empty());
+}
+
+/// The same once what the tool reads has a place of its own: not with the server's files, and not without room.
+fn spooled_apart(far: &Distant, bench: Bench) -> (Bench, Tmpfs) {
+    let by = far.server.datadir().parent().unwrap().to_owned();
+    let room = Tmpfs::mount("1M");
+    let bench = bench.spooling(&by);
+    for arguments in [["binlog", "ship"], ["check", "shop"]] {
+        let (status, said) = bench.command(&arguments);
+        let told = said.contains("what the tool reads would fill") && said.contains("spool = \"/directory\"");
+        assert!(!status.success() && told, "{said}");
+    }
+    let bench = bench.spooling(room.path());
+    far.server.sql(LARGE);
+    let (status, said) = bench.command(&["binlog", "ship"]);
+    assert!(status.code() == Some(3) && said.contains("two of the server's logs need"), "{said}");
+    room.grow("128M");
+    // Of a run that was killed, whatever it archived.
+    let dead = room.path().join(".spool-dead");
+    fs::create_dir(&dead).unwrap();
+    let (_, said) = bench.command(&["check", "shop"]);
+    assert!(said.contains(&format!("what the tool reads goes through {}, ", room.path().display())), "{said}");
+    bench.ship().unwrap();
+    assert!(!dead.exists() && spools(room.path()).is_empty());
+    (bench, room)
 }
 
 #[test]
@@ -299,7 +325,7 @@ fn what_the_server_does_not_send_is_named_and_the_rest_is_archived() {
         let path = far.server.datadir().join(format!("b.{n:06}"));
         let mut bytes = fs::read(&path).unwrap();
         change(&mut bytes);
-        fs::write(&path, bytes).unwrap();
+        durable::write(&path, &bytes).unwrap();
     };
     let statement = |bytes: &[u8]| bytes.windows(11).position(|some| some == b"INSERT INTO").unwrap();
     // Of the last event, which names the next file.
@@ -318,7 +344,9 @@ fn what_the_server_does_not_send_is_named_and_the_rest_is_archived() {
         assert!(status.code() == Some(12) && said.contains("b.000004 is damaged: at 0 it is no binary log"), "{said}");
         let index = bench.index();
         let of = |file: &LogFile| (file.name.clone(), file.state, file.size);
-        (index.timelines[0].files.iter().map(of).collect::<Vec<_>>(), said)
+        // Into the open one the server may write by itself meanwhile.
+        let closed = index.timelines[0].files.iter().filter(|file| file.state != State::Open);
+        (closed.map(of).collect::<Vec<_>>(), said)
     };
     let by_tool = far.bench(Compression::Zstd);
     let (ends_by_tool, said) = ends(&by_tool);
@@ -336,6 +364,27 @@ fn what_the_server_does_not_send_is_named_and_the_rest_is_archived() {
     assert!(closed(&by_tool) == closed(&by_files));
     assert!(by_tool.verify().damaged.is_empty());
     by_tool.ship().unwrap();
+    the_newest_file_may_be_damaged_too(&far, &by_tool);
+}
+
+/// A stream waits for the next file then, and goes on with that.
+fn the_newest_file_may_be_damaged_too(far: &Distant, bench: &Bench) {
+    far.server.sql("INSERT INTO shop.t (a) VALUES ('bad'); INSERT INTO shop.t (a) VALUES ('unread')");
+    let (name, _) = far.end();
+    let path = far.server.datadir().join(&name);
+    let bytes = fs::read(&path).unwrap();
+    let at = bytes.windows(5).position(|some| some == b"'bad'").unwrap();
+    fs::OpenOptions::new().write(true).open(&path).unwrap().write_all_at(b"B", at as u64 + 1).unwrap();
+    let stream = bench.stream();
+    let told = || if stream.said().contains(&format!("{name} is damaged: at ")) { Ok(()) } else { Err(()) };
+    retry::until(SOON, told).unwrap();
+    far.server.sql("FLUSH BINARY LOGS; INSERT INTO shop.t (a) VALUES ('behind')");
+    far.caught_up(bench);
+    let (status, said) = stream.end();
+    assert!(status.success(), "{said}");
+    let index = bench.index();
+    let [.., damaged, last] = index.timelines[0].files.as_slice() else { panic!("{index:?}") };
+    assert!(damaged.state == State::Damaged && last.gap.is_some(), "{index:?}");
 }
 
 #[test]
@@ -502,8 +551,10 @@ fn a_log_that_is_encrypted_no_more_goes_on(far: &Distant, bench: &Bench) {
     let (status, said) = bench.command(&["binlog", "ship"]);
     assert!(status.success() && said.contains("the server encrypted its binary log as far as b.0000"), "{said}");
     far.server.sql("INSERT INTO shop.t (a) VALUES ('by its files'); FLUSH BINARY LOGS");
+    let dead = bench.archive().join(".spool-dead");
+    fs::create_dir(&dead).unwrap();
     let (status, said) = bench.command(&["binlog", "ship"]);
-    assert!(status.success() && !said.contains("mariadb-binlog"), "{said}");
+    assert!(status.success() && !said.contains("mariadb-binlog") && !dead.exists(), "{said}");
     assert_eq!(bench.index().windows().len(), 1);
     assert!(bench.verify().damaged.is_empty());
     for text in ["behind the rotation", "in the clear", "by its files"] {

@@ -189,6 +189,7 @@ mod tests {
         let binlog = crate::binlog::Request {
             server: crate::server::Access::default(),
             engine: crate::server::LogEngine::Auto,
+            spool: None,
             home: Home::new("/nowhere"),
             compression: Compression::Zstd,
             sync_interval: Duration::from_secs(1),
