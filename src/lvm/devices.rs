@@ -6,7 +6,6 @@
 //! 2.03.31, `tests/lab/snapshot/inside.rs`). So what was loaded is dropped first, and the table that was in force before
 //! stays in force.
 
-use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -62,18 +61,21 @@ fn refresh(volume: &LvRef) -> Result<(), crate::sys::cmd::CommandError> {
 /// Where another LVM command holds the group, or one is in use.
 pub fn remove_orphans(run: &RunId, origins: &[&str]) -> anyhow::Result<()> {
     let suspects = suspects(run, origins)?;
-    let Some(first) = suspects.first() else { return Ok(()) };
+    if suspects.is_empty() {
+        return Ok(());
+    }
     let known = volumes()?;
     for real in suspects.iter().filter(|device| device.uuid.ends_with(REAL)) {
         let origin = known.iter().find(|volume| real.volume() == Some(letters(&volume.uuid).as_str()));
         origin.map_or(Ok(()), |origin| settle(origin, real))?;
     }
-    let group = known.iter().find(|volume| first.is_in_group_of(volume)).map(|volume| volume.name.vg.clone());
-    // Of a group that is gone nothing can be made meanwhile.
-    let _alone = group.as_ref().map(alone).transpose()?;
-    let known: HashSet<String> = volumes()?.iter().map(|volume| letters(&volume.uuid)).collect();
-    for device in suspects.iter().filter(|device| device.is_orphan(&known)) {
-        retry::until(UDEV, || if device.exists() { dmsetup("remove", &device.name) } else { Ok(()) })?;
+    for device in &suspects {
+        let group = known.iter().find(|volume| device.is_in_group_of(volume)).map(|volume| &volume.name.vg);
+        // Of a group that is gone nothing can be made meanwhile.
+        let _alone = group.map(alone).transpose()?;
+        if device.is_orphan(&volumes()?) {
+            retry::until(UDEV, || if device.exists() { dmsetup("remove", &device.name) } else { Ok(()) })?;
+        }
     }
     Ok(())
 }
@@ -187,10 +189,10 @@ impl Device {
     }
 
     /// No volume is behind it, or nothing is mapped onto it any more.
-    fn is_orphan(&self, known: &HashSet<String>) -> bool {
+    fn is_orphan(&self, known: &[Volume]) -> bool {
         if self.uuid.ends_with(REAL) {
             return self.next("holders").is_empty();
         }
-        self.volume().is_some_and(|volume| !known.contains(volume))
+        self.volume().is_some_and(|own| known.iter().all(|volume| letters(&volume.uuid) != own))
     }
 }

@@ -37,7 +37,7 @@ pub fn remove(uuid: &str, run: &RunId) -> anyhow::Result<()> {
             resume_after_a_killed_command(origin)?;
         }
     }
-    lvm::remove_orphans(run, origin.as_deref().as_slice())
+    failed.map_or(Ok(()), |_| lvm::remove_orphans(run, origin.as_deref().as_slice()))
 }
 
 /// The snapshot may be gone by then, and nobody would look again.
