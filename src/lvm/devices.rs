@@ -12,10 +12,10 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 
-use super::{LvRef, VgName, Volume, changing, group_busy, volumes};
+use super::{LvRef, VgName, Volume, changing, lock_group, volumes};
 use crate::id::RunId;
-use crate::sys::cmd::Call;
-use crate::sys::lockfile::{Attempt, LockFile};
+use crate::sys::cmd::{Call, CommandError};
+use crate::sys::lockfile::LockFile;
 use crate::sys::retry;
 
 /// How long another LVM command may hold the group.
@@ -50,7 +50,7 @@ pub fn resume(volume: &Volume) -> anyhow::Result<()> {
 }
 
 /// Loads what LVM wants, where that is not in force.
-fn refresh(volume: &LvRef) -> Result<(), crate::sys::cmd::CommandError> {
+fn refresh(volume: &LvRef) -> Result<(), CommandError> {
     changing("lvchange").args(["--refresh", &volume.to_string()]).run()
 }
 
@@ -105,13 +105,9 @@ fn suspects(run: &RunId, origins: &[&str]) -> anyhow::Result<Vec<Device>> {
     Ok(found)
 }
 
-/// Keeps other LVM commands away from the group, with the lock that they take themselves.
+/// Waits for other LVM commands of the group, and keeps them away.
 fn alone(group: &VgName) -> anyhow::Result<LockFile> {
-    let path = format!("/run/lock/lvm/V_{group}");
-    retry::until(PATIENCE, || match LockFile::try_lock(Path::new(&path))? {
-        Attempt::Held(lock) => Ok(lock),
-        Attempt::Busy(_) => Err(group_busy(group)),
-    })
+    retry::until(PATIENCE, || lock_group(group))
 }
 
 fn dmsetup(what: &str, name: &str) -> anyhow::Result<()> {

@@ -10,7 +10,7 @@ mod names;
 mod recorded;
 mod report;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -88,15 +88,20 @@ pub fn is_suspended((major, minor): (u32, u32)) -> bool {
 
 /// An error while another LVM command holds the group.
 pub fn probe_group_lock(name: &VgName) -> anyhow::Result<()> {
-    let path = format!("/run/lock/lvm/V_{name}");
     // LVM makes the file with the first command on the group; without it nobody can hold it.
-    if !Path::new(&path).exists() {
-        return Ok(());
-    }
-    match LockFile::try_lock(Path::new(&path))? {
-        Attempt::Held(_) => Ok(()),
+    if group_lock(name).exists() { lock_group(name).map(drop) } else { Ok(()) }
+}
+
+/// Keeps other LVM commands away from the group, with the lock that they take themselves.
+fn lock_group(name: &VgName) -> anyhow::Result<LockFile> {
+    match LockFile::try_lock(&group_lock(name))? {
+        Attempt::Held(lock) => Ok(lock),
         Attempt::Busy(_) => Err(group_busy(name)),
     }
+}
+
+fn group_lock(name: &VgName) -> PathBuf {
+    Path::new("/run/lock/lvm").join(format!("V_{name}"))
 }
 
 fn group_busy(name: &VgName) -> anyhow::Error {
