@@ -10,19 +10,21 @@ use std::time::{Duration, Instant};
 use mysnap::lvm;
 use mysnap::recover;
 use mysnap::run::{Intent, Run, events::Silent};
-use mysnap::snapshot::SnapshotKind;
+use mysnap::snapshot::{self, SnapshotKind};
 use mysnap::sys::cmd::Call;
 
 use super::both_kinds;
-use super::scratch::{Scratch, take};
+use super::scratch::{Scratch, new_run, take};
 use crate::host::{run, try_run};
 
 both_kinds!(
     whatever_hits_the_command_that_makes_a_snapshot_the_origin_is_writable_after_recover,
     whatever_hits_the_command_that_removes_a_snapshot_the_origin_is_writable_after_recover,
+    a_removal_that_is_killed_is_finished_by_its_own_run,
 );
 
 const TRACE: &str = "/run/mysnap-strace";
+const HIT: &str = "/run/mysnap-strace-hit";
 const SIGNALS: [&str; 3] = ["KILL", "TERM", "STOP"];
 const SHORT_POINTS: usize = 9;
 /// How long a command that is not stopped may take in an emulated guest.
@@ -35,10 +37,20 @@ struct Traced(String);
 
 impl Traced {
     fn new(tool: &str, inject: &str) -> Self {
+        Self::with(tool, inject, "")
+    }
+
+    /// Hits the first command alone.
+    fn once(tool: &str, inject: &str) -> Self {
+        run(&["rm", "-f", HIT]);
+        Self::with(tool, inject, &format!("[ ! -e {HIT} ] || exec /usr/sbin/{tool} \"$@\"\n: >{HIT}\n"))
+    }
+
+    fn with(tool: &str, inject: &str, before: &str) -> Self {
         let path = format!("/usr/local/sbin/{tool}");
         let strace = format!("strace -f -qq -o {TRACE} -P /dev/mapper/control -e trace=ioctl {inject}");
         #[expect(clippy::disallowed_methods, reason = "a test's own file")]
-        std::fs::write(&path, format!("#!/bin/sh\nexec {strace} /usr/sbin/{tool} \"$@\"\n")).unwrap();
+        std::fs::write(&path, format!("#!/bin/sh\n{before}exec {strace} /usr/sbin/{tool} \"$@\"\n")).unwrap();
         run(&["chmod", "0755", &path]);
         Self(path)
     }
@@ -126,6 +138,11 @@ fn assert_recovered(scratch: &Scratch, point: &str) -> bool {
     suspended
 }
 
+/// The calls behind those that suspend or resume.
+fn behind_switches(calls: &[String]) -> impl Iterator<Item = usize> {
+    calls.iter().zip(2..=calls.len()).filter(|(call, _)| call.contains("DM_DEV_SUSPEND")).map(|(_, next)| next)
+}
+
 fn points(calls: &[String]) -> Vec<(usize, &'static str)> {
     let all: Vec<_> = (1..=calls.len()).flat_map(|call| SIGNALS.map(|signal| (call, signal))).collect();
     if std::env::var("MYSNAP_SWEEP").is_ok_and(|how| how == "whole") {
@@ -134,8 +151,7 @@ fn points(calls: &[String]) -> Vec<(usize, &'static str)> {
     // Not a multiple of the number of signals, so that each comes up.
     let stride = (all.len() / SHORT_POINTS).max(1);
     let some = all.iter().copied().step_by(if stride % SIGNALS.len() == 0 { stride + 1 } else { stride });
-    let switches = calls.iter().zip(2..=calls.len()).filter(|(call, _)| call.contains("DM_DEV_SUSPEND"));
-    some.chain(switches.map(|(_, next)| (next, "KILL"))).collect()
+    some.chain(behind_switches(calls).map(|call| (call, "KILL"))).collect()
 }
 
 fn sweep(scratch: &Scratch, what: &str, hit: impl Fn(&str)) {
@@ -163,4 +179,23 @@ fn whatever_hits_the_command_that_makes_a_snapshot_the_origin_is_writable_after_
 fn whatever_hits_the_command_that_removes_a_snapshot_the_origin_is_writable_after_recover(kind: SnapshotKind) {
     let scratch = Scratch::new(kind, "ext4");
     sweep(&scratch, &format!("{} lvremove", kind.name()), |inject| remove_and_die(&scratch, inject));
+}
+
+/// The snapshot may be gone with the origin suspended: the run itself has to look.
+fn a_removal_that_is_killed_is_finished_by_its_own_run(kind: SnapshotKind) {
+    let scratch = Scratch::new(kind, "ext4");
+    let removed = |traced: &dyn Fn() -> Traced| {
+        let id = new_run();
+        take(scratch.spec(&id, 16)).unwrap();
+        let _traced = traced();
+        snapshot::remove_all_of(&id).unwrap();
+        scratch.assert_only_a_live_origin();
+    };
+    removed(&|| Traced::new("lvremove", ""));
+    let calls = Traced::calls();
+    assert!(behind_switches(&calls).count() > 0, "{calls:?}");
+    for call in behind_switches(&calls) {
+        writeln!(std::io::stderr(), "{} lvremove in a living run, KILL at call {call}", kind.name()).unwrap();
+        removed(&|| Traced::once("lvremove", &format!("-e inject=ioctl:signal=KILL:when={call}")));
+    }
 }
