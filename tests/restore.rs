@@ -220,6 +220,19 @@ fn a_restore_that_was_cut_short_can_be_run_again() {
     assert!(!Path::new("/etc/orders.ibd").exists());
 }
 
+/// As a power cut may leave it: the size and the time are there, and what was in it is not.
+#[test]
+fn what_an_earlier_try_left_is_compared_byte_for_byte() {
+    let bench = Bench::new(files::fill);
+    let staging = bench.at(&format!("restored.restoring-{ID}"));
+    std::fs::create_dir(&staging).unwrap();
+    let stored = bench.stored("datadir/ibdata1").metadata().unwrap();
+    files::write(&staging.join("ibdata1"), &vec![0; usize::try_from(stored.len()).unwrap()]);
+    let left = std::fs::File::options().write(true).open(staging.join("ibdata1")).unwrap();
+    left.set_modified(stored.modified().unwrap()).unwrap();
+    bench.restore(&bench.request()).unwrap();
+}
+
 #[test]
 fn nothing_is_put_in_place_that_is_not_what_was_backed_up() {
     let bench = Bench::new(files::fill);

@@ -136,7 +136,8 @@ fn explain(error: CommandError, to: &OsString) -> anyhow::Error {
     Fault::new(Kind::Copy, message).hint(hint).caused_by(error).into()
 }
 
-/// Copies what is stored of one root to `to`, which becomes equal to it.
+/// Copies what is stored of one root to `to`, which becomes equal to it. What an earlier try left there is compared byte
+/// for byte: behind a power cut a file may have its size and time, and not its contents.
 pub fn fetch(store: &dyn Store, slot: &Slot, root: &RootName, to: &Path, work: Work<'_>) -> anyhow::Result<()> {
     let mut target = to.as_os_str().to_owned();
     target.push("/");
@@ -146,7 +147,7 @@ pub fn fetch(store: &dyn Store, slot: &Slot, root: &RootName, to: &Path, work: W
         from: store.rsync_name(slot, &format!("{root}/")),
         to: target,
         link_dest: Vec::new(),
-        checksum: false,
+        checksum: std::fs::read_dir(to).is_ok_and(|mut there| there.next().is_some()),
     };
     rsync.run(work.cancel, work.progress)
 }
