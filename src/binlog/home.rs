@@ -290,7 +290,7 @@ pub(super) fn between(last: &LogFile, next: &LogFile) -> Option<String> {
     if !follows(&last.name, &next.name) {
         return Some(format!("what came between {} and {} is not here", last.name, next.name));
     }
-    let before = next.gtids_before.as_deref().and_then(|text| text.parse().ok())?;
+    let before = next.before()?;
     let missing = last.after().is_some_and(|after| !after.has_all(&before));
     missing.then(|| format!("{} begins after transactions that {} does not have", next.name, last.name))
 }

@@ -334,8 +334,12 @@ impl LogFile {
 
     /// Whether everything before it is in `set`, so that nothing is missing when a replay begins with it.
     fn begins_within(&self, set: &GtidSet) -> bool {
-        let before = self.gtids_before.as_deref().and_then(|text| text.parse::<GtidSet>().ok());
-        before.is_some_and(|before| set.reaches(&before))
+        self.before().is_some_and(|before| set.reaches(&before))
+    }
+
+    /// What the server had executed at its beginning.
+    pub fn before(&self) -> Option<GtidSet> {
+        self.gtids_before.as_deref()?.parse().ok()
     }
 
     /// What a restored server has executed at its end.

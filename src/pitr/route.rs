@@ -102,9 +102,8 @@ fn has(timeline: &Timeline, point: &Point) -> bool {
         Point::Place(place) => timeline.file(&place.file).is_some_and(|file| file.has(place)),
         Point::Gtid(gtid) => {
             let wanted = GtidSet::from(gtid);
-            let before = |file: &LogFile| file.gtids_before.as_deref().and_then(|text| text.parse::<GtidSet>().ok());
             let in_file = |file: &LogFile| {
-                let comes_before = before(file).is_some_and(|before| before.has_all(&wanted));
+                let comes_before = file.before().is_some_and(|before| before.has_all(&wanted));
                 !comes_before && file.after().is_some_and(|after| after.has_all(&wanted))
             };
             timeline.files.iter().any(in_file)
@@ -197,8 +196,7 @@ fn timeline<'a>(backup: &Backup, index: &'a Index, start: &BinlogPosition) -> Re
 
 /// Whether a server can have executed just `known` within `file`, as its beginning and its end say.
 fn may_have_stood(file: &LogFile, known: &GtidSet) -> bool {
-    let before = file.gtids_before.as_deref().and_then(|set| set.parse::<GtidSet>().ok());
-    before.is_none_or(|before| known.reaches(&before)) && file.after().is_none_or(|after| after.reaches(known))
+    file.before().is_none_or(|before| known.reaches(&before)) && file.after().is_none_or(|after| after.reaches(known))
 }
 
 #[cfg(test)]
