@@ -10,7 +10,7 @@ use crate::lvm;
 use crate::recover;
 use crate::run::Run;
 use crate::server::{Held, Position, Session};
-use crate::snapshot::{self, Pending, Snapshot, Spec, WritersHeld};
+use crate::snapshot::{self, Pending, Prepared, Snapshot, Spec, WritersHeld};
 use crate::store::PhaseRecord;
 use crate::sys::cancel::Cancel;
 use crate::sys::units::milliseconds;
@@ -152,7 +152,7 @@ fn attempt(
     cancel: &Cancel,
 ) -> anyhow::Result<Frozen> {
     session.wait_for_calm(ground.lock, &request.long_queries, cancel)?;
-    let specs = prepare(ground, run, cancel)?;
+    let prepared = prepare(ground, run, cancel)?;
     flush(&ground.covered.origins)?;
     // Nothing in the closure logs, and nothing touches a file on the origin: it will be frozen.
     let outcome = session.hold(ground.lock, &request.hold, cancel, |held| {
@@ -161,7 +161,7 @@ fn attempt(
             held.write_out()?;
             parts.end("flush");
         }
-        let mut freezing = snapshot::begin(specs, held)?;
+        let mut freezing = snapshot::begin(prepared, held)?;
         parts.end("start of LVM");
         if held.write_out()? {
             freezing.written_out();
@@ -180,15 +180,13 @@ fn attempt(
 }
 
 /// Makes what can be made before anybody waits; each snapshot is on record before it exists.
-fn prepare(ground: &Ground, run: &mut Run, cancel: &Cancel) -> anyhow::Result<Vec<Spec>> {
-    let planned = &ground.plan.snapshots;
-    let specs: Vec<Spec> =
-        planned.iter().map(|p| Spec::new(p.origin.clone(), p.group.clone(), run.id(), p.size)).collect();
-    for spec in &specs {
+fn prepare(ground: &Ground, run: &mut Run, cancel: &Cancel) -> anyhow::Result<Vec<Prepared>> {
+    let prepared = ground.plan.snapshots.iter().map(|planned| {
         cancel.check()?;
-        recover::prepare(spec, run)?;
-    }
-    Ok(specs)
+        let spec = Spec::new(planned.origin.clone(), planned.group.clone(), run.id(), planned.size);
+        recover::prepare(spec, run)
+    });
+    prepared.collect()
 }
 
 /// Dirty pages would be written out while the origin is suspended, and writers wait for that.

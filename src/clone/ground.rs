@@ -128,9 +128,9 @@ fn snapshots(layers: &[Layer], run: &mut Run) -> anyhow::Result<Vec<Snapshot>> {
 }
 
 fn taken(spec: Spec, run: &mut Run) -> anyhow::Result<Snapshot> {
-    recover::prepare(&spec, run)?;
     let name = spec.name.clone();
-    let pending = snapshot::freeze(vec![spec], &AtRest, Instant::now() + DEADLINE)?;
+    let prepared = recover::prepare(spec, run)?;
+    let pending = snapshot::freeze(vec![prepared], &AtRest, Instant::now() + DEADLINE)?;
     let made = snapshot::complete(pending)?.into_iter().next();
     Ok(made.ok_or_else(|| Fault::new(Kind::Snapshot, format!("snapshot {name} was not made")))?)
 }

@@ -6,6 +6,7 @@
 
 mod devices;
 mod names;
+mod ready;
 #[cfg(test)]
 mod recorded;
 mod report;
@@ -17,6 +18,7 @@ use anyhow::Context as _;
 
 pub use devices::{remove_orphans, resume};
 pub use names::{CLONED_TAG, KEEP_TAG, LvName, LvRef, TAG, VgName, run_of, run_tag};
+pub use ready::Ready;
 pub use report::{Group, Volume, parse_volumes};
 
 use crate::fault::{Fault, Kind};
@@ -30,10 +32,9 @@ const DEADLINE: Duration = Duration::from_secs(60);
 /// A busy group fails at once instead of making us wait, and leaves no command behind that would
 /// begin its work much later.
 const NO_WAITING: &str = "global{wait_for_locks=0}";
-/// What makes an LVM command short: no waiting for locks, no locking of memory, no metadata backup
-/// (it is made after the unlock), no dmeventd.
-const UNDER_LOCK: &str = "global{wait_for_locks=0} activation{reserved_memory=0 reserved_stack=0 monitoring=0} \
-    backup{backup=0 archive=0}";
+/// What makes an LVM command short: no waiting for locks, no locking of memory, no dmeventd. Its backup of the metadata
+/// is left for after the unlock too.
+const UNDER_LOCK: &str = "global{wait_for_locks=0}activation{reserved_memory=0 reserved_stack=0 monitoring=0}";
 
 /// The same for a removal, for which the origin of a thick snapshot is suspended too.
 const WHILE_SUSPENDED: &str = "activation{reserved_memory=0 reserved_stack=0}";
@@ -127,8 +128,16 @@ pub fn create_store(store: &LvRef, size: Bytes, tags: &[String]) -> Result<(), C
 }
 
 /// Makes the prepared `store` the snapshot of `origin`; does not wait.
-pub fn start_thick_snapshot(origin: &LvRef, store: &LvRef, group: &Group) -> Result<Running<'static>, CommandError> {
-    under_lock("lvconvert", group).args(["--type", "snapshot", "-Zn", &origin.to_string(), &store.to_string()]).start()
+pub fn start_thick_snapshot(
+    origin: &LvRef,
+    store: &LvRef,
+    group: &Group,
+    ready: Option<Ready>,
+) -> Result<Running<'static>, CommandError> {
+    // lvconvert knows no -A.
+    let config = format!("{UNDER_LOCK}backup{{backup=0 archive=0}}");
+    let names = [&origin.to_string(), &store.to_string()];
+    ready::start(under_lock("lvconvert", &config, group).args(["--type", "snapshot", "-Zn"]).args(names), ready)
 }
 
 /// Makes `snapshot` of the thin volume `origin`, tagged in the same call, not active; does not
@@ -138,17 +147,21 @@ pub fn start_thin_snapshot(
     snapshot: &LvRef,
     tags: &[String],
     group: &Group,
+    ready: Option<Ready>,
 ) -> Result<Running<'static>, CommandError> {
-    under_lock("lvcreate", group)
-        .args(["-s", "-n", snapshot.lv.as_str()])
+    let call = under_lock("lvcreate", UNDER_LOCK, group)
+        .args(["-An", "-s", "-n", snapshot.lv.as_str()])
         .args(tags.iter().flat_map(|tag| ["--addtag", tag]))
-        .arg(origin.to_string())
-        .start()
+        .arg(origin.to_string());
+    ready::start(call, ready)
 }
 
-fn under_lock(tool: &str, group: &Group) -> Call<'static> {
-    let call = changing(tool).args(["--config", UNDER_LOCK]);
-    // The group's own devices spare a scan of all others.
+fn under_lock(tool: &str, config: &str, group: &Group) -> Call<'static> {
+    looking_at(group, changing(tool).args(["--config", config]))
+}
+
+/// The group's own devices spare a scan of all others.
+fn looking_at<'a>(group: &Group, call: Call<'a>) -> Call<'a> {
     if group.devices.is_empty() { call } else { call.args(["--devices", &group.devices.join(",")]) }
 }
 

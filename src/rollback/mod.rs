@@ -144,8 +144,9 @@ pub fn execute(plan: &Plan, observer: &dyn Observer, cancel: &Cancel) -> anyhow:
     let first = plan.snapshots.first().context("there is no snapshot to roll back to")?;
     cancel.check()?;
     let mut run = Run::begin("rollback", None, &first.mount_point)?;
-    for merge in &plan.snapshots {
-        run.intend(intent(merge, plan.service.as_ref()))?;
+    let mut intents = plan.snapshots.iter().map(|merge| intent(merge, plan.service.as_ref()));
+    if let Err(error) = intents.try_for_each(|intent| run.intend(intent)) {
+        return Err(Failure::join(error, run.forget().err().into_iter().collect()));
     }
     if let Err(error) = free(plan, &run, observer) {
         let back = bring_back(plan).and_then(|()| run.forget());

@@ -97,10 +97,13 @@ impl Run {
         self.record.save()
     }
 
-    /// The run leaves nothing behind that needs a record.
+    /// The run leaves nothing behind that needs a record. `CleanupPending` where the record itself can't go.
     pub fn forget(self) -> anyhow::Result<()> {
-        self.record.remove_directory()?;
-        self.record.remove()
+        let removed = self.record.remove_directory().and_then(|_| self.record.remove());
+        removed.map_err(|error| {
+            let fault = Fault::new(Kind::CleanupPending, format!("the record of run {} is left", self.id()));
+            fault.hint("`mysnap recover` removes it").caused_by(error).into()
+        })
     }
 
     /// A directory of the run's own below the runtime directory, mode 0700.

@@ -1,7 +1,7 @@
 //! Snapshots of logical volumes, thick and thin.
 //!
 //! A snapshot is made in steps so that as little as possible happens while writers wait:
-//! [`SnapshotProvider::prepare`] before the database lock, [`begin`] and [`Freezing::finish`] under
+//! [`Spec::prepare`] before the database lock, [`begin`] and [`Freezing::finish`] under
 //! it, [`complete`] after it. The freeze is finished as soon as the origin's device is suspended:
 //! from then on nothing can reach the snapshot, so the lock may end while LVM does its housekeeping.
 //! The pending snapshot is judged in [`complete`]; until then it is not one.
@@ -30,7 +30,7 @@ pub use watch::{look, lost, watched};
 
 use crate::fault::{Failure, Fault, Kind};
 use crate::id::RunId;
-use crate::lvm::{self, Group, LvRef, TAG, Volume, run_tag};
+use crate::lvm::{self, Group, LvRef, Ready, TAG, Volume, run_tag};
 use crate::sys::cmd::{CommandError, Running};
 use crate::sys::units::Bytes;
 
@@ -106,6 +106,13 @@ impl Spec {
         Self { kind: SnapshotKind::of(&origin), origin, group, name, run: run.clone(), size }
     }
 
+    /// Makes all that can be made before anybody waits.
+    pub fn prepare(self) -> anyhow::Result<Prepared> {
+        self.kind.provider().prepare(&self)?;
+        let ready = Ready::start(&self.name, &self.group);
+        Ok(Prepared { spec: self, ready })
+    }
+
     fn origin_is_suspended(&self) -> bool {
         self.origin.device.is_some_and(lvm::is_suspended)
     }
@@ -115,13 +122,22 @@ impl Spec {
     }
 }
 
+/// A snapshot that can be taken at once.
+#[derive(Debug)]
+#[must_use]
+pub struct Prepared {
+    spec: Spec,
+    /// Where LVM could be started beforehand; it is started under the lock otherwise.
+    ready: Option<Ready>,
+}
+
 /// What differs between thick and thin.
 pub trait SnapshotProvider: Sync {
     /// All that can be made before anybody waits.
     fn prepare(&self, spec: &Spec) -> anyhow::Result<()>;
 
     /// Starts the LVM command that suspends the origin and makes the snapshot.
-    fn start(&self, spec: &Spec) -> Result<Running<'static>, CommandError>;
+    fn start(&self, spec: &Spec, ready: Option<Ready>) -> Result<Running<'static>, CommandError>;
 
     /// After the command: makes the snapshot's device appear.
     fn activate(&self, spec: &Spec) -> anyhow::Result<()>;
@@ -170,18 +186,18 @@ pub enum Health {
 #[must_use]
 pub struct Freezing {
     begun: Vec<Pending>,
-    others: std::vec::IntoIter<Spec>,
+    others: std::vec::IntoIter<Prepared>,
 }
 
 /// Takes the snapshots while nothing can be committed; returns when the last origin is suspended.
-pub fn freeze(specs: Vec<Spec>, held: &dyn WritersHeld, deadline: Instant) -> anyhow::Result<Vec<Pending>> {
-    begin(specs, held)?.finish(deadline)
+pub fn freeze(prepared: Vec<Prepared>, held: &dyn WritersHeld, deadline: Instant) -> anyhow::Result<Vec<Pending>> {
+    begin(prepared, held)?.finish(deadline)
 }
 
-/// Starts the first of the snapshots. Most of the time until its origin is suspended LVM needs for
-/// starting: what else must be done under the lock can be done meanwhile.
-pub fn begin(specs: Vec<Spec>, _: &dyn WritersHeld) -> anyhow::Result<Freezing> {
-    let mut others = specs.into_iter();
+/// Starts the first of the snapshots. LVM needs a while until its origin is suspended: what else must be
+/// done under the lock can be done meanwhile.
+pub fn begin(prepared: Vec<Prepared>, _: &dyn WritersHeld) -> anyhow::Result<Freezing> {
+    let mut others = prepared.into_iter();
     let begun = others.next().map(Pending::start).transpose()?.into_iter().collect();
     Ok(Freezing { begun, others })
 }
@@ -207,8 +223,8 @@ impl Freezing {
             if let Some(newest) = begun.last_mut() {
                 newest.wait_until_frozen(deadline, next.is_none())?;
             }
-            let Some(spec) = next else { return Ok(begun) };
-            begun.push(Pending::start(spec)?);
+            let Some(prepared) = next else { return Ok(begun) };
+            begun.push(Pending::start(prepared)?);
         }
     }
 }
@@ -229,9 +245,10 @@ fn refuse_suspended(spec: &Spec) -> anyhow::Result<()> {
 }
 
 impl Pending {
-    fn start(spec: Spec) -> anyhow::Result<Self> {
+    fn start(prepared: Prepared) -> anyhow::Result<Self> {
+        let Prepared { spec, ready } = prepared;
         refuse_suspended(&spec)?;
-        let command = spec.kind.provider().start(&spec)?;
+        let command = spec.kind.provider().start(&spec, ready)?;
         Ok(Self { spec, command, seen_suspended: false, froze_early: false })
     }
 

@@ -11,7 +11,7 @@ use anyhow::Context as _;
 
 use super::{SnapshotProvider, Spec};
 use crate::fault::{Fault, Kind, kind_of};
-use crate::lvm::{self, Volume};
+use crate::lvm::{self, Ready, Volume};
 use crate::sys::cmd::{CommandError, Running};
 use crate::sys::failpoint;
 use crate::sys::retry;
@@ -34,8 +34,8 @@ impl SnapshotProvider for Thick {
         Ok(())
     }
 
-    fn start(&self, spec: &Spec) -> Result<Running<'static>, CommandError> {
-        lvm::start_thick_snapshot(&spec.origin.name, &spec.name, &spec.group)
+    fn start(&self, spec: &Spec, ready: Option<Ready>) -> Result<Running<'static>, CommandError> {
+        lvm::start_thick_snapshot(&spec.origin.name, &spec.name, &spec.group, ready)
     }
 
     fn activate(&self, _: &Spec) -> anyhow::Result<()> {

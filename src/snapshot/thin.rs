@@ -1,7 +1,7 @@
 //! Thin snapshots: blocks shared with the origin in a pool.
 
 use super::{SnapshotProvider, Spec};
-use crate::lvm::{self, Volume};
+use crate::lvm::{self, Ready, Volume};
 use crate::sys::cmd::{CommandError, Running};
 
 /// The provider of thin snapshots.
@@ -13,8 +13,8 @@ impl SnapshotProvider for Thin {
         spec.kind.load_target()
     }
 
-    fn start(&self, spec: &Spec) -> Result<Running<'static>, CommandError> {
-        lvm::start_thin_snapshot(&spec.origin.name, &spec.name, &spec.tags(), &spec.group)
+    fn start(&self, spec: &Spec, ready: Option<Ready>) -> Result<Running<'static>, CommandError> {
+        lvm::start_thin_snapshot(&spec.origin.name, &spec.name, &spec.tags(), &spec.group, ready)
     }
 
     /// Thin snapshots carry the activation skip flag (lvmthin(7)); it also keeps a leftover from

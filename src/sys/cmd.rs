@@ -198,6 +198,11 @@ impl<'a> Call<'a> {
         self.argv.iter().map(|a| quote(&a.to_string_lossy())).collect::<Vec<_>>().join(" ")
     }
 
+    /// The program and its arguments.
+    pub fn argv(&self) -> &[OsString] {
+        &self.argv
+    }
+
     /// Runs it; its standard output must be UTF-8.
     pub fn stdout(self) -> Result<String, CommandError> {
         self.stdout_bytes().map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
@@ -228,10 +233,30 @@ impl<'a> Call<'a> {
 
     /// Starts it without waiting.
     pub fn start(self) -> Result<Running<'a>, CommandError> {
+        let instead = failpoint::program(&self.argv);
+        self.start_as(instead.as_deref())
+    }
+
+    /// Has `waiting` do it, which was started beforehand and is told `words`. Started it is where that one has ended.
+    pub(super) fn start_in(self, mut waiting: Running<'a>, words: Vec<u8>) -> Result<Running<'a>, CommandError> {
+        let instead = failpoint::program(&self.argv);
+        if instead.is_some() || waiting.has_ended() {
+            return self.start_as(instead.as_deref());
+        }
+        waiting.argv = self.display();
+        tracing::debug!(argv = waiting.argv, "told to one that waits");
+        waiting.say(words);
+        waiting.speaker = None;
+        waiting.started = Instant::now();
+        waiting.deadline = self.deadline;
+        Ok(waiting)
+    }
+
+    fn start_as(self, instead: Option<&[OsString]>) -> Result<Running<'a>, CommandError> {
         let started = Instant::now();
         let argv = self.display();
         tracing::debug!(argv, "start");
-        let mut child = self.spawn(&argv)?;
+        let mut child = self.spawn(&argv, instead.unwrap_or(&self.argv))?;
         let (speaker, words) = channel();
         if let Some(stdin) = child.stdin.take() {
             let (first, beat) = (self.stdin, self.beat.unwrap_or(Duration::MAX));
@@ -259,9 +284,7 @@ impl<'a> Call<'a> {
     }
 
     #[expect(clippy::disallowed_methods, reason = "this is the one place where programs are started")]
-    fn spawn(&self, argv: &str) -> Result<Child, CommandError> {
-        let instead = failpoint::program(&self.argv);
-        let words = instead.as_deref().unwrap_or(&self.argv);
+    fn spawn(&self, argv: &str, words: &[OsString]) -> Result<Child, CommandError> {
         let (program, args) = words.split_first().unwrap_or_else(|| unreachable!("a call has a program"));
         let found = which::which_in(program, Some(PATH), "/")
             .map_err(|_| CommandError::Missing { program: program.to_string_lossy().into_owned() })?;

@@ -20,3 +20,4 @@ pub mod secret;
 pub mod signals;
 pub mod talk;
 pub mod units;
+pub mod waiting;

@@ -220,7 +220,7 @@ fn an_lvm_command_that_hangs_costs_writers_the_budget_and_its_late_snapshot_is_r
     let ran = fails(&local("hang", "max_stall = \"2s\"\n"), 4, &["max_stall (2s)"]);
     let longest = heartbeat.longest();
     assert!(longest < Duration::from_millis(3500) + noise(), "writers waited {longest:?}: {}", ran.stderr);
-    until("the end of the command", || !try_run(&["pgrep", "-x", "lvcreate|lvconvert"]).status.success());
+    until("the end of the command", || !try_run(&["pgrep", "-x", "lvm|lvcreate|lvconvert"]).status.success());
     drop(slow);
     host::assert_nothing_left();
 }

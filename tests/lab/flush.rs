@@ -40,12 +40,12 @@ impl Taken {
         let run = RunId::new(clock::now());
         let group = lvm::group(&origin.name.vg).unwrap();
         let spec = Spec::new(origin, group, &run, Bytes(256 * MIB));
-        spec.kind.provider().prepare(&spec).unwrap();
+        let prepared = spec.prepare().unwrap();
         let asked = Instant::now();
         // Emulated guests are slow; how long writers wait is not what is asked here.
         let limits = HoldLimits { max_stall: Duration::from_secs(30) };
         let held = session.hold(mode, &limits, &cancel, |held| {
-            let mut freezing = snapshot::begin(vec![spec], held)?;
+            let mut freezing = snapshot::begin(vec![prepared], held)?;
             held.write_out()?;
             freezing.written_out();
             let position = held.position()?;

@@ -173,7 +173,7 @@ pub fn until(what: &str, mut done: impl FnMut() -> bool) {
     }
 }
 
-/// The LVM command that makes the snapshot under the lock, with something happening before it: how
+/// The LVM that makes the snapshot under the lock, with something happening before it does what it is told: how
 /// a test gets into the hold. The command itself is LVM's own.
 pub struct BeforeSnapshot(String);
 
@@ -181,8 +181,12 @@ impl BeforeSnapshot {
     /// Runs the shell lines `first` each time before the real command.
     pub fn runs(first: &str) -> Self {
         let tool = if host::is_thin() { "lvcreate" } else { "lvconvert" };
-        let path = format!("/usr/local/sbin/{tool}");
-        let text = format!("#!/bin/sh\n{first}\nexec /usr/sbin/{tool} \"$@\"\n");
+        let path = "/usr/local/sbin/lvm".to_owned();
+        let text = format!(
+            "#!/bin/sh\nfirst() {{\n{first}\n}}\nwhile IFS= read -r line; do\n\
+             case $line in {tool}*) first </dev/null >&2 ;; esac\n\
+             printf '%s\\n' \"$line\"\ndone | /usr/sbin/lvm \"$@\"\n"
+        );
         #[expect(clippy::disallowed_methods, reason = "a test's own file")]
         std::fs::write(&path, text).unwrap();
         run(&["chmod", "0755", &path]);

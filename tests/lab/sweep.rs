@@ -289,7 +289,7 @@ fn left() -> Option<String> {
                 "stored-*.lock",
             ]),
         ),
-        ("programs", words(&["pgrep", "-a", "^(lvcreate|lvconvert|lvremove|lvchange|rsync)$"])),
+        ("programs", words(&["pgrep", "-a", "^(lvm|lvcreate|lvconvert|lvremove|lvchange|rsync)$"])),
         ("suspended devices", if suspended.contains("Suspended") { suspended } else { String::new() }),
     ]
     .into_iter()

@@ -16,7 +16,7 @@ use super::both_kinds;
 use super::hang::lvm_is_at_work;
 use super::scratch::{GROUP, Nobody, Scratch, in_seconds, make_foreign, new_run, take};
 use crate::host::run;
-use crate::live::until;
+use crate::live::{Undo, until};
 
 const ROUNDS: u32 = 5;
 
@@ -25,6 +25,7 @@ both_kinds!(
     writers_go_on_once_the_origin_is_suspended,
     one_that_froze_before_everything_was_written_out_is_refused,
     two_origins_are_frozen_under_one_hold,
+    it_is_made_all_the_same_where_lvm_cannot_be_had_beforehand,
     mounting_ext4_writes_nothing_to_it,
     mounting_xfs_writes_nothing_to_it,
     a_group_held_by_another_command_is_busy_at_once,
@@ -60,12 +61,11 @@ fn writers_go_on_once_the_origin_is_suspended(kind: SnapshotKind) {
     for _ in 0..ROUNDS {
         scratch.write("row", b"before");
         let id = new_run();
-        let spec = scratch.spec(&id, 32);
-        spec.kind.provider().prepare(&spec).unwrap();
+        let prepared = scratch.spec(&id, 32).prepare().unwrap();
         let stop = AtomicBool::new(false);
         let snapshot = std::thread::scope(|scope| {
             scope.spawn(|| write_until(&scratch.at.join("load"), &stop));
-            let pending = snapshot::freeze(vec![spec], &Nobody, in_seconds(20)).unwrap();
+            let pending = snapshot::freeze(vec![prepared], &Nobody, in_seconds(20)).unwrap();
             let frozen = Instant::now();
             seen += u32::from(pending[0].seen_suspended);
             scratch.write("row", b"after");
@@ -86,9 +86,8 @@ fn writers_go_on_once_the_origin_is_suspended(kind: SnapshotKind) {
 fn one_that_froze_before_everything_was_written_out_is_refused(kind: SnapshotKind) {
     let scratch = Scratch::new(kind, "ext4");
     let id = new_run();
-    let spec = scratch.spec(&id, 16);
-    spec.kind.provider().prepare(&spec).unwrap();
-    let mut freezing = snapshot::begin(vec![spec], &Nobody).unwrap();
+    let prepared = scratch.spec(&id, 16).prepare().unwrap();
+    let mut freezing = snapshot::begin(vec![prepared], &Nobody).unwrap();
     until("the end of the command", || !lvm_is_at_work());
     freezing.written_out();
     let pending = freezing.finish(in_seconds(20)).unwrap();
@@ -114,16 +113,34 @@ fn two_origins_are_frozen_under_one_hold(kind: SnapshotKind) {
     let first = scratch.spec(&id, 16);
     let second = snapshot::Spec { origin: redo.clone(), ..scratch.spec(&id, 16) };
     let second = snapshot::Spec::new(second.origin, second.group, &id, second.size);
-    for spec in [&first, &second] {
-        spec.kind.provider().prepare(spec).unwrap();
-    }
-    let pending = snapshot::freeze(vec![first, second], &Nobody, in_seconds(30)).unwrap();
+    let prepared = [first, second].map(|spec| spec.prepare().unwrap()).into();
+    let pending = snapshot::freeze(prepared, &Nobody, in_seconds(30)).unwrap();
     let snapshots = snapshot::complete(pending).unwrap();
     let origins: Vec<&str> = snapshots.iter().map(|s| s.spec.origin.uuid.as_str()).collect();
     assert_eq!(origins, [scratch.volume().uuid.as_str(), redo.uuid.as_str()]);
     assert_eq!(snapshot::remove_all_of(&id).unwrap().len(), 2);
     assert_eq!(scratch.names(), ["my-data", "redo"]);
     scratch.assert_unharmed();
+}
+
+fn it_is_made_all_the_same_where_lvm_cannot_be_had_beforehand(kind: SnapshotKind) {
+    let scratch = Scratch::new(kind, "ext4");
+    let at = "/usr/local/sbin/lvm";
+    let _gone = Undo::with(&format!("rm -f {at}"));
+    // It takes no script, or it dies while it waits.
+    for instead in ["exit 3", "head -n 2 >/dev/null; echo ready"] {
+        #[expect(clippy::disallowed_methods, reason = "a test's own file")]
+        std::fs::write(at, format!("#!/bin/sh\n{instead}\n")).unwrap();
+        run(&["chmod", "0755", at]);
+        let id = new_run();
+        let prepared = scratch.spec(&id, 16).prepare().unwrap();
+        until("the end of what waited", || !lvm_is_at_work());
+        let pending = snapshot::freeze(vec![prepared], &Nobody, in_seconds(20)).unwrap();
+        let snapshot = snapshot::complete(pending).unwrap().remove(0);
+        assert!(matches!(snapshot.health().unwrap(), Health::Good { .. }), "{instead}");
+        snapshot::remove(&snapshot.uuid, &id).unwrap();
+    }
+    scratch.assert_only_a_live_origin();
 }
 
 fn mounting_ext4_writes_nothing_to_it(kind: SnapshotKind) {
@@ -168,17 +185,17 @@ fn a_group_held_by_another_command_is_busy_at_once(kind: SnapshotKind) {
     scratch.volume();
     let limit = Duration::from_secs(1).max(calm.elapsed() * 3);
     let runs = [under_lock.run.clone(), before_lock.run.clone()];
-    kind.provider().prepare(&under_lock).unwrap();
+    let prepared = under_lock.prepare().unwrap();
     let path = format!("/run/lock/lvm/V_{GROUP}");
     let Attempt::Held(other) = LockFile::try_lock(Path::new(&path)).unwrap() else { panic!("must be free") };
     assert_eq!(kind_of(&lvm::probe_group_lock(&scratch.group()).unwrap_err()), Some(Kind::Busy));
 
     let began = Instant::now();
-    let pending = snapshot::freeze(vec![under_lock], &Nobody, in_seconds(20)).unwrap();
+    let pending = snapshot::freeze(vec![prepared], &Nobody, in_seconds(20)).unwrap();
     assert_busy(&snapshot::complete(pending).unwrap_err(), began, limit);
     if kind == SnapshotKind::Thick {
         let began = Instant::now();
-        assert_busy(&kind.provider().prepare(&before_lock).unwrap_err(), began, limit);
+        assert_busy(&before_lock.prepare().unwrap_err(), began, limit);
     }
     drop(other);
     lvm::probe_group_lock(&scratch.group()).unwrap();

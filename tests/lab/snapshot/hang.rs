@@ -16,11 +16,10 @@ both_kinds!(the_hold_ends_at_its_deadline_and_a_late_snapshot_is_removed);
 fn the_hold_ends_at_its_deadline_and_a_late_snapshot_is_removed(kind: SnapshotKind) {
     let scratch = Scratch::on_a_disk_that_hangs(kind);
     let id = new_run();
-    let spec = scratch.spec(&id, 16);
-    spec.kind.provider().prepare(&spec).unwrap();
+    let prepared = scratch.spec(&id, 16).prepare().unwrap();
     suspend_the_disk();
     let began = Instant::now();
-    let frozen = snapshot::freeze(vec![spec], &Nobody, in_seconds(3));
+    let frozen = snapshot::freeze(vec![prepared], &Nobody, in_seconds(3));
     let took = began.elapsed();
     let alive = lvm_is_at_work();
     resume_the_disk();
@@ -39,6 +38,6 @@ fn the_hold_ends_at_its_deadline_and_a_late_snapshot_is_removed(kind: SnapshotKi
 
 /// One that has ended and was not waited for is none.
 pub fn lvm_is_at_work() -> bool {
-    let states = try_run(&["ps", "-C", "lvconvert,lvcreate", "-o", "state="]).stdout;
+    let states = try_run(&["ps", "-C", "lvm,lvconvert,lvcreate", "-o", "state="]).stdout;
     String::from_utf8_lossy(&states).lines().any(|state| state.trim() != "Z")
 }

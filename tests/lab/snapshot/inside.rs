@@ -7,7 +7,7 @@
 use std::io::Write as _;
 use std::time::{Duration, Instant};
 
-use mysnap::lvm;
+use mysnap::lvm::{self, Ready};
 use mysnap::recover;
 use mysnap::run::{Intent, Run, events::Silent};
 use mysnap::snapshot::{self, SnapshotKind};
@@ -84,25 +84,29 @@ fn intending(scratch: &Scratch) -> Run {
     begun
 }
 
-/// Makes a snapshot with the traced command, and dies.
-fn make_and_die(scratch: &Scratch, tool: &str, inject: &str) {
+/// Makes a snapshot with a traced LVM, and dies; how many calls LVM had made before it was told to.
+fn make_and_die(scratch: &Scratch, inject: &str) -> usize {
     let dying = intending(scratch);
     let spec = scratch.spec(dying.id(), 16);
     let provider = spec.kind.provider();
     provider.prepare(&spec).unwrap();
-    let _traced = Traced::new(tool, inject);
-    let mut command = provider.start(&spec).unwrap();
+    let _traced = Traced::new("lvm", inject);
+    let ready = Ready::start(&spec.name, &spec.group).expect("LVM waits for its command");
+    let before = Traced::calls().len();
+    let mut command = provider.start(&spec, Some(ready)).unwrap();
     wait_until_still(|| command.has_ended());
+    before
 }
 
-/// Removes a snapshot with the traced command, and dies.
-fn remove_and_die(scratch: &Scratch, inject: &str) {
+/// Removes a snapshot with the traced command, and dies; it makes no call before.
+fn remove_and_die(scratch: &Scratch, inject: &str) -> usize {
     let dying = intending(scratch);
     let snapshot = take(scratch.spec(dying.id(), 16)).unwrap();
     let _traced = Traced::new("lvremove", inject);
     let name = snapshot.spec.name.to_string();
     let mut command = Call::new("lvremove").args(["-q", "-y", &name]).spared().start().unwrap();
     wait_until_still(|| command.has_ended());
+    0
 }
 
 /// Until it has ended or is stopped.
@@ -115,7 +119,7 @@ fn wait_until_still(mut has_ended: impl FnMut() -> bool) {
 }
 
 fn is_stopped() -> bool {
-    let states = try_run(&["ps", "-C", "lvconvert,lvcreate,lvremove", "-o", "state="]).stdout;
+    let states = try_run(&["ps", "-C", "lvm,lvconvert,lvcreate,lvremove", "-o", "state="]).stdout;
     String::from_utf8_lossy(&states).lines().any(|state| matches!(state.trim(), "T" | "t"))
         && run(&["tail", "-n", "1", TRACE]).contains("stopped by SIGSTOP")
 }
@@ -143,25 +147,26 @@ fn behind_switches(calls: &[String]) -> impl Iterator<Item = usize> {
     calls.iter().zip(2..=calls.len()).filter(|(call, _)| call.contains("DM_DEV_SUSPEND")).map(|(_, next)| next)
 }
 
-fn points(calls: &[String]) -> Vec<(usize, &'static str)> {
-    let all: Vec<_> = (1..=calls.len()).flat_map(|call| SIGNALS.map(|signal| (call, signal))).collect();
+/// Those behind the first `before`.
+fn points(calls: &[String], before: usize) -> Vec<(usize, &'static str)> {
+    let all: Vec<_> = (before + 1..=calls.len()).flat_map(|call| SIGNALS.map(|signal| (call, signal))).collect();
     if std::env::var("MYSNAP_SWEEP").is_ok_and(|how| how == "whole") {
         return all;
     }
     // Not a multiple of the number of signals, so that each comes up.
     let stride = (all.len() / SHORT_POINTS).max(1);
     let some = all.iter().copied().step_by(if stride % SIGNALS.len() == 0 { stride + 1 } else { stride });
-    some.chain(behind_switches(calls).map(|call| (call, "KILL"))).collect()
+    some.chain(behind_switches(calls).filter(|call| *call > before).map(|call| (call, "KILL"))).collect()
 }
 
-fn sweep(scratch: &Scratch, what: &str, hit: impl Fn(&str)) {
-    hit("");
+fn sweep(scratch: &Scratch, what: &str, hit: impl Fn(&str) -> usize) {
+    let before = hit("");
     let calls = Traced::calls();
     let count = calls.len();
-    assert!(count > 5, "{what} makes {count} calls");
+    assert!(count > before + 5, "{what} makes {count} calls, {before} of them too early");
     assert_recovered(scratch, &format!("{what}, untouched"));
     let mut suspended = 0;
-    let points = points(&calls);
+    let points = points(&calls, before);
     for (call, signal) in &points {
         hit(&format!("-e inject=ioctl:signal={signal}:when={call}"));
         suspended += u32::from(assert_recovered(scratch, &format!("{what}, {signal} at call {call} of {count}")));
@@ -173,7 +178,7 @@ fn sweep(scratch: &Scratch, what: &str, hit: impl Fn(&str)) {
 fn whatever_hits_the_command_that_makes_a_snapshot_the_origin_is_writable_after_recover(kind: SnapshotKind) {
     let scratch = Scratch::new(kind, "ext4");
     let tool = if kind == SnapshotKind::Thin { "lvcreate" } else { "lvconvert" };
-    sweep(&scratch, &format!("{} {tool}", kind.name()), |inject| make_and_die(&scratch, tool, inject));
+    sweep(&scratch, &format!("{} {tool}", kind.name()), |inject| make_and_die(&scratch, inject));
 }
 
 fn whatever_hits_the_command_that_removes_a_snapshot_the_origin_is_writable_after_recover(kind: SnapshotKind) {

@@ -189,8 +189,7 @@ impl Drop for Scratch {
 
 /// Everything from preparation to judgement.
 pub fn take(spec: Spec) -> anyhow::Result<Snapshot> {
-    spec.kind.provider().prepare(&spec)?;
-    let pending = snapshot::freeze(vec![spec], &Nobody, in_seconds(20))?;
+    let pending = snapshot::freeze(vec![spec.prepare()?], &Nobody, in_seconds(20))?;
     Ok(snapshot::complete(pending)?.remove(0))
 }
 
