@@ -239,17 +239,21 @@ fn an_encrypted_log_that_the_tool_archived_leads_to_any_point_too() {
     let keys = tempfile::tempdir().unwrap();
     let key = keys.path().join("keys");
     mysnap::sys::durable::write(&key, b"1;770A8A65DA156D24EE2A093277530142\n").unwrap();
+    // The account of the second server reads it, as that of a package's server would.
+    for (path, mode) in [(keys.path(), 0o711), (key.as_path(), 0o644)] {
+        std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
+    }
     let file = format!("--file-key-management-filename={}", key.display());
     let encrypted = ["--server-id=1", "--plugin-load-add=file_key_management", &file, "--encrypt-binlog=1"];
     let server = Server::start_with(&encrypted);
-    server.sql("CREATE DATABASE shop; CREATE TABLE shop.t (a INT)");
+    server.sql("CREATE DATABASE shop; CREATE TABLE shop.t (a INT) ENCRYPTED=YES");
     let bench = Bench::new(&server);
     bench.backup();
     server.sql("INSERT INTO shop.t VALUES (1); FLUSH BINARY LOGS; INSERT INTO shop.t VALUES (2); DROP TABLE shop.t");
     bench.ship();
     let to = bench.at("then").display().to_string();
     bench.works(&["restore", "--before", &place_before(&bench, "drop"), "--to", &to]);
-    let restored = bench.started("then");
+    let restored = bench.started_with("then", &encrypted[1..3]);
     assert_eq!(restored.sql("SELECT a FROM shop.t ORDER BY a"), "1\n2\n");
 }
 

@@ -8,7 +8,8 @@ use crate::server::{Facts, Place};
 const WITHOUT: &str = "set prove = \"checksum\" and prepared = false";
 
 pub(super) fn look_at(request: &Request, facts: &Facts, places: &[Place], findings: &mut Findings) {
-    let keyring = places.iter().find(|place| !place.must_be_covered());
+    let keys = facts.key_files();
+    let keyring = places.iter().find(|place| !place.must_be_covered() && !keys.contains(&place.path));
     if let Some(keyring) = keyring.filter(|_| request.starts_a_server() || request.asks_the_node()) {
         let text =
             format!("a second server has no keyring ({}), and can't read what is encrypted", keyring.path.display());

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use crate::fault::{Failure, Fault, Kind, kind_of};
-use crate::instance::Part;
+use crate::instance::{Part, installed};
 use crate::proof::{self, Subject};
 use crate::recover::{self, Used};
 use crate::restore;
@@ -54,6 +54,7 @@ pub fn drill(request: &Request, store: &dyn Store, observer: &dyn Observer, canc
     let manifest = &request.backup.manifest;
     recover::recover(observer)?;
     recover::refuse_unfit(&request.scratch, manifest)?;
+    installed::has_keys_for(manifest)?;
     let run = Run::begin("drill", Some(manifest.job.as_str()), &request.scratch)?;
     let began = Instant::now();
     let mut took = Duration::ZERO;

@@ -11,7 +11,7 @@ use anyhow::Context as _;
 
 use crate::dump::{Dumped, Options};
 use crate::fault::{Fault, Kind};
-use crate::instance::{Part, overlay};
+use crate::instance::{Part, installed, overlay};
 use crate::proof::{self, Dumping, Subject};
 use crate::recover;
 use crate::restore;
@@ -61,6 +61,7 @@ pub fn extract<T>(
     let manifest = &request.backup.manifest;
     recover::recover(observer)?;
     recover::refuse_unfit(&request.scratch, manifest)?;
+    installed::has_keys_for(manifest)?;
     let run = Run::begin("extract", Some(manifest.job.as_str()), &request.scratch)?;
     let used = recover::in_scratch(run, &request.scratch, |home| {
         let (dumped, backup) = dumped(request, store, home, observer, cancel)?;

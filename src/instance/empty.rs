@@ -58,8 +58,11 @@ pub fn datadir(path: &Path) -> anyhow::Result<Root> {
 
 /// A server with a data directory of its own, and with those of the settings of `facts` that are `kept`.
 fn made(facts: &Facts, data: &Path, kept: &[&str]) -> anyhow::Result<(Facts, Part)> {
+    // Without them all is made but what asks for keys by name.
+    let has_keys = facts.key_files().iter().all(|file| file.is_absolute() && file.exists());
+    let is_kept = |name: &str| kept.contains(&name) || (has_keys && Facts::is_about_keys(name));
     let must_match: BTreeMap<String, String> =
-        facts.must_match.iter().filter(|(name, _)| kept.contains(&name.as_str())).map(own).collect();
+        facts.must_match.iter().filter(|(name, _)| is_kept(name)).map(own).collect();
     let facts = Facts { datadir: data.to_owned(), binary_log: None, must_match, ..facts.clone() };
     Ok((facts, Part { root: datadir(data)?, here: data.to_owned() }))
 }

@@ -1,9 +1,11 @@
 //! Which server is installed here.
 
 use std::fmt;
+use std::path::PathBuf;
 
 use crate::fault::{Fault, Kind};
 use crate::server::{Facts, Flavour, Version};
+use crate::store::{Manifest, Method};
 use crate::sys::cmd::Call;
 
 /// The server that is installed.
@@ -23,6 +25,7 @@ pub fn server() -> Option<Installed> {
 /// The program that a second server on files of `facts` would be, and which one it is; an error with `hint`
 /// where it can't recover them.
 pub fn fitting(facts: &Facts, hint: &str) -> anyhow::Result<(&'static str, Installed)> {
+    keys_are_here(facts)?;
     let program = super::program(facts)?;
     let refused = |why: String| Fault::new(Kind::Refused, why).hint(hint);
     let found = of(program).ok_or_else(|| refused(format!("{program} does not say which release it is")))?;
@@ -31,6 +34,23 @@ pub fn fitting(facts: &Facts, hint: &str) -> anyhow::Result<(&'static str, Insta
         return Err(refused(format!("{program} is {found}, which can't recover files of {live}")).into());
     }
     Ok((program, found))
+}
+
+/// Whether the keys are here that a server on the files of a backup needs; a dump needs none.
+pub fn has_keys_for(manifest: &Manifest) -> anyhow::Result<()> {
+    if manifest.method == Method::Dump { Ok(()) } else { keys_are_here(&manifest.server) }
+}
+
+/// What is encrypted can't be read without the keys, which are no part of a backup. Those among the data are.
+pub(super) fn keys_are_here(facts: &Facts) -> anyhow::Result<()> {
+    let outside = |path: &PathBuf| path.is_absolute() && !path.starts_with(&facts.datadir);
+    let Some(missing) = facts.key_files().into_iter().filter(outside).find(|path| !path.exists()) else {
+        return Ok(());
+    };
+    let message = format!("the keys of the encrypted tables are not here: there is no {}", missing.display());
+    Err(Fault::new(Kind::Refused, message)
+        .hint(format!("they are no part of a backup: bring that file from {} or its safe place", facts.hostname))
+        .into())
 }
 
 /// What `program` says that it is.

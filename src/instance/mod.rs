@@ -151,6 +151,7 @@ impl Instance {
     }
 
     fn begin(facts: &Facts, parts: &[Part], told: Told<'_>, cancel: &Cancel) -> anyhow::Result<Self> {
+        installed::keys_are_here(facts)?;
         let data = parts.iter().find(|part| part.root.is_datadir()).context("there is no data directory")?;
         let owner = owner(&data.here)?;
         require_own_mounts()?;

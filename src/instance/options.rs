@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::public::TEMPORARY;
 use super::{Login, Placed, Public};
-use crate::server::{Facts, Version};
+use crate::server::{Facts, Version, keys};
 use crate::sys::units::Bytes;
 
 /// Enough to recover and to read; the host belongs to somebody else.
@@ -94,6 +94,7 @@ pub(super) fn of(facts: &Facts, placed: &[Placed], told: Told<'_>) -> Vec<String
     options.extend(told.public.map(|_| among_the_data(facts)));
     options.extend(binary_log(facts, placed, &datadir));
     options.extend(told.replays.then(|| replaying(facts)).into_iter().flatten());
+    options.extend(facts.key_plugin().map(|plugin| format!("--plugin-load-add={plugin}")));
     options.extend(facts.must_match.iter().filter_map(|(name, value)| matching(name, value, placed)));
     options
 }
@@ -157,10 +158,10 @@ fn matching(name: &str, value: &str, placed: &[Placed]) -> Option<String> {
     if (value.is_empty() && name != SQL_MODE) || LEFT_OUT.contains(&name) {
         return None;
     }
-    let value = if DIRECTORIES.contains(&name) && value.starts_with('/') {
-        seen(Path::new(value), placed).display().to_string()
-    } else {
-        value.to_owned()
+    let named = keys::file_in(name, value).or_else(|| DIRECTORIES.contains(&name).then_some(("", value)));
+    let value = match named.filter(|(_, path)| path.starts_with('/')) {
+        Some((before, path)) => format!("{before}{}", seen(Path::new(path), placed).display()),
+        None => value.to_owned(),
     };
     Some(format!("--{}={value}", name.replace('_', "-")))
 }

@@ -9,7 +9,7 @@ use crate::binlog::Home;
 use crate::dump::{self, Dumped, Options, Readers};
 use crate::extract::publish;
 use crate::fault::{Failure, Fault, Kind};
-use crate::instance::{self, Instance, Part};
+use crate::instance::{self, Instance, Part, installed};
 use crate::recover;
 use crate::restore::{self as files, Request, Restored};
 use crate::run::Run;
@@ -100,6 +100,7 @@ pub fn restore(
     cancel: &Cancel,
 ) -> anyhow::Result<(files::Plan, Restored, Outcome)> {
     recover::recover(observer)?;
+    installed::has_keys_for(&plan.route.backup.manifest)?;
     let run = Run::begin("restore", Some(plan.route.backup.manifest.job.as_str()), &request.to)?;
     let workshop = Some(recover::scratch_name(run.id()));
     let placed = match refuse_unfit(plan, sources.store, &Request { workshop, ..request.clone() }) {
@@ -163,6 +164,7 @@ pub fn extract<T>(
     let manifest = &plan.route.backup.manifest;
     recover::recover(observer)?;
     recover::refuse_unfit(&wanted.scratch, manifest)?;
+    installed::has_keys_for(manifest)?;
     let run = Run::begin("restore", Some(manifest.job.as_str()), &wanted.scratch)?;
     let used = recover::in_scratch(run, &wanted.scratch, |home| {
         let parts = beside(plan, sources, home, wanted.transfer, observer, cancel)?;

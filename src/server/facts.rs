@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::keys;
 use super::version::{Flavour, Version};
 use crate::fault::{Fault, Kind};
 
@@ -122,7 +123,7 @@ impl Facts {
             replica: false,
             uptime,
             utc_offset: None,
-            must_match: variables.some_of(&MUST_MATCH),
+            must_match: variables.some_of(&MUST_MATCH).into_iter().chain(keys::settings(variables)).collect(),
         })
     }
 }
@@ -169,7 +170,7 @@ impl Variables {
         joined.components().collect()
     }
 
-    fn some_of(&self, names: &[&str]) -> BTreeMap<String, String> {
+    pub(super) fn some_of(&self, names: &[&str]) -> BTreeMap<String, String> {
         let known = |name: &&str| Some(((*name).to_owned(), self.0.get(*name)?.clone()));
         names.iter().filter_map(known).collect()
     }

@@ -1,13 +1,14 @@
-//! Another instance of the server on the same host (C5).
+//! Another instance of the server on the same host (C5), and what one of our own needs to be like the live one.
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use mysnap::sys::retry;
+use mysql::prelude::Queryable as _;
 
-use crate::host::{self, mysnap, mysnap_ok, run, try_run};
-use crate::live::{Undo, expect, forget_stored, local, stored};
+use crate::host::{self, mysnap, mysnap_ok, root, run, try_run};
+use crate::live::{LOCAL, Undo, expect, forget_stored, local, stored};
 
 const HOME: &str = "/srv/second";
 
@@ -97,5 +98,80 @@ fn a_server_that_is_not_the_one_of_the_earlier_backups_is_refused_until_it_is_to
     mysnap_ok(&["--config", &config, "backup", "local"]);
     host::assert_nothing_left();
     // What the other tests find is of their server again.
+    forget_stored();
+}
+
+/// MariaDB's plugin with a key file, and a table that is written with one of its keys.
+struct Encrypted {
+    _server: Undo,
+    key: &'static str,
+}
+
+impl Encrypted {
+    const KEYS: &str = "/etc/mysql/mysnap-keys";
+    const TEXT: &str = "nobody reads this on the disk";
+
+    fn start() -> Self {
+        let (key, keys) = ("770A8A65DA156D24EE2A093277530142", Self::KEYS);
+        let settings = "/etc/mysql/mariadb.conf.d/zz-keys.cnf";
+        let server = Undo::with(&format!(
+            "mariadb -e 'DROP DATABASE IF EXISTS hidden; DROP DATABASE IF EXISTS hidden_then'; rm -f {keys} {settings}; \
+             systemctl restart mariadb"
+        ));
+        run(&[
+            "sh",
+            "-c",
+            &format!(
+                "umask 077; echo '1;{key}' >{keys}; chown mysql {keys}; umask 022; printf '[mariadb]\\n\
+             plugin_load_add=file_key_management\\nfile_key_management_filename={keys}\\n' >{settings}; \
+             systemctl restart mariadb"
+            ),
+        ]);
+        let table =
+            "CREATE DATABASE hidden; CREATE TABLE hidden.t (id INT PRIMARY KEY, note VARCHAR(99)) ENCRYPTED=YES";
+        root().query_drop(table).unwrap();
+        root().query_drop(format!("INSERT INTO hidden.t VALUES (1, '{}')", Self::TEXT)).unwrap();
+        Self { _server: server, key }
+    }
+
+    /// Whether any file below the destination has the words.
+    fn is_stored(words: &str, files: &str) -> bool {
+        let found =
+            try_run(&["sh", "-c", &format!("find {LOCAL} -type f -path '{files}' -exec grep -l '{words}' {{}} +")]);
+        !found.stdout.is_empty()
+    }
+}
+
+/// The keys are the server's own file: nothing of them is stored, and a second server opens it by itself.
+#[test]
+fn tables_encrypted_with_a_key_file_are_proved_drilled_and_taken_out_of_a_copy() {
+    if !host::is_mariadb_installed() {
+        println!("MariaDB's alone: Debian's MySQL is refused what its keyring protects by `check`");
+        return;
+    }
+    let encrypted = Encrypted::start();
+    let scratch = "/srv/encrypted";
+    let _gone = Undo::with(&format!("rm -rf /var/lib/mysnap/drills {scratch}"));
+    run(&["install", "-d", "-m", "0755", scratch]);
+    forget_stored();
+    let config = local("encrypted", "prove = \"tables\"\n");
+    let checked = mysnap(&["--config", &config, "check", "local"]);
+    expect(&checked, 0, &["/etc/mysql/mysnap-keys is no part of the backup"]);
+    mysnap_ok(&["--config", &config, "backup", "local"]);
+    assert!(!Encrypted::is_stored(Encrypted::TEXT, "*/hidden/t.ibd") && !Encrypted::is_stored(encrypted.key, "*"));
+    assert!(Encrypted::is_stored(Encrypted::KEYS, "*.json"), "where the keys are is in the manifest");
+
+    let drill = ["--config", &config, "drill", "local", "--scratch", scratch, "--level", "tables"];
+    mysnap_ok(&drill);
+    let out = ["restore", "latest", "--from", LOCAL, "--database", "hidden", "--as", "hidden_then"];
+    mysnap_ok(&[&["--config", &config], &out[..], &["--scratch", scratch, "--yes"]].concat());
+    let note: Option<String> = root().query_first("SELECT note FROM hidden_then.t").unwrap();
+    assert_eq!(note.as_deref(), Some(Encrypted::TEXT));
+
+    run(&["mv", Encrypted::KEYS, "/root/mysnap-keys"]);
+    let ran = mysnap(&drill);
+    run(&["mv", "/root/mysnap-keys", Encrypted::KEYS]);
+    expect(&ran, 3, &["the keys of the encrypted tables are not here: there is no /etc/mysql/mysnap-keys"]);
+    host::assert_nothing_left();
     forget_stored();
 }

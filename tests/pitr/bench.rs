@@ -109,7 +109,11 @@ impl Bench {
 
     /// A server on what was restored to `name`.
     pub fn started(&self, name: &str) -> Server {
-        Server::on_data(&self.at(name), &["--server-id=1"])
+        self.started_with(name, &[])
+    }
+
+    pub fn started_with(&self, name: &str, options: &[&str]) -> Server {
+        Server::on_data(&self.at(name), &[&["--server-id=1"], options].concat())
     }
 
     /// The names beside the target.
