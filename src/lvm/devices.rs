@@ -10,8 +10,6 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::Context as _;
-
 use super::{LvRef, VgName, Volume, changing, lock_group, volumes};
 use crate::id::RunId;
 use crate::sys::cmd::{Call, CommandError};
@@ -74,7 +72,7 @@ pub fn remove_orphans(run: &RunId, origins: &[&str]) -> anyhow::Result<()> {
         // Of a group that is gone nothing can be made meanwhile.
         let _alone = group.map(alone).transpose()?;
         if device.is_orphan(&volumes()?) {
-            retry::until(UDEV, || if device.exists() { dmsetup("remove", &device.name) } else { Ok(()) })?;
+            retry::until(UDEV, || if device.exists()? { dmsetup("remove", &device.name) } else { Ok(()) })?;
         }
     }
     Ok(())
@@ -87,7 +85,7 @@ fn settle(origin: &Volume, real: &Device) -> anyhow::Result<()> {
         let _alone = alone(&origin.name.vg)?;
         dmsetup("clear", &device.name)?;
     }
-    let is_mapped_onto = real.exists() && !real.next("holders").is_empty();
+    let is_mapped_onto = !real.next("holders").is_empty();
     if is_mapped_onto && !origin.has_thick_snapshot() { Ok(refresh(&origin.name)?) } else { Ok(()) }
 }
 
@@ -96,13 +94,19 @@ fn suspects(run: &RunId, origins: &[&str]) -> anyhow::Result<Vec<Device>> {
     // device-mapper doubles the hyphens of names (lvm(8)).
     let ours = format!("_mysnap_{}", run.to_string().replace('-', "--"));
     let origins: Vec<String> = origins.iter().map(|uuid| format!("{}{REAL}", letters(uuid))).collect();
-    let listed = fs::read_dir("/sys/block").context("cannot read /sys/block")?;
-    let all = listed.filter_map(Result::ok).filter_map(|entry| Device::at(&entry.path()));
-    let mut found: Vec<Device> = all
+    let mut found: Vec<Device> = all()?
+        .into_iter()
         .filter(|device| device.name.contains(&ours) || origins.iter().any(|real| device.uuid.ends_with(real.as_str())))
         .collect();
     found.sort_by_key(|device| (device.uuid.ends_with(REAL), device.name.ends_with("-cow")));
     Ok(found)
+}
+
+/// Those of logical volumes. Asked of device-mapper: one that never had a table is not in sysfs.
+fn all() -> anyhow::Result<Vec<Device>> {
+    let columns = ["info", "-c", "--noheadings", "--separator", ",", "-o", "major,minor,name,uuid"];
+    let text = Call::new("dmsetup").args(columns).deadline(super::DEADLINE).stdout()?;
+    Ok(text.lines().filter_map(Device::listed).collect())
 }
 
 /// Waits for other LVM commands of the group, and keeps them away.
@@ -133,7 +137,20 @@ impl Device {
         let path = path.canonicalize().ok()?;
         let read = |what: &str| fs::read_to_string(path.join("dm").join(what)).ok().map(|text| text.trim().to_owned());
         let (name, uuid) = (read("name")?, read("uuid")?);
-        (uuid.starts_with(OF_LVM) && uuid.len() > GROUP_ENDS).then_some(Self { path, name, uuid })
+        Self { path, name, uuid }.if_of_lvm()
+    }
+
+    /// A line of `all`.
+    fn listed(line: &str) -> Option<Self> {
+        let mut columns = line.trim().splitn(4, ',').map(str::to_owned);
+        let (major, minor) = (columns.next()?, columns.next()?);
+        let path = PathBuf::from(format!("/sys/dev/block/{major}:{minor}"));
+        let path = path.canonicalize().unwrap_or(path);
+        Self { path, name: columns.next()?, uuid: columns.next()? }.if_of_lvm()
+    }
+
+    fn if_of_lvm(self) -> Option<Self> {
+        (self.uuid.starts_with(OF_LVM) && self.uuid.len() > GROUP_ENDS).then_some(self)
     }
 
     /// None where it is not active.
@@ -147,8 +164,8 @@ impl Device {
         self.uuid.get(GROUP_ENDS..GROUP_ENDS + 32)
     }
 
-    fn exists(&self) -> bool {
-        Self::at(&self.path).as_ref() == Some(self)
+    fn exists(&self) -> anyhow::Result<bool> {
+        Ok(all()?.contains(self))
     }
 
     fn is(&self, attribute: &str, value: &str) -> bool {

@@ -21,7 +21,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 pub fn remove(uuid: &str, run: &RunId) -> anyhow::Result<()> {
     let end = Instant::now() + DEADLINE;
     let mut pause = Duration::from_millis(50);
-    let (mut failed, mut origin) = (None, None);
+    let (mut failed, mut origin, mut has_failed) = (None, None, false);
     while let Some(volume) = lvm::volumes()?.into_iter().find(|v| v.uuid == uuid) {
         refuse_what_is_not_ours(&volume, run)?;
         if Instant::now() >= end {
@@ -31,13 +31,16 @@ pub fn remove(uuid: &str, run: &RunId) -> anyhow::Result<()> {
             std::thread::sleep(pause);
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
-        origin.clone_from(&volume.origin_uuid);
+        // For the second command it may be a plain volume already.
+        origin = volume.origin_uuid.clone().or(origin);
         failed = lvm::remove(&volume).err();
+        has_failed |= failed.is_some();
         if let (Some(_), Some(origin)) = (&failed, &origin) {
             resume_after_a_killed_command(origin)?;
         }
     }
-    failed.map_or(Ok(()), |_| lvm::remove_orphans(run, origin.as_deref().as_slice()))
+    // A second command that goes well knows nothing of the devices of the first.
+    if has_failed { lvm::remove_orphans(run, origin.as_deref().as_slice()) } else { Ok(()) }
 }
 
 /// The snapshot may be gone by then, and nobody would look again.

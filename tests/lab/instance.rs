@@ -7,6 +7,7 @@ use std::time::Duration;
 use mysnap::sys::retry;
 use mysql::prelude::Queryable as _;
 
+use crate::dump::root as restorer;
 use crate::host::{self, mysnap, mysnap_ok, root, run, try_run};
 use crate::live::{LOCAL, Undo, expect, forget_stored, local, stored};
 
@@ -164,7 +165,7 @@ fn tables_encrypted_with_a_key_file_are_proved_drilled_and_taken_out_of_a_copy()
     let drill = ["--config", &config, "drill", "local", "--scratch", scratch, "--level", "tables"];
     mysnap_ok(&drill);
     let out = ["restore", "latest", "--from", LOCAL, "--database", "hidden", "--as", "hidden_then"];
-    mysnap_ok(&[&["--config", &config], &out[..], &["--scratch", scratch, "--yes"]].concat());
+    mysnap_ok(&[&["--config", &config], &out[..], &["--into", &restorer(), "--scratch", scratch, "--yes"]].concat());
     let note: Option<String> = root().query_first("SELECT note FROM hidden_then.t").unwrap();
     assert_eq!(note.as_deref(), Some(Encrypted::TEXT));
 
