@@ -5,6 +5,8 @@
 
 #[path = "pitr/bench.rs"]
 mod bench;
+#[path = "binlog/keys.rs"]
+mod keys;
 #[path = "binlog/purge.rs"]
 mod purge;
 #[path = "pitr/refused.rs"]
@@ -24,6 +26,7 @@ use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
 
 use bench::Bench;
+use keys::Keys;
 use mysnap::sys::retry;
 use purge::purge;
 use server::{IS_MARIADB, Server};
@@ -236,12 +239,8 @@ fn a_killed_restore_leaves_nothing_and_the_next_one_brings_back_whatever_was_log
 #[test]
 fn an_encrypted_log_that_the_tool_archived_leads_to_any_point_too() {
     let _together = KILLS.read().unwrap_or_else(PoisonError::into_inner);
-    let keys = tempfile::tempdir().unwrap();
-    let key = keys.path().join("keys");
-    mysnap::sys::durable::write(&key, b"1;770A8A65DA156D24EE2A093277530142\n").unwrap();
-    let file = format!("--file-key-management-filename={}", key.display());
-    let encrypted = ["--server-id=1", "--plugin-load-add=file_key_management", &file, "--encrypt-binlog=1"];
-    let server = Server::start_with(&encrypted);
+    let keys = Keys::new();
+    let server = keys.server(&["--server-id=1"]);
     server.sql("CREATE DATABASE shop; CREATE TABLE shop.t (a INT)");
     let bench = Bench::new(&server);
     bench.backup();
