@@ -9,7 +9,7 @@ use std::time::Duration;
 use mysnap::binlog::{LogFile, State};
 use mysnap::dump::Compression;
 use mysnap::fault::{Kind, hints_of, kind_of};
-use mysnap::server::{Flavour, TlsMode};
+use mysnap::server::{Access, Flavour, TlsMode};
 use mysnap::sys::{durable, retry};
 use nix::sys::signal::{Signal, kill};
 
@@ -346,11 +346,22 @@ fn what_the_tool_lacks_is_named() {
     for host in ["localhost", "127.0.0.1"] {
         far.server.sql(&format!("GRANT {} ON *.* TO far@'{host}'", *GRANTS));
     }
+    whom_the_server_does_not_know_is_told_so(&far);
     let (_, said) = bench.command(&["check", "shop"]);
     assert!(
         said.contains(&format!("its binary logs are read by {}", either("mariadb-binlog", "mysqlbinlog"))),
         "{said}"
     );
+}
+
+/// MySQL asks each of them for a proof of some kind, so that nobody can tell who is there.
+fn whom_the_server_does_not_know_is_told_so(far: &Distant) {
+    for n in 0..12 {
+        let access = Access { user: Some(format!("nobody{n}")), ..far.access.clone() };
+        let error = Bench::new(&far.server, Compression::Zstd).by_tool(&access).ship().unwrap_err();
+        assert_eq!(kind_of(&error), Some(Kind::Config), "{error:#}");
+        assert!(format!("{error:#}").contains(&format!("refused the login of \"nobody{n}\"")), "{error:#}");
+    }
 }
 
 fn certificate(name: &str) -> PathBuf {
