@@ -3,12 +3,15 @@
 use std::fs;
 
 use mysnap::dump::Compression;
+use mysnap::sys::retry;
 
 use crate::LARGE;
-use crate::bench::{Bench, Writers, are_checkpoints};
-use crate::distant::{Distant, GRANTS, ended_well, following};
+use crate::bench::{Bench, Stream, Tmpfs, Writers, are_checkpoints};
+use crate::distant::{Distant, GRANTS, SOON, ended_well, following, tools};
+use crate::elsewhere::Node;
 use crate::keys::Keys;
-use crate::server::{either, program};
+use crate::purge::purge;
+use crate::server::{IS_MARIADB, either, program};
 
 /// A server that encrypts its log, and its keys.
 fn encrypting() -> (Distant, Keys) {
@@ -93,6 +96,70 @@ fn a_log_that_is_encrypted_no_more_goes_on(far: &Distant, bench: &Bench) {
         let (status, found) = bench.command(&["binlog", "find", "--text", text]);
         assert!(status.success() && found.contains("INSERT INTO shop.t"), "{text}: {found}");
     }
+}
+
+/// MariaDB needs a restart for that. MySQL begins another file.
+fn encrypts(far: &Distant, is_on: bool) {
+    if *IS_MARIADB {
+        far.server.kill();
+        far.server.start_again_with(&[&format!("--encrypt-binlog={}", u8::from(is_on))]);
+    } else {
+        far.server.sql(&format!("SET GLOBAL binlog_encryption = {is_on}"));
+    }
+}
+
+#[test]
+fn a_stream_goes_on_whenever_the_server_begins_or_ends_to_encrypt_its_log() {
+    let (far, _keys) = encrypting();
+    let bench = far.bench(Compression::Zstd).by_itself();
+    let stream = streamed_by_its_files(&far, &bench);
+    for (n, is_on) in [true, false, true].into_iter().enumerate() {
+        encrypts(&far, is_on);
+        for text in [format!("first {n}"), format!("second {n}")] {
+            far.server.sql(&format!("INSERT INTO shop.t (a) VALUES ('{text}'); FLUSH BINARY LOGS"));
+            far.caught_up(&bench);
+        }
+    }
+    let said = ended_well(stream);
+    assert_eq!((bench.index().timelines.len(), bench.index().windows().len()), (1, 1), "{said}");
+    assert!(bench.verify().damaged.is_empty());
+    for text in (0..3).flat_map(|n| [format!("first {n}"), format!("second {n}")]) {
+        let (status, found) = bench.command(&["binlog", "find", "--text", &text]);
+        assert!(status.success() && found.contains("INSERT INTO shop.t"), "{text}: {found}");
+    }
+    one_that_may_read_files_alone_says_so(&far);
+}
+
+/// A stream of a server none of whose logs is encrypted any more.
+fn streamed_by_its_files(far: &Distant, bench: &Bench) -> Stream {
+    encrypts(far, false);
+    far.server.sql("FLUSH BINARY LOGS");
+    let first = far.server.log_end().0;
+    purge(&far.server, &first);
+    let stream = bench.stream();
+    far.caught_up(bench);
+    assert!(tools(bench).is_empty());
+    stream
+}
+
+/// Nothing is missing once it may do otherwise; the archive is on another node.
+fn one_that_may_read_files_alone_says_so(far: &Distant) {
+    let (node, room) = (Node::start(), Tmpfs::mount("64M"));
+    let bench = node.bench(&far.server, &node.directory("files"), Compression::Zstd).spooling(room.path());
+    ended_well(streamed_by_its_files(far, &bench));
+    bench.reconfigure("compression", "engine = \"files\"\ncompression");
+    let stream = bench.stream();
+    far.server.sql("INSERT INTO shop.t (a) VALUES ('by files')");
+    far.caught_up(&bench);
+    encrypts(far, true);
+    far.server.sql("INSERT INTO shop.t (a) VALUES ('encrypted'); FLUSH BINARY LOGS");
+    let told = || if stream.said().contains("is on): its files can't be read") { Ok(()) } else { Err(stream.said()) };
+    retry::until(SOON, told).unwrap();
+    ended_well(stream);
+    bench.reconfigure("engine = \"files\"\n", "");
+    let (status, said) = bench.command(&["binlog", "ship"]);
+    assert!(status.success() && bench.index().windows().len() == 1, "{said}");
+    assert!(bench.verify().damaged.is_empty());
 }
 
 /// Each archived file is as long as the server's, and what the server hands out decrypted.
