@@ -221,7 +221,8 @@ impl Server {
 
     /// A database as the server's own tool writes it. It refuses history that is kept by transactions.
     pub fn tool_dump(&self, database: &str) -> String {
-        let mut ran = self.tool_dumped(database, &["--dump-history"]);
+        let more = either("--dump-history", "--set-gtid-purged=OFF");
+        let mut ran = self.tool_dumped(database, &[more]);
         if String::from_utf8_lossy(&ran.stderr).contains("transaction-precise history") {
             ran = self.tool_dumped(database, &[]);
         }
@@ -230,7 +231,7 @@ impl Server {
     }
 
     fn tool_dumped(&self, database: &str, more: &[&str]) -> Finished {
-        Call::new("mariadb-dump")
+        program("mariadb-dump", "mysqldump")
             .args(["--no-defaults", "-uroot", "--hex-blob", "--routines", "--triggers", "--events"])
             .args(["--skip-dump-date", "--compact", "--default-character-set=utf8mb4"])
             .args(more.iter().copied())

@@ -58,15 +58,19 @@ def tree(server: Server) -> Path:
     return target
 
 
-# A program that makes mounts of its own needs `/` to be one. What it leaves in /run and /tmp ends with it.
+# A program that makes mounts of its own needs `/` to be one. What it leaves in /run and /tmp ends with it, and what
+# mysnap keeps of its runs: another's at the same time would be a dead one's.
 ENTER = """
 root=$1
 shift
 mount --bind "$root" "$root"
 mount -t proc proc "$root/proc"
+mount -t sysfs -o ro sysfs "$root/sys"
 mount --rbind /dev "$root/dev"
 mount -t tmpfs -o mode=755 none "$root/run"
 mount -t tmpfs -o mode=1777 none "$root/tmp"
+mkdir -p "$root/var/lib/mysnap"
+mount -t tmpfs -o mode=755 none "$root/var/lib/mysnap"
 while [ "$1" != -- ]; do
     mkdir -p "$root$1"
     mount --bind "$1" "$root$1"
