@@ -1,4 +1,4 @@
-//! Archives of the binary logs of a real MariaDB: byte for byte what the server has, and every gap named.
+//! Archives of the binary logs of a real server: byte for byte what it has, and every gap named.
 
 #![cfg(test)]
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
@@ -6,10 +6,16 @@
 #[allow(dead_code, reason = "increment.rs uses the rest")]
 #[path = "binlog/bench.rs"]
 mod bench;
+#[path = "binlog/distant.rs"]
+mod distant;
 #[path = "binlog/elsewhere.rs"]
 mod elsewhere;
+#[path = "binlog/encrypted.rs"]
+mod encrypted;
 #[path = "binlog/expiring.rs"]
 mod expiring;
+#[path = "binlog/keys.rs"]
+mod keys;
 #[path = "binlog/missing.rs"]
 mod missing;
 #[path = "binlog/purge.rs"]
@@ -25,19 +31,22 @@ mod tool;
 mod window;
 
 use std::fs;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use bench::{Bench, Writers, in_use_cleared};
+use keys::Keys;
 use mysnap::binlog::{Start, State};
 use mysnap::dump::Compression;
 use mysnap::fault::{Kind, kind_of};
 use mysnap::server::BinlogPosition;
 use purge::purge;
-use server::Server;
+use server::{Server, either, numbers, reset};
 
 const TABLE: &str = "CREATE DATABASE shop; CREATE TABLE shop.t (id INT AUTO_INCREMENT PRIMARY KEY, a VARCHAR(300))";
 /// One transaction of more than two megabytes.
-const LARGE: &str = "USE shop; INSERT INTO t (a) SELECT REPEAT('x', 250) FROM seq_1_to_9000";
+static LARGE: LazyLock<String> =
+    LazyLock::new(|| format!("USE shop; INSERT INTO t (a) SELECT REPEAT('x', 250) FROM {}", numbers(9000)));
 
 #[test]
 fn what_was_shipped_is_byte_for_byte_what_the_server_has() {
@@ -51,7 +60,7 @@ fn what_was_shipped_is_byte_for_byte_what_the_server_has() {
             bench.ship().unwrap();
         }
         // Rotated in the middle of it: the whole transaction stays in one file.
-        server.sql(LARGE);
+        server.sql(&LARGE);
         drop(writers);
         bench.ship_rotated().unwrap();
         let files = bench.compare(&server);
@@ -75,7 +84,7 @@ fn a_stream_that_is_killed_at_any_moment_goes_on_where_it_was() {
         std::thread::sleep(Duration::from_millis(pause));
         stream.kill();
     }
-    server.sql(LARGE);
+    server.sql(&LARGE);
     let stream = bench.stream();
     std::thread::sleep(Duration::from_millis(600));
     drop(writers);
@@ -167,7 +176,7 @@ fn status_tells_how_an_archive_stands_until_a_backup_has_bridged_its_gaps() {
     assert!(status.success(), "{said}");
     assert_eq!(level(&told()), "\"ok\"");
     // A backup before a gap is of no use behind it.
-    server.sql("RESET MASTER");
+    server.sql(reset());
     assert_eq!(level(&told()), "\"critical\"");
     assert_eq!(kind_of(&bench.ship().unwrap_err()), Some(Kind::Gap));
     assert_eq!(level(&told()), "\"ok\"\"critical\"");
@@ -197,7 +206,7 @@ fn a_reset_begins_a_timeline_and_keeps_the_old_one() {
     bench.ship().unwrap();
     let before = bench.contents();
     for round in 2..4 {
-        server.sql("RESET MASTER; INSERT INTO shop.t (a) VALUES ('new')");
+        server.sql(&format!("{}; INSERT INTO shop.t (a) VALUES ('new')", reset()));
         let error = bench.ship().unwrap_err();
         assert_eq!(kind_of(&error), Some(Kind::Gap), "{error:#}");
         assert!(format!("{error:#}").contains("a new timeline begins"), "{error:#}");
@@ -239,14 +248,14 @@ fn a_reset_within_a_second_is_noticed_behind_closed_files_too() {
     let server = Server::start();
     server.sql(TABLE);
     let bench = Bench::new(&server, Compression::Zstd);
-    let write = "RESET MASTER; INSERT INTO shop.t (a) VALUES (UUID()); FLUSH BINARY LOGS";
-    server.sql(write);
+    let write = format!("{}; INSERT INTO shop.t (a) VALUES (UUID()); FLUSH BINARY LOGS", reset());
+    server.sql(&write);
     bench.ship().unwrap();
     // As if the archive ended with a closed file.
     let mut index = bench.index();
     index.timelines[0].files.truncate(1);
     mysnap::binlog::Home::new(bench.archive()).write_index(&index).unwrap();
-    server.sql(write);
+    server.sql(&write);
     let error = bench.ship().unwrap_err();
     assert_eq!(kind_of(&error), Some(Kind::Gap), "{error:#}");
     assert_eq!(bench.index().timelines.len(), 2);
@@ -260,7 +269,7 @@ fn a_stream_notices_a_reset_and_goes_on() {
     let bench = Bench::new(&server, Compression::Zstd);
     let stream = bench.stream();
     std::thread::sleep(Duration::from_millis(500));
-    server.sql("RESET MASTER; INSERT INTO shop.t (a) VALUES ('new')");
+    server.sql(&format!("{}; INSERT INTO shop.t (a) VALUES ('new')", reset()));
     std::thread::sleep(Duration::from_millis(2500));
     let (status, said) = stream.end();
     assert!(status.success() && said.contains("a new timeline begins"), "{said}");
@@ -299,7 +308,7 @@ fn a_full_destination_loses_nothing() {
     let bench = Bench::at(&server, small.path(), Compression::None);
     let stream = bench.stream();
     for _ in 0..2 {
-        server.sql(LARGE);
+        server.sql(&LARGE);
         std::thread::sleep(Duration::from_millis(800));
     }
     small.grow("64M");
@@ -349,21 +358,30 @@ fn a_dropped_table_is_found_with_the_place_just_before_it() {
 
 #[test]
 fn rows_are_counted_in_every_form_that_the_server_logs() {
-    let types = "CREATE TABLE shop.all_types (a INT PRIMARY KEY, b DECIMAL(20,7), c VARCHAR(300), d CHAR(10), e TEXT, \
-        f BLOB, g DATETIME(3), h TIMESTAMP(6) NULL, i TIME(2), j DATE, k YEAR, l BIT(11), m ENUM('x','y'), \
-        n SET('p','q'), o DOUBLE, p FLOAT, q BIGINT, r MEDIUMINT, s JSON, t POINT, u BINARY(200), v UUID, w INET6)";
-    let rows = "USE shop; INSERT INTO shop.all_types (a, b, c, d, e, f, g, i, j, k, l, m, n, o, p, q, r, s, u, v, w) \
-        SELECT seq, seq / 7, REPEAT('c', seq), 'd', REPEAT('e', 400), REPEAT('f', seq), NOW(3), '12:13:14.15', \
-        CURDATE(), 2026, b'101', 'x', 'p,q', 0.1, 0.2, seq, 1, '{}', 'u', UUID(), '::1' FROM seq_1_to_200";
+    let (own_types, own_columns, own_values) = either((", v UUID, w INET6", ", v, w", ", UUID(), '::1'"), ("", "", ""));
+    let types = format!(
+        "CREATE TABLE shop.all_types (a INT PRIMARY KEY, b DECIMAL(20,7), c VARCHAR(300), d CHAR(10), e TEXT, \
+         f BLOB, g DATETIME(3), h TIMESTAMP(6) NULL, i TIME(2), j DATE, k YEAR, l BIT(11), m ENUM('x','y'), \
+         n SET('p','q'), o DOUBLE, p FLOAT, q BIGINT, r MEDIUMINT, s JSON, t POINT, u BINARY(200){own_types})"
+    );
+    let rows = format!(
+        "USE shop; INSERT INTO shop.all_types (a, b, c, d, e, f, g, i, j, k, l, m, n, o, p, q, r, s, u{own_columns}) \
+         SELECT seq, seq / 7, REPEAT('c', seq), 'd', REPEAT('e', 400), REPEAT('f', seq), NOW(3), '12:13:14.15', \
+         CURDATE(), 2026, b'101', 'x', 'p,q', 0.1, 0.2, seq, 1, '{{}}', 'u'{own_values} FROM {}",
+        numbers(200)
+    );
     let plain: &[&str] = &["--binlog-format=ROW"];
-    let compressed: &[&str] = &["--binlog-format=ROW", "--log-bin-compress=1", "--log-bin-compress-min-len=10"];
+    let compressed: &[&str] = either(
+        &["--binlog-format=ROW", "--log-bin-compress=1", "--log-bin-compress-min-len=10"],
+        &["--binlog-format=ROW", "--binlog-transaction-compression=ON"],
+    );
     let unchecked: &[&str] = &["--binlog-format=ROW", "--binlog-checksum=NONE", "--binlog-row-image=MINIMAL"];
     for options in [plain, compressed, unchecked] {
         let server = Server::start_with(options);
         server.sql(TABLE);
         let bench = Bench::new(&server, Compression::Zstd);
-        server.sql(types);
-        server.sql(rows);
+        server.sql(&types);
+        server.sql(&rows);
         server.sql(
             "UPDATE shop.all_types SET e = NULL, c = 'short' WHERE a > 50; DELETE FROM shop.all_types WHERE a <= 7",
         );
@@ -523,7 +541,7 @@ fn what_the_server_lost_in_a_crash_is_put_aside() {
     let server = Server::start();
     server.sql(TABLE);
     let bench = Bench::new(&server, Compression::Zstd);
-    let short = server.sql("SHOW MASTER STATUS").split_whitespace().nth(1).unwrap().parse::<u64>().unwrap();
+    let (_, short) = server.log_end();
     server.sql("INSERT INTO shop.t (a) VALUES ('never synced')");
     bench.ship().unwrap();
     let long = bench.end();
@@ -547,7 +565,7 @@ fn the_way_from_a_backup_to_a_place_is_told_in_pieces() {
     let bench = Bench::new(&server, Compression::Zstd);
     bench.ship().unwrap();
     let start = bench.end();
-    let gtids = server.sql("SELECT @@gtid_binlog_pos").trim().parse().unwrap();
+    let gtids = server.sql(either("SELECT @@gtid_binlog_pos", "SELECT @@gtid_executed")).trim().parse().unwrap();
     server.sql("FLUSH BINARY LOGS; INSERT INTO shop.t (a) VALUES ('x'); FLUSH BINARY LOGS; INSERT INTO shop.t (a) VALUES ('y')");
     bench.ship().unwrap();
     let (index, end) = (bench.index(), bench.end());
@@ -582,10 +600,8 @@ fn what_cannot_be_archived_is_refused_by_name() {
     let (status, said) = bench.command(&["binlog", "ship"]);
     assert!(status.code() == Some(5) && said.contains("is held by process"), "{said}");
     stream.end();
-    let key = bench.archive().with_file_name("keys");
-    overwrite(&key, b"1;770A8A65DA156D24EE2A093277530142\n");
-    let file = format!("--file-key-management-filename={}", key.display());
-    let server = Server::start_with(&["--plugin-load-add=file_key_management", &file, "--encrypt-binlog=1"]);
+    let keys = Keys::new();
+    let server = keys.server(&[]);
     let bench = Bench::new(&server, Compression::Zstd);
     bench.configure("engine = \"files\"\n");
     let (status, said) = bench.command(&["binlog", "ship"]);

@@ -29,7 +29,7 @@ use mysnap::store::{Catalog, Increment, LocalStore, Manifest, ProofLevel};
 use mysnap::sys::cancel::Cancel;
 use mysnap::sys::{clock, durable};
 use serde_json::Value;
-use server::Server;
+use server::{Server, numbers};
 use sshd::Sshd;
 
 const KEEP: &str = "keep = { last = 2, within = \"4d\" }";
@@ -371,8 +371,10 @@ fn after_a_good_backup_what_is_too_old_goes_and_logs_stay_that_a_backup_needs() 
 #[test]
 fn a_backup_that_did_not_come_back_is_remembered_whatever_others_did() {
     let server = Server::start();
-    server
-        .sql("CREATE DATABASE shop; USE shop; CREATE TABLE t (id INT PRIMARY KEY) SELECT seq AS id FROM seq_1_to_100");
+    server.sql(&format!(
+        "CREATE DATABASE shop; USE shop; CREATE TABLE t (id INT PRIMARY KEY) SELECT seq AS id FROM {}",
+        numbers(100)
+    ));
     let directory = tempfile::tempdir().unwrap();
     // The second server is not root.
     std::fs::set_permissions(directory.path(), std::os::unix::fs::PermissionsExt::from_mode(0o711)).unwrap();

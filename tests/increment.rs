@@ -1,4 +1,4 @@
-//! Increments of a dump of a real MariaDB: what was logged between two backups, proved, listed, and nothing else.
+//! Increments of a dump of a real server: what was logged between two backups, proved, listed, and nothing else.
 
 #![cfg(test)]
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
@@ -16,6 +16,7 @@ mod server;
 
 use std::io::Read as _;
 use std::path::Path;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use bench::{Bench, Writers};
@@ -23,18 +24,22 @@ use mysnap::binlog::{Home, Index, Start};
 use mysnap::dump::Compression;
 use mysnap::server::BinlogPosition;
 use mysnap::store::Manifest;
-use mysnap::sys::cmd::Call;
 use mysnap::sys::durable;
 use purge::purge;
 use room::Room;
-use server::Server;
+use server::{Server, numbers, program, reset};
 
 const TABLE: &str = "CREATE DATABASE shop; \
     CREATE TABLE shop.t (id INT AUTO_INCREMENT PRIMARY KEY, a VARCHAR(300), b DOUBLE)";
 /// Some of these are logged as rows by a server that logs statements where they are safe.
-const CHANGES: &str = "USE shop; INSERT INTO t (a, b) SELECT REPEAT('x', 1 + seq % 50), seq / 3 FROM seq_1_to_200; \
-    UPDATE t SET a = UUID() WHERE id % 3 = 0; SET @x = 7.25, @y = 'späß'; INSERT INTO t (a, b) VALUES (@y, @x), (NOW(), RAND()); \
-    DELETE FROM t WHERE id % 7 = 0";
+static CHANGES: LazyLock<String> = LazyLock::new(|| {
+    format!(
+        "USE shop; INSERT INTO t (a, b) SELECT REPEAT('x', 1 + seq % 50), seq / 3 FROM {}; \
+         UPDATE t SET a = UUID() WHERE id % 3 = 0; SET @x = 7.25, @y = 'späß'; \
+         INSERT INTO t (a, b) VALUES (@y, @x), (NOW(), RAND()); DELETE FROM t WHERE id % 7 = 0",
+        numbers(200)
+    )
+});
 
 /// A job whose backups are dumps of the live server, with increments between them.
 struct Job {
@@ -109,7 +114,8 @@ fn replay(archive: &Path, timeline: &str, from: &BinlogPosition, to: &BinlogPosi
     let index: Index = home.read_index().unwrap().unwrap();
     let pieces = index.path(Some(timeline), &Start::Position(from), Some(to)).unwrap();
     let directory = tempfile::tempdir().unwrap();
-    let mut tool = Call::new("mariadb-binlog").arg("--no-defaults").arg(format!("--start-position={}", from.offset));
+    let tool = program("mariadb-binlog", "mysqlbinlog");
+    let mut tool = tool.arg("--no-defaults").arg(format!("--start-position={}", from.offset));
     tool = tool.arg(format!("--stop-position={}", to.offset));
     for piece in &pieces {
         let mut bytes = Vec::new();
@@ -130,7 +136,7 @@ fn a_chain_has_everything_that_was_logged_in_any_format_over_any_number_of_files
     let mut chain = vec![base.clone()];
     for format in ["ROW", "STATEMENT", "MIXED"] {
         let changes =
-            format!("SET SESSION binlog_format = {format}; {CHANGES}; FLUSH BINARY LOGS; {CHANGES}; FLUSH BINARY LOGS");
+            format!("SET SESSION binlog_format = {format}; {0}; FLUSH BINARY LOGS; {0}; FLUSH BINARY LOGS", *CHANGES);
         server.sql(&changes);
         let increment = job.increment(&base, chain.last().unwrap());
         assert!(increment.increment.as_ref().unwrap().bytes > 1000, "{increment:?}");
@@ -178,12 +184,12 @@ fn a_chain_has_everything_that_was_logged_in_any_format_over_any_number_of_files
     // A stream that is at work holds the archive.
     let stream = job.bench.stream();
     std::thread::sleep(Duration::from_millis(500));
-    server.sql(CHANGES);
+    server.sql(&CHANGES);
     let streamed = job.increment(&base, last);
     stream.end();
     let (full, _) = job.backup(&["--full"]);
     assert!(full.increment.is_none());
-    server.sql(CHANGES);
+    server.sql(&CHANGES);
     job.increment(&full, &full);
 
     // What earlier increments have is damaged: they are bad, and so would be a later one.
@@ -202,10 +208,10 @@ fn an_increment_is_restored_as_its_base_brought_to_where_it_ends() {
     server.sql(TABLE);
     let job = Job::of(&server);
     let base = job.full("there is no full backup to go on from");
-    server.sql(CHANGES);
+    server.sql(&CHANGES);
     let increment = job.increment(&base, &base);
     let then = server.tool_dump("shop");
-    server.sql(CHANGES);
+    server.sql(&CHANGES);
     job.increment(&base, &increment);
 
     let id = increment.id.as_str();
@@ -228,8 +234,8 @@ fn an_increment_is_restored_as_its_base_brought_to_where_it_ends() {
     assert!(status.success(), "{said}");
     assert_eq!(server.tool_dump("shop_then"), then);
     // A reset gives the same names to something else.
-    server.sql("RESET MASTER");
-    server.sql(CHANGES);
+    server.sql(reset());
+    server.sql(&CHANGES);
     job.full("a new timeline begins");
     assert!(job.bench.command(&[&["restore", id, "--to", &format!("{to}2"), "--dry-run"][..]].concat()).0.success());
     std::fs::remove_dir_all(job.to.path().join("often").join(base.id.as_str())).unwrap();
@@ -242,17 +248,17 @@ fn where_nothing_leads_on_a_full_backup_is_made_and_it_is_said_why() {
     server.sql(TABLE);
     let job = Job::of(&server);
     let base = job.full("there is no full backup to go on from");
-    server.sql(CHANGES);
+    server.sql(&CHANGES);
     job.increment(&base, &base);
 
-    server.sql("RESET MASTER");
-    server.sql(CHANGES);
+    server.sql(reset());
+    server.sql(&CHANGES);
     let base = job.full("a new timeline begins");
-    server.sql(CHANGES);
+    server.sql(&CHANGES);
     let previous = job.increment(&base, &base);
 
     server.sql("FLUSH BINARY LOGS; INSERT INTO shop.t (a) VALUES ('lost'); FLUSH BINARY LOGS; INSERT INTO shop.t (a) VALUES ('here')");
-    let first = server.sql("SHOW MASTER STATUS").split_whitespace().next().unwrap().to_owned();
+    let (first, _) = server.log_end();
     purge(&server, &first);
     let base = job.full("was purged before it was archived");
     let increment = job.increment(&base, &base);
@@ -282,7 +288,7 @@ fn where_its_base_failed_a_drill_or_the_archive_is_gone_no_increment_is_built() 
     let archive = format!("archive-{name}");
     job.bench.reconfigure("[binlog.shop]", &format!("[binlog.{archive}]"));
     let base = job.full("there is no full backup to go on from");
-    server.sql(CHANGES);
+    server.sql(&CHANGES);
     let increment = job.increment(&base, &base);
     let stored = job.to.path().join(&name).join(base.id.as_str()).join("dump/shop");
     let file = stored.read_dir().unwrap().map(|entry| entry.unwrap().path()).find(|path| path.is_file()).unwrap();
@@ -296,7 +302,7 @@ fn where_its_base_failed_a_drill_or_the_archive_is_gone_no_increment_is_built() 
     let words = format!("full backup {} did not come back in a drill", base.id);
     assert!(status.success() && planned.contains(&words), "{planned}");
     let full = job.full(&words);
-    server.sql(CHANGES);
+    server.sql(&CHANGES);
     job.increment(&full, &full);
     assert!(job.manifests().iter().any(|manifest| manifest.id == increment.id));
 

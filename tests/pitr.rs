@@ -1,10 +1,12 @@
-//! Points in time of a real MariaDB: what comes back is exactly what its clients had been told.
+//! Points in time of a real server: what comes back is exactly what its clients had been told.
 
 #![cfg(test)]
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 #[path = "pitr/bench.rs"]
 mod bench;
+#[path = "binlog/keys.rs"]
+mod keys;
 #[path = "binlog/purge.rs"]
 mod purge;
 #[path = "pitr/refused.rs"]
@@ -24,9 +26,10 @@ use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
 
 use bench::Bench;
+use keys::Keys;
 use mysnap::sys::retry;
 use purge::purge;
-use server::{IS_MARIADB, Server};
+use server::{IS_MARIADB, Server, either, numbers};
 use witness::{Done, State, TABLES};
 
 /// Each run cleans up after dead ones of this host: who kills some is alone.
@@ -169,24 +172,23 @@ fn place_before(bench: &Bench, kind: &str) -> String {
 #[test]
 fn a_killed_restore_leaves_nothing_and_the_next_one_brings_back_whatever_was_logged() {
     let _alone = KILLS.write().unwrap_or_else(PoisonError::into_inner);
-    let server = Server::start_with(&[
-        "--server-id=1",
-        "--log-bin-compress=1",
-        "--log-bin-compress-min-len=10",
-        "--binlog-format=ROW",
-        "--binlog-checksum=NONE",
-    ]);
+    let compressed = either("--log-bin-compress=1", "--binlog-transaction-compression=1");
+    let options = ["--server-id=1", compressed, "--binlog-format=ROW", "--binlog-checksum=NONE"];
+    let least = either(&["--log-bin-compress-min-len=10"][..], &[]);
+    let server = Server::start_with(&[&options, least].concat());
     server
         .sql("CREATE DATABASE shop; CREATE TABLE shop.t (id INT PRIMARY KEY, a TEXT); CREATE TABLE shop.gone (a INT)");
     let bench = Bench::new(&server);
     bench.backup();
+    let rows =
+        format!("USE shop; INSERT INTO t SELECT seq, REPEAT('x', 500) FROM {}; FLUSH BINARY LOGS; ", numbers(200));
     server.sql(
-        "USE shop; INSERT INTO t SELECT seq, REPEAT('x', 500) FROM seq_1_to_200; FLUSH BINARY LOGS; \
-         XA START 'done'; INSERT INTO t VALUES (1000, 'xa'); XA END 'done'; XA PREPARE 'done'; XA COMMIT 'done'; \
+        &(rows
+            + "XA START 'done'; INSERT INTO t VALUES (1000, 'xa'); XA END 'done'; XA PREPARE 'done'; XA COMMIT 'done'; \
          CREATE EVENT shop.e ON SCHEDULE EVERY 1 DAY DO SELECT 1; \
          CREATE TEMPORARY TABLE aside SELECT 7 AS a; INSERT INTO gone SELECT a FROM aside; \
          CREATE USER later@localhost; \
-         XA START 'open'; INSERT INTO t VALUES (1001, 'open'); XA END 'open'; XA PREPARE 'open'",
+         XA START 'open'; INSERT INTO t VALUES (1001, 'open'); XA END 'open'; XA PREPARE 'open'"),
     );
     server.sql("DROP TABLE shop.gone; CREATE TABLE shop.after_all (a INT)");
     bench.ship();
@@ -213,16 +215,15 @@ fn a_killed_restore_leaves_nothing_and_the_next_one_brings_back_whatever_was_log
     assert!(!bench::names(&bench.at("then")).iter().any(|name| name.contains("relay")));
     bench.fails(&wanted, 3, &["is not empty"]);
     let restored = bench.started("then");
+    let prefix = prefix(&server);
+    let replayed = last_executed(&restored, &prefix);
     let answers = restored.sql(
         "SELECT COUNT(*), SUM(LENGTH(a)) FROM shop.t; SELECT a FROM shop.gone; \
          SELECT COUNT(*) FROM mysql.user WHERE User LIKE 'mysnap%' OR User = 'later'; \
          XA COMMIT 'open'; SELECT a FROM shop.t WHERE id > 1000",
     );
     assert_eq!(answers, "201\t100002\n7\n1\nopen\n");
-    // What it logs goes on behind what was replayed.
-    let number = |position: &str| restored.sql(position).trim().rsplit('-').next().unwrap().parse::<u64>().unwrap();
-    let replayed = number("SELECT @@gtid_slave_pos");
-    assert!(number("INSERT INTO shop.gone VALUES (8); SELECT @@last_gtid") > replayed);
+    logs_on(&restored, &prefix, replayed);
 
     // Beside what is there, without the open transaction.
     let scratch = bench.at("").display().to_string();
@@ -233,27 +234,35 @@ fn a_killed_restore_leaves_nothing_and_the_next_one_brings_back_whatever_was_log
     assert!(!bench.names().iter().any(|name| name.starts_with("mysnap-")), "{:?}", bench.names());
 }
 
+/// What a restored server logs goes on behind what was replayed: on MySQL with names of its own.
+fn logs_on(restored: &Server, prefix: &str, replayed: u64) {
+    let logged = restored.sql(either(
+        "INSERT INTO shop.gone VALUES (8); SELECT @@last_gtid",
+        "INSERT INTO shop.gone VALUES (8); SELECT REPLACE(@@gtid_executed, '\n', '')",
+    ));
+    if *IS_MARIADB {
+        assert!(logged.trim().strip_prefix(prefix).unwrap().parse::<u64>().unwrap() > replayed, "{logged}");
+    } else {
+        let own = format!("{}:1", restored.sql("SELECT @@server_uuid").trim());
+        assert!(logged.contains(&format!("{prefix}1-{replayed}")) && logged.contains(&own), "{logged}");
+    }
+}
+
 #[test]
 fn an_encrypted_log_that_the_tool_archived_leads_to_any_point_too() {
     let _together = KILLS.read().unwrap_or_else(PoisonError::into_inner);
-    let keys = tempfile::tempdir().unwrap();
-    let key = keys.path().join("keys");
-    mysnap::sys::durable::write(&key, b"1;770A8A65DA156D24EE2A093277530142\n").unwrap();
-    // The account of the second server reads it, as that of a package's server would.
-    for (path, mode) in [(keys.path(), 0o711), (key.as_path(), 0o644)] {
-        std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
-    }
-    let file = format!("--file-key-management-filename={}", key.display());
-    let encrypted = ["--server-id=1", "--plugin-load-add=file_key_management", &file, "--encrypt-binlog=1"];
-    let server = Server::start_with(&encrypted);
-    server.sql("CREATE DATABASE shop; CREATE TABLE shop.t (a INT) ENCRYPTED=YES");
+    let keys = Keys::new();
+    let server = keys.server(&["--server-id=1"]);
+    let encrypted = either("ENCRYPTED=YES", "");
+    server.sql(&format!("CREATE DATABASE shop; CREATE TABLE shop.t (a INT) {encrypted}"));
     let bench = Bench::new(&server);
     bench.backup();
     server.sql("INSERT INTO shop.t VALUES (1); FLUSH BINARY LOGS; INSERT INTO shop.t VALUES (2); DROP TABLE shop.t");
     bench.ship();
     let to = bench.at("then").display().to_string();
     bench.works(&["restore", "--before", &place_before(&bench, "drop"), "--to", &to]);
-    let restored = bench.started_with("then", &encrypted[1..3]);
+    let reading = keys.reading();
+    let restored = bench.started_with("then", &reading.iter().map(String::as_str).collect::<Vec<_>>());
     assert_eq!(restored.sql("SELECT a FROM shop.t ORDER BY a"), "1\n2\n");
 }
 
@@ -278,8 +287,9 @@ fn what_can_not_be_reached_is_refused_with_the_nearest_point() {
     );
     until("2020-01-01T00:00:00Z", 12, &["no backup leads to", "which is later", "the oldest backup is of"]);
     until("2026-01-01 00:00:00", 2, &["has no zone"]);
-    until("0-1-4711", 12, &["there is no 0-1-4711 between"]);
-    until("0-1-1", 12, &["has 0-1-1 already"]);
+    let name = |number: u64| format!("{}{number}", prefix(&server));
+    until(&name(4711), 12, &[&format!("there is no {} between", name(4711))]);
+    until(&name(1), 12, &[&format!("has {} already", name(1))]);
     until("b.000001:4", 12, &["no backup leads to b.000001:4", "the target lies before the start"]);
     let inside = format!("{file}:{}", within + 50);
     let both = [format!("begins at {file}:{within}"), format!("ends at {file}:{end}")];
@@ -288,7 +298,7 @@ fn what_can_not_be_reached_is_refused_with_the_nearest_point() {
     // What `binlog find` prints of an event is taken for the beginning of its transaction.
     let said = bench.works(&["restore", "--before", &inside, "--to", &to, "--dry-run"]);
     assert!(said.contains(&format!("up to {file}:{within}:")) && said.contains("left out as a whole"), "{said}");
-    let said = bench.works(&["restore", "--before", &format!("0-1-{number}"), "--to", &to, "--dry-run"]);
+    let said = bench.works(&["restore", "--before", &name(*number), "--to", &to, "--dry-run"]);
     assert!(said.contains(&format!("up to {file}:{within}:")), "{said}");
 
     // What was purged before it was archived can't be crossed.

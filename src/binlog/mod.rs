@@ -20,6 +20,7 @@ mod closed;
 mod closing;
 mod copying;
 mod elsewhere;
+mod encrypted;
 pub mod event;
 pub mod expire;
 mod expired;

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 
+use super::encrypted::{Readable, still_encrypted};
 use super::home::{self, Home};
 use super::index::{Identity, LogFile, is_plain};
 use super::logs::{Log, Logs};
@@ -12,7 +13,6 @@ use super::spool::Spool;
 use super::spool_place::SpoolPlace;
 use super::stream::Request;
 use super::tool::Tool;
-use super::walk::{Broken, Step, Walker};
 use crate::fault::{Fault, Kind};
 use crate::server::{LogEngine, ServerLog, Session};
 use crate::sys::cancel::Cancel;
@@ -63,7 +63,10 @@ impl Origin {
     /// The files, for whoever writes the archive of `request`; with `follow` for as long as it is written.
     pub(super) fn logs(&self, request: &Request, follow: bool, cancel: &Cancel) -> Box<dyn Logs> {
         match &self.way {
-            Way::Files(source) => Box::new(source.clone()),
+            Way::Files(source) => {
+                let may_change = request.engine == LogEngine::Auto;
+                Box::new(Readable::new(source, may_change.then(|| request.home.clone())))
+            }
             Way::Tool { tool, .. } => Box::new(Spool::new(tool.clone(), request, follow, cancel)),
         }
     }
@@ -167,40 +170,6 @@ fn because(session: &Session, request: &Request, cancel: &Cancel) -> anyhow::Res
             }
         },
     })
-}
-
-/// The newest of `files` that is encrypted, where the archive is not beyond it: a server that encrypts no more leaves
-/// the old ones as they are, and the one in which the archive ends is taken up again.
-fn still_encrypted(files: &[Listed], home: &Home) -> anyhow::Result<Option<String>> {
-    let mut newest = None;
-    for file in files.iter().rev() {
-        if is_encrypted(file)? {
-            newest = Some(file);
-            break;
-        }
-    }
-    let Some(newest) = newest else { return Ok(None) };
-    let index = home.read_index()?;
-    let end = index.as_ref().and_then(|index| index.timelines.last()?.files.last());
-    let is_beyond = end.is_some_and(|end| match (number(&end.name), number(&newest.name)) {
-        (Some((stem, end)), Some((other, newest))) => stem == other && end > newest,
-        _ => false,
-    });
-    Ok((!is_beyond).then(|| newest.name.clone()))
-}
-
-/// Whether it begins as the encrypted files of either family do.
-fn is_encrypted(file: &Listed) -> anyhow::Result<bool> {
-    let Some(file) = file.open()? else { return Ok(false) };
-    let mut walker = Walker::new(file);
-    // MariaDB says so in the second event.
-    for _ in 0..2 {
-        match walker.step()? {
-            Step::Event(_) => {}
-            step => return Ok(matches!(step, Step::Broken(_, Broken::Encrypted))),
-        }
-    }
-    Ok(false)
 }
 
 /// The length of a file; of one that was purged meanwhile there is nothing left.

@@ -47,6 +47,8 @@ const LIFE: Duration = Duration::from_secs(7 * 24 * 3600);
 const PAUSE: Duration = Duration::from_millis(100);
 /// MySQL wants a dot in the name.
 const ERROR_LOG: &str = "error.log";
+/// What marks an error there.
+const ERROR: &str = "[ERROR]";
 const INIT_FILE: &str = "init.sql";
 /// The account by which we reach it; nobody else's, and gone with the data.
 pub const ACCOUNT: &str = "mysnap_instance";
@@ -233,6 +235,16 @@ impl Instance {
         error
     }
 
+    /// The errors of which its log tells; none where there are none.
+    pub fn errors(&self) -> Option<String> {
+        let log = self.log();
+        log.contains(ERROR).then(|| last_errors(&log))
+    }
+
+    fn log(&self) -> String {
+        String::from_utf8_lossy(&std::fs::read(self.own.join(ERROR_LOG)).unwrap_or_default()).into_owned()
+    }
+
     fn has_ended(&mut self) -> bool {
         self.server.as_mut().is_none_or(Running::has_ended)
     }
@@ -277,8 +289,7 @@ impl Instance {
     /// An error of [`Kind::Verify`] where the server gave up on the files; of none where the host made it
     /// end, or did not let it begin.
     fn judged(&self, what: &str, ended: &Finished) -> anyhow::Error {
-        let log = std::fs::read(self.own.join(ERROR_LOG)).unwrap_or_default();
-        let (log, stderr) = (String::from_utf8_lossy(&log), String::from_utf8_lossy(&ended.stderr));
+        let (log, stderr) = (self.log(), String::from_utf8_lossy(&ended.stderr));
         let said = if log.trim().is_empty() { last_errors(&stderr) } else { last_errors(&log) };
         let said = if said.is_empty() {
             format!("{what} ({}); it said nothing", ended.status)
@@ -298,7 +309,7 @@ impl Instance {
 /// files.
 fn blames_the_files(log: &str, ended: &Finished) -> bool {
     let crashed = ended.status.signal().is_some_and(|signal| CRASHES.contains(&signal));
-    let gave_up = ended.status.code().is_some_and(|code| code != 0) && log.contains("[ERROR]");
+    let gave_up = ended.status.code().is_some_and(|code| code != 0) && log.contains(ERROR);
     (crashed || gave_up) && !HOSTS_DOING.iter().any(|words| log.contains(words))
 }
 
@@ -321,7 +332,7 @@ impl Drop for Instance {
 /// server says again and again is one.
 fn last_errors(log: &str) -> String {
     let lines: Vec<&str> = log.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-    let errors: Vec<&str> = lines.iter().copied().filter(|line| line.contains("[ERROR]")).collect();
+    let errors: Vec<&str> = lines.iter().copied().filter(|line| line.contains(ERROR)).collect();
     let told = if errors.is_empty() { lines } else { errors };
     let mut texts: Vec<&str> =
         told.into_iter().map(|line| line.split_once("[ERROR] ").map_or(line, |(_, text)| text)).collect();

@@ -13,6 +13,7 @@ mod base;
 mod replay;
 mod route;
 mod scan;
+mod stopped;
 mod target;
 mod work;
 

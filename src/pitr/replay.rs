@@ -11,12 +11,13 @@ use anyhow::Context as _;
 use super::Plan;
 use super::base::Base;
 use super::scan::{Part, Way};
+use super::stopped;
 use crate::binlog::Home;
 use crate::binlog::gtid::{Gtid, GtidSet};
 use crate::fault::{Fault, Kind};
 use crate::instance::{self, Instance, RELAY_LOG};
 use crate::run::events::{Event, Observer};
-use crate::server::{Replayed, Replayer};
+use crate::server::{BinlogPosition, Replayed, Replayer};
 use crate::store::Method;
 use crate::sys::cancel::Cancel;
 use crate::sys::durable;
@@ -51,8 +52,8 @@ pub(super) fn replay<T>(
     let answers =
         |server: &Instance| format!("an isolated server answers after {}", human_duration(server.started_in()));
     let mut instance = observer.phase("start", || start(base, cancel), answers)?;
-    let worked =
-        execute(plan, base, &instance, observer, cancel).and_then(|outcome| Ok((outcome, using(&mut instance)?)));
+    let worked = execute((plan, archive), base, &instance, observer, cancel)
+        .and_then(|outcome| Ok((outcome, using(&mut instance)?)));
     let worked = worked.map_err(|error| instance.explained(error));
     // What a server says that was ended because of us is no finding.
     cancel.check()?;
@@ -124,7 +125,7 @@ fn remove_relay_logs(data: &Path) -> anyhow::Result<()> {
 }
 
 fn execute(
-    plan: &Plan<'_>,
+    (plan, archive): (&Plan<'_>, &Home),
     base: &Base<'_>,
     instance: &Instance,
     observer: &dyn Observer,
@@ -140,7 +141,7 @@ fn execute(
     if let Some(first) = plan.way.parts.first() {
         let run = || {
             replayer.start(&name(1), first.from)?;
-            follow(plan, &mut replayer, observer, cancel)?;
+            follow((plan, archive), (&mut replayer, instance), observer, cancel)?;
             compare(&plan.way, recorded, &mut replayer)
         };
         observer.phase("replay", run, |()| told(()))?;
@@ -151,7 +152,12 @@ fn execute(
 }
 
 /// Waits until everything is executed.
-fn follow(plan: &Plan<'_>, replayer: &mut Replayer, observer: &dyn Observer, cancel: &Cancel) -> anyhow::Result<()> {
+fn follow(
+    (plan, archive): (&Plan<'_>, &Home),
+    (replayer, instance): (&mut Replayer, &Instance),
+    observer: &dyn Observer,
+    cancel: &Cancel,
+) -> anyhow::Result<()> {
     let total = Bytes(plan.way.executed_bytes());
     loop {
         let replayed = replayer.replayed()?;
@@ -161,7 +167,9 @@ fn follow(plan: &Plan<'_>, replayer: &mut Replayer, observer: &dyn Observer, can
             return Ok(());
         }
         if !replayed.runs {
-            return Err(stopped(part, &replayed));
+            let told = part.map_or_else(|| replayed.file.clone(), |part| part.file.clone());
+            let told = BinlogPosition { file: told, offset: replayed.offset };
+            return Err(stopped::stopped((plan, archive), &told, replayed.error, (replayer, instance)));
         }
         cancel.sleep(PAUSE)?;
     }
@@ -175,16 +183,6 @@ fn place<'a>(way: &'a Way, replayed: &Replayed) -> (Option<&'a Part>, u64) {
     let part = number.checked_sub(1).and_then(|at| way.parts.get(at));
     let within = part.map_or(0, |part| replayed.offset.clamp(part.from, part.to) - part.from);
     (part, before + within)
-}
-
-fn stopped(part: Option<&Part>, replayed: &Replayed) -> anyhow::Error {
-    let at = part.map_or_else(|| replayed.file.clone(), |part| part.file.clone());
-    let why = replayed.error.as_deref().unwrap_or("it does not say why");
-    let message = format!("the replay stopped at {at}:{}: {why}", replayed.offset);
-    let hint = format!("what it could not do begins there; everything before it can be had with --until {at}:{}", {
-        replayed.offset
-    });
-    Fault::new(Kind::Verify, message).hint(hint).into()
 }
 
 /// The names of the transactions that the server has executed are those that were read, and on MySQL, which tells all
@@ -268,15 +266,6 @@ mod tests {
         assert_eq!((at("mysnap-relay.000001", 100), at("mysnap-relay.000001", 1000)), (0, 900));
         assert_eq!((at("mysnap-relay.000002", 4), at("mysnap-relay.000002", 300)), (900, 1196));
         assert_eq!(at("mysnap-relay.000003", 4), 1196);
-    }
-
-    #[test]
-    fn what_stops_it_is_named_by_the_servers_own_file() {
-        let error = Some("Could not execute Delete_rows event on table shop.t".to_owned());
-        let replayed = Replayed { file: "mysnap-relay.000002".into(), offset: 200, runs: false, waits: false, error };
-        let way = way();
-        let text = stopped(place(&way, &replayed).0, &replayed).to_string();
-        assert!(text.contains("stopped at b.000002:200: Could not execute"), "{text}");
     }
 
     #[test]

@@ -79,6 +79,11 @@ impl Replayer {
         Ok(Replayed { waits: replayed.waits && self.is_one, ..replayed })
     }
 
+    /// Whether what stops it is in its log alone: who reads the relay logs tells no more than that another one failed.
+    pub fn tells_by_its_log(&self) -> bool {
+        !self.is_one
+    }
+
     /// Stops the applier, and forgets the relay logs.
     pub fn end(&mut self) -> anyhow::Result<()> {
         self.run(self.words.stop)?;

@@ -93,14 +93,8 @@ impl Session {
 /// An error unless a server answers at `address`; a refused login is an answer.
 pub(super) fn answers(address: &Address) -> anyhow::Result<()> {
     match Connection::open(address, CONNECT_DEADLINE) {
-        Err(mysql::Error::MySqlError(error)) if LOGIN_REFUSED.contains(&error.code) => Ok(()),
-        // Who is unknown is asked by MySQL for a proof of any kind, so that nobody can tell; some we don't know.
-        Ok(_)
-        | Err(mysql::Error::DriverError(
-            DriverError::UnknownAuthPlugin(_)
-            | DriverError::OldMysqlPasswordDisabled
-            | DriverError::CleartextPluginDisabled,
-        )) => Ok(()),
+        Ok(_) => Ok(()),
+        Err(error) if is_refusal(&error) || asks_for_another_proof(&error) => Ok(()),
         Err(error) => Err(explained(error, address)),
     }
 }
@@ -342,16 +336,37 @@ fn passes(error: &mysql::Error) -> bool {
     }
 }
 
+fn is_refusal(error: &mysql::Error) -> bool {
+    matches!(error, mysql::Error::MySqlError(error) if LOGIN_REFUSED.contains(&error.code))
+}
+
+/// Who is unknown is asked by MySQL for a proof of any kind, so that nobody can tell; some we don't know.
+fn asks_for_another_proof(error: &mysql::Error) -> bool {
+    let mysql::Error::DriverError(error) = error else { return false };
+    matches!(
+        error,
+        DriverError::UnknownAuthPlugin(_)
+            | DriverError::OldMysqlPasswordDisabled
+            | DriverError::CleartextPluginDisabled
+    )
+}
+
 pub(super) fn explained(error: mysql::Error, address: &Address) -> anyhow::Error {
     let Address { endpoint, user, .. } = address;
-    let refused = matches!(&error, mysql::Error::MySqlError(e) if LOGIN_REFUSED.contains(&e.code));
-    let fault = if refused {
+    let another = asks_for_another_proof(&error);
+    let fault = if is_refusal(&error) || another {
         let means = match (&address.option_file, &address.password) {
             (Some(file), Some(_)) => format!("the password in {}", file.display()),
             _ => "socket authentication".to_owned(),
         };
+        let hint = if another {
+            "is there such an account? MySQL asks those it does not know for any kind of proof; \
+             one that is there has to be WITH caching_sha2_password"
+        } else {
+            "check user and password in the option file, or CREATE USER … IDENTIFIED VIA unix_socket / WITH auth_socket"
+        };
         Fault::new(Kind::Config, format!("the server at {endpoint} refused the login of {user:?} with {means}"))
-            .hint("check user and password in the option file, or CREATE USER … IDENTIFIED VIA unix_socket / WITH auth_socket")
+            .hint(hint)
     } else if matches!(&error, mysql::Error::MySqlError(e) if e.code == 1040 || e.code == 1203) {
         Fault::new(Kind::Refused, format!("the server at {endpoint} has no connection left"))
             .hint("raise max_connections, or find what does not close its connections")

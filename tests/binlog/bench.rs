@@ -23,7 +23,7 @@ use mysnap::sys::durable;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::server::Server;
+use crate::server::{Server, numbers, program};
 
 const INTERVAL: Duration = Duration::from_millis(200);
 
@@ -284,8 +284,8 @@ impl Bench {
         let plain = self.directory.path().join(name);
         durable::write(&plain, &self.bytes(&timeline.id, file)).unwrap();
         assert!(server.datadir().join(name).exists());
-        let ran = Call::new("mariadb-binlog")
-            .arg("--no-defaults")
+        let ran = program("mariadb-binlog", "mysqlbinlog")
+            .args(["--no-defaults", "--verbose"])
             .arg(format!("--stop-position={stop}"))
             .arg(&plain)
             .finish()
@@ -355,14 +355,17 @@ pub struct Writers {
 impl Writers {
     pub fn start(server: &Server, count: usize) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
-        let statements = "USE shop; INSERT INTO t (a) SELECT REPEAT('w', 1 + RAND() * 200) FROM seq_1_to_20; \
-            BEGIN; INSERT INTO shop.t (a) VALUES ('one'); UPDATE shop.t SET a = 'two' WHERE id = LAST_INSERT_ID(); COMMIT;"
-            .repeat(20);
+        let statements = format!(
+            "USE shop; INSERT INTO t (a) SELECT REPEAT('w', 1 + RAND() * 200) FROM {}; BEGIN; \
+             INSERT INTO shop.t (a) VALUES ('one'); UPDATE shop.t SET a = 'two' WHERE id = LAST_INSERT_ID(); COMMIT;",
+            numbers(20)
+        )
+        .repeat(20);
         let write = |_| {
             let (stop, statements, socket) = (Arc::clone(&stop), statements.clone(), server.socket());
             std::thread::spawn(move || {
                 while !stop.load(Ordering::SeqCst) {
-                    let client = Call::new("mariadb").args(["--no-defaults", "-uroot", "--force"]);
+                    let client = program("mariadb", "mysql").args(["--no-defaults", "-uroot", "--force"]);
                     let socket = format!("--socket={}", socket.display());
                     drop(client.arg(socket).stdin(statements.as_bytes()).finish());
                 }

@@ -105,13 +105,11 @@ fn an_archive_on_another_node_is_whole_whatever_is_killed_cut_or_full() {
     node.install(true);
     used.ship().unwrap();
     assert!(used.compare(&server) > 2);
-    let place = server.sql("SHOW MASTER STATUS");
-    let (file, offset) = place.split_once('\t').unwrap();
-    let place = (file, offset.split_whitespace().next().unwrap().parse::<u64>().unwrap());
+    let place = server.log_end();
     for (bench, stream, told) in followed {
         let caught_up = || {
             let end = bench.end();
-            if (end.file.as_str(), end.offset) >= place { Ok(()) } else { Err(end) }
+            if (&end.file, end.offset) >= (&place.0, place.1) { Ok(()) } else { Err(end) }
         };
         retry::until(Duration::from_secs(60), caught_up).unwrap();
         let (status, said) = stream.end();
@@ -187,7 +185,7 @@ fn is_full(server: &Server, node: &Node) -> Followed {
     let bench = node.bench(server, small.path(), Compression::None);
     let stream = bench.stream();
     for _ in 0..2 {
-        server.sql(LARGE);
+        server.sql(&LARGE);
     }
     // The log alone may be more than fits, so whoever receives may not even have the room to name itself.
     let full = || if stream.said().contains("No space left") { Ok(()) } else { Err(stream.said()) };

@@ -10,7 +10,7 @@ use mysql::prelude::Queryable as _;
 
 use crate::bench::{Bench, Writers};
 use crate::elsewhere::Node;
-use crate::server::Server;
+use crate::server::{Server, log_status};
 
 /// A commit: when it was acknowledged, and where the log ended then.
 type Commit = (Timestamp, BinlogPosition);
@@ -54,7 +54,7 @@ fn commits(server: &Server, lasts: Duration) -> Vec<Commit> {
     while Instant::now() < end {
         session.query_drop("INSERT INTO shop.t (a) VALUES ('counted')").unwrap();
         let acknowledged = Timestamp::now();
-        let row: mysql::Row = session.query_first("SHOW MASTER STATUS").unwrap().unwrap();
+        let row: mysql::Row = session.query_first(log_status()).unwrap().unwrap();
         commits.push((acknowledged, BinlogPosition { file: row.get(0).unwrap(), offset: row.get(1).unwrap() }));
         std::thread::sleep(Duration::from_millis(37));
     }

@@ -20,15 +20,40 @@ const READY: Duration = Duration::from_secs(300);
 pub static IS_MARIADB: LazyLock<bool> =
     LazyLock::new(|| installed::server().expect("a server is installed").flavour.is_mariadb());
 
+/// What is MariaDB's or MySQL's.
+pub fn either<T>(mariadb: T, mysql: T) -> T {
+    if *IS_MARIADB { mariadb } else { mysql }
+}
+
 /// The program of MariaDB or of MySQL.
-fn program(mariadb: &'static str, mysql: &'static str) -> Call<'static> {
-    Call::new(if *IS_MARIADB { mariadb } else { mysql })
+pub fn program(mariadb: &'static str, mysql: &'static str) -> Call<'static> {
+    Call::new(either(mariadb, mysql))
+}
+
+/// A table of the numbers from 1 to `count`, whose column is `seq`.
+pub fn numbers(count: u32) -> String {
+    let made = format!(
+        "(WITH RECURSIVE counted (seq) AS (SELECT 1 UNION ALL SELECT seq + 1 FROM counted WHERE seq < {count}) \
+         SELECT seq FROM counted) numbers"
+    );
+    either(format!("seq_1_to_{count}"), made)
+}
+
+/// Has the server begin its log anew.
+pub fn reset() -> &'static str {
+    either("RESET MASTER", "RESET BINARY LOGS AND GTIDS")
+}
+
+/// Asks where the log ends.
+pub fn log_status() -> &'static str {
+    either("SHOW MASTER STATUS", "SHOW BINARY LOG STATUS")
 }
 
 /// A server that ends with the test.
 pub struct Server {
     home: tempfile::TempDir,
     data: PathBuf,
+    program: PathBuf,
     options: Vec<String>,
     process: Mutex<Option<Running<'static>>>,
 }
@@ -41,33 +66,38 @@ impl Server {
 
     /// An empty one with more options.
     pub fn start_with(options: &[&str]) -> Self {
+        Self::start_by(Path::new(either("mariadbd", "mysqld")), options)
+    }
+
+    /// The same of a copy of the server's program.
+    pub fn start_by(program: &Path, options: &[&str]) -> Self {
         let home = tempfile::tempdir().unwrap();
         let data = home.path().join("data");
         let common = common(&home, &data);
-        let made: &[&str] = if *IS_MARIADB {
-            &["--no-defaults", "--auth-root-authentication-method=normal", "--skip-test-db"]
-        } else {
-            &["--no-defaults", "--initialize-insecure"]
-        };
-        program("mariadb-install-db", "mysqld").args(made.iter().copied()).args(&common).deadline(READY).run().unwrap();
-        Self::on(home, data, common, options)
+        let made: &[&str] = either(
+            &["--no-defaults", "--auth-root-authentication-method=normal", "--skip-test-db"],
+            &["--no-defaults", "--initialize-insecure"],
+        );
+        let maker = self::program("mariadb-install-db", "mysqld");
+        maker.args(made.iter().copied()).args(&common).deadline(READY).run().unwrap();
+        Self::on((home, data, program.to_owned()), common, options)
     }
 
     /// One on data that is there.
     pub fn on_data(data: &Path, options: &[&str]) -> Self {
         let home = tempfile::tempdir().unwrap();
         let common = common(&home, data);
-        Self::on(home, data.to_owned(), common, options)
+        Self::on((home, data.to_owned(), either("mariadbd", "mysqld").into()), common, options)
     }
 
-    fn on(home: tempfile::TempDir, data: PathBuf, common: Vec<String>, options: &[&str]) -> Self {
+    fn on((home, data, program): (tempfile::TempDir, PathBuf, PathBuf), common: Vec<String>, options: &[&str]) -> Self {
         let at = |name: &str| home.path().join(name).display().to_string();
         let places = [format!("--socket={}", at("socket")), format!("--log-error={}", at("log"))];
         let options =
             common.into_iter().chain(places).chain(options.iter().map(|option| (*option).to_owned())).collect();
         // An option file of this host must not matter.
         durable::write(&home.path().join("nothing.cnf"), b"").unwrap();
-        let server = Self { home, data, options, process: Mutex::new(None) };
+        let server = Self { home, data, program, options, process: Mutex::new(None) };
         server.start_again();
         server
     }
@@ -79,12 +109,17 @@ impl Server {
 
     /// The same with `more` options, which hold once.
     pub fn start_again_with(&self, more: &[&str]) {
-        let own: &[&str] = if *IS_MARIADB {
-            &[]
-        } else {
-            &["--gtid-mode=ON", "--enforce-gtid-consistency=ON", "--mysqlx=OFF", "--secure-file-priv="]
-        };
-        let process = program("mariadbd", "mysqld")
+        let own: &[&str] = either(
+            &[],
+            &[
+                "--gtid-mode=ON",
+                "--enforce-gtid-consistency=ON",
+                "--mysqlx=OFF",
+                "--secure-file-priv=",
+                "--cte-max-recursion-depth=100000",
+            ],
+        );
+        let process = Call::new(&self.program)
             .args(["--no-defaults", "--skip-networking", "--log-bin=b", "--innodb-flush-log-at-trx-commit=0"])
             .args(own.iter().copied())
             .args(["--character-set-server=utf8mb4", "--max-allowed-packet=64M"])
@@ -141,6 +176,13 @@ impl Server {
         String::from_utf8(ran.stdout).unwrap()
     }
 
+    /// Where its log ends: file and offset.
+    pub fn log_end(&self) -> (String, u64) {
+        let told = self.sql(log_status());
+        let mut columns = told.split_whitespace();
+        (columns.next().unwrap().to_owned(), columns.next().unwrap().parse().unwrap())
+    }
+
     /// Statements of which some may fail.
     pub fn play(&self, statements: &[u8]) {
         drop(self.client().arg("--force").stdin(statements).finish().unwrap());
@@ -179,7 +221,8 @@ impl Server {
 
     /// A database as the server's own tool writes it. It refuses history that is kept by transactions.
     pub fn tool_dump(&self, database: &str) -> String {
-        let mut ran = self.tool_dumped(database, &["--dump-history"]);
+        let more = either("--dump-history", "--set-gtid-purged=OFF");
+        let mut ran = self.tool_dumped(database, &[more]);
         if String::from_utf8_lossy(&ran.stderr).contains("transaction-precise history") {
             ran = self.tool_dumped(database, &[]);
         }
@@ -188,7 +231,7 @@ impl Server {
     }
 
     fn tool_dumped(&self, database: &str, more: &[&str]) -> Finished {
-        Call::new("mariadb-dump")
+        program("mariadb-dump", "mysqldump")
             .args(["--no-defaults", "-uroot", "--hex-blob", "--routines", "--triggers", "--events"])
             .args(["--skip-dump-date", "--compact", "--default-character-set=utf8mb4"])
             .args(more.iter().copied())

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use crate::bench::Bench;
 use crate::room::Room;
-use crate::server::Server;
-use crate::{KILLS, beginnings};
+use crate::server::{Server, reset};
+use crate::{KILLS, beginnings, prefix};
 
 const INSERT: &str = "USE shop; INSERT INTO t VALUES (1); ";
 
@@ -23,7 +23,7 @@ fn what_two_timelines_have_is_refused_until_the_base_is_named() {
     bench.ship();
     // The times of events are whole seconds.
     std::thread::sleep(Duration::from_millis(1100));
-    server.sql("RESET MASTER");
+    server.sql(reset());
     server.sql(&INSERT.repeat(20));
     let second = bench.backup();
     server.sql(&INSERT.repeat(20));
@@ -31,7 +31,7 @@ fn what_two_timelines_have_is_refused_until_the_base_is_named() {
     let all = beginnings(&server);
     let [.., (file, offset, number), _] = &all[..] else { panic!("{all:?}") };
     let to = bench.at("then").display().to_string();
-    let (place, gtid) = (format!("{file}:{offset}"), format!("0-1-{number}"));
+    let (place, gtid) = (format!("{file}:{offset}"), format!("{}{number}", prefix(&server)));
     let both = [format!("from backup {first}"), format!("from backup {second}")];
     for point in ["--until", "--before"].into_iter().flat_map(|option| [[option, &place], [option, &gtid]]) {
         let wanted = [&["restore"], &point[..], &["--to", &to, "--dry-run"]].concat();

@@ -28,13 +28,15 @@ class Server:
     dump: str
 
 
+# tests have a node of their own behind it
+SSH = ("openssh-client", "openssh-server")
 # sid is the one suite that has both servers
 SERVERS = {
     "mariadb": Server("mariadb", "sid",
-                      ("mariadb-server-core", "mariadb-client", "mydumper", "rsync", "zstd"),
+                      ("mariadb-server-core", "mariadb-client", "mydumper", "rsync", "zstd", *SSH),
                       "mariadbd", "mariadb", "mariadb-dump"),
     "mysql": Server("mysql", "sid",
-                    ("mysql-server-core", "mysql-client", "mydumper", "rsync", "zstd"),
+                    ("mysql-server-core", "mysql-client", "mydumper", "rsync", "zstd", *SSH),
                     "mysqld", "mysql", "mysqldump"),
 }
 
@@ -56,30 +58,36 @@ def tree(server: Server) -> Path:
     return target
 
 
-# A program that makes mounts of its own needs `/` to be one. What it leaves in /run and /tmp ends with it.
+# A program that makes mounts of its own needs `/` to be one. What it leaves in /run and /tmp ends with it, and what
+# mysnap keeps of its runs: another's at the same time would be a dead one's.
 ENTER = """
-root=$1 seen=$2
-shift 2
+root=$1
+shift
 mount --bind "$root" "$root"
 mount -t proc proc "$root/proc"
+mount -t sysfs -o ro sysfs "$root/sys"
 mount --rbind /dev "$root/dev"
 mount -t tmpfs -o mode=755 none "$root/run"
 mount -t tmpfs -o mode=1777 none "$root/tmp"
-if [ -n "$seen" ]; then
-    mkdir -p "$root$seen"
-    mount --bind "$seen" "$root$seen"
-fi
+mkdir -p "$root/var/lib/mysnap"
+mount -t tmpfs -o mode=755 none "$root/var/lib/mysnap"
+while [ "$1" != -- ]; do
+    mkdir -p "$root$1"
+    mount --bind "$1" "$root$1"
+    shift
+done
+shift
 exec chroot "$root" "$@"
 """
 
 
-def inside(root: Path, argv: Sequence[str], *, seen: Path | None = None, alone: bool = False) -> list[str]:
-    """What runs `argv` in a tree, with mounts of its own; it sees the host's directory `seen` at the same path.
+def inside(root: Path, argv: Sequence[str], *, seen: Sequence[Path] = (), alone: bool = False) -> list[str]:
+    """What runs `argv` in a tree, with mounts of its own; it sees the host's directories `seen` at the same paths.
 
     `alone` it sees no process of the host, and whatever it has started ends with it.
     """
     namespaces = ["--mount", "--pid", "--fork", "--kill-child"] if alone else ["--mount"]
-    return ["unshare", *namespaces, "sh", "-euc", ENTER, "sh", str(root), str(seen or ""), *argv]
+    return ["unshare", *namespaces, "sh", "-euc", ENTER, "sh", str(root), *map(str, seen), "--", *argv]
 
 
 def run_inside(root: Path, argv: Sequence[str]) -> str:
