@@ -130,7 +130,9 @@ impl Server {
             .unwrap();
         *self.process.lock().unwrap() = Some(process);
         let answers = || if self.ran("SELECT 1").status.success() { Ok(()) } else { Err(()) };
-        retry::until(READY, answers).unwrap();
+        let log = self.home.path().join("log");
+        retry::until(READY, answers)
+            .unwrap_or_else(|()| panic!("{}", std::fs::read_to_string(log).unwrap_or_default()));
     }
 
     /// Where its data is.
@@ -162,6 +164,8 @@ impl Server {
     fn client(&self) -> Call<'static> {
         program("mariadb", "mysql")
             .args(["--no-defaults", "-uroot", "-N", "-B", "--default-character-set=utf8mb4"])
+            // MariaDB's from 11.4 on would have a server prove itself here too, which has a certificate for another place.
+            .arg(either("--skip-ssl", "--ssl-mode=PREFERRED"))
             .arg(format!("--socket={}", self.socket().display()))
     }
 

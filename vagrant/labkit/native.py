@@ -71,6 +71,7 @@ mount -t tmpfs -o mode=755 none "$root/run"
 mount -t tmpfs -o mode=1777 none "$root/tmp"
 mkdir -p "$root/var/lib/mysnap"
 mount -t tmpfs -o mode=755 none "$root/var/lib/mysnap"
+[ -e "$root/etc/hosts" ] || echo "127.0.0.1 localhost" > "$root/etc/hosts"
 while [ "$1" != -- ]; do
     mkdir -p "$root$1"
     mount --bind "$1" "$root$1"
