@@ -240,7 +240,10 @@ impl Plan {
             // With something left the record must stay: it is what makes the rest ours.
             Step::Forget { run } if all_well => {
                 let used = self.adopted(run).into_iter().flat_map(Record::volumes).collect::<Vec<_>>();
-                lvm::remove_orphans(run, &used)?;
+                // One that made no snapshot may be on a host that has no device-mapper.
+                if !used.is_empty() {
+                    lvm::remove_orphans(run, &used)?;
+                }
                 forget_unkept(run)?;
                 record::forget(run)?;
             }
