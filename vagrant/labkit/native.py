@@ -63,7 +63,7 @@ def tree(server: Server) -> Path:
 ENTER = """
 root=$1
 shift
-mount --bind "$root" "$root"
+mount --rbind "$root" "$root"
 mount -t proc proc "$root/proc"
 mount -t sysfs -o ro sysfs "$root/sys"
 mount --rbind /dev "$root/dev"
