@@ -263,9 +263,9 @@ pub(super) fn told(hit: &Hit) -> String {
     let time = found.time.map(|time| time.to_string()).unwrap_or_default();
     let what = match &found.table {
         Some(table) => format!("{} {}.{table}", found.kind, found.database),
-        None => {
-            format!("{} (in {})", found.kind, if found.database.is_empty() { "no database" } else { &found.database })
-        }
+        // Its text names the databases where none was in use.
+        None if found.database.is_empty() => found.kind.clone(),
+        None => format!("{} (in {})", found.kind, found.database),
     };
     let rows = match (found.rows, &found.table) {
         (Some(1), _) => "  1 row".to_owned(),
