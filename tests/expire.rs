@@ -103,6 +103,48 @@ fn nothing_goes_while_the_newest_backup_is_bad_or_lies_in_the_future() {
     assert_eq!(bench.whole(), names(&ids[..4]));
 }
 
+/// The program itself, by a clock that is wrong.
+#[test]
+fn whatever_the_hosts_clock_says_the_newest_stay() {
+    let bench = Bench::here(KEEP);
+    let ids = bench.store_days(9);
+    let at = |shift: &str, arguments: &[&str]| bench.mysnap_through(&["faketime", "-f", shift], arguments);
+    for arguments in [&["expire", "--yes"][..], &["expire", "nightly", "--older-than", "1d", "--yes"]] {
+        for back in ["-3650d", "-2h"] {
+            let said = at(back, arguments);
+            assert_eq!(said.status, Some(3), "{back}: {said:?}");
+            assert!(said.err.contains("lies in the future"), "{back}: {said:?}");
+            assert_eq!(bench.whole(), names(&ids));
+        }
+    }
+    // As it is by the right clock, and with nothing left that is young.
+    assert!(at("+0", &["expire", "--dry-run"]).out.contains("5 go, 4 stay"));
+    for arguments in [&["expire", "--yes"][..], &["expire", "nightly", "--older-than", "1d", "--yes"]] {
+        let said = at("+3650d", arguments);
+        assert_eq!(said.status, Some(0), "{said:?}");
+        assert_eq!(bench.whole(), names(&ids[..2]));
+    }
+}
+
+#[test]
+fn a_day_is_one_of_the_hosts_zone_when_summer_time_ends() {
+    let bench = Bench::here("keep = { daily = 3 }");
+    let of = |text: &str| bench.store_at(text.parse().unwrap(), |_| {});
+    // 00:30 and 23:30 of a day of 25 hours in Berlin; in UTC they are of two days.
+    let times = ["2026-10-24T22:30:00Z", "2026-10-25T22:30:00Z", "2026-10-25T23:30:00Z", "2026-10-26T23:30:00Z"];
+    let ids: Vec<_> = times.into_iter().map(of).collect();
+    for (zone, goes) in [("CET-1CEST,M3.5.0,M10.5.0/3", 0), ("UTC", 1)] {
+        let before = ["env", &format!("TZ={zone}"), "faketime", "-f", "@2026-10-27 12:00:00"];
+        let said = bench.mysnap_through(&before, &["expire", "--dry-run", "--json"]);
+        assert_eq!(said.status, Some(0), "{said:?}");
+        let told = json(&said);
+        let backups = told["jobs"][0]["backups"].as_array().unwrap();
+        let going: Vec<&str> =
+            backups.iter().filter(|one| one["verdict"] == "goes").map(|one| one["id"].as_str().unwrap()).collect();
+        assert_eq!(going, [ids[goes].as_str()], "{zone}");
+    }
+}
+
 #[test]
 fn what_is_not_ours_is_never_touched() {
     let bench = Bench::here(KEEP);

@@ -20,7 +20,7 @@ pub fn plan(backups: &[Stored], rules: &Rules, now: Timestamp, zone: &TimeZone) 
     let held = held(&backups, now);
     let mut staying = Staying::default();
     staying.by_nature(&backups);
-    staying.by_the_rules(&counted(&backups), rules, now, zone);
+    staying.by_the_rules(&backups, rules, now, zone);
     staying.uncounted(&backups, rules, now);
     if let Some(why) = &held {
         for backup in &backups {
@@ -35,6 +35,17 @@ pub fn plan(backups: &[Stored], rules: &Rules, now: Timestamp, zone: &TimeZone) 
 /// The proved ones, newest first. An increment is no second backup: what spoils its base spoils it too.
 fn counted<'a>(backups: &[&'a Stored]) -> Vec<&'a Stored> {
     backups.iter().copied().filter(|backup| counts(backup)).collect()
+}
+
+/// The proved ones and the increments on them: each is a time that can be gone back to.
+fn restorable<'a>(backups: &[&'a Stored]) -> Vec<&'a Stored> {
+    let is_whole = |backup: &&Stored| {
+        let below = std::iter::successors(Some(*backup), |above| base_of(above, backups)).take(backups.len());
+        backup.standing == Standing::Proved
+            && below.clone().all(|base| fault_of(base).is_none())
+            && below.last().is_some_and(|full| full.needs.is_none())
+    };
+    backups.iter().copied().filter(is_whole).collect()
 }
 
 fn counts(backup: &Stored) -> bool {
@@ -98,13 +109,19 @@ impl Staying {
         }
     }
 
-    fn by_the_rules(&mut self, proved: &[&Stored], rules: &Rules, now: Timestamp, zone: &TimeZone) {
-        match rules {
-            Rules::Keep(keep) => self.kept(proved, keep, now, zone),
-            Rules::OlderThan(limit) => {
-                for backup in proved.iter().filter(|backup| !is_older(backup, *limit, now)) {
-                    self.because(backup, format!("not older than {}", Length(*limit)));
-                }
+    /// Numbers of backups are of full ones; an age is that of whatever can be gone back to.
+    fn by_the_rules(&mut self, backups: &[&Stored], rules: &Rules, now: Timestamp, zone: &TimeZone) {
+        let proved = counted(backups);
+        let (limit, rule) = match rules {
+            Rules::Keep(keep) => {
+                self.kept(&proved, keep, zone);
+                (keep.within.filter(|limit| !limit.is_zero()), "within")
+            }
+            Rules::OlderThan(limit) => (Some(*limit), "not older than"),
+        };
+        if let Some(limit) = limit {
+            for backup in restorable(backups).into_iter().filter(|backup| !is_older(backup, limit, now)) {
+                self.because(backup, format!("{rule} {}", Length(limit)));
             }
         }
         for backup in proved.iter().take(ALWAYS) {
@@ -114,7 +131,7 @@ impl Staying {
         }
     }
 
-    fn kept(&mut self, proved: &[&Stored], keep: &Keep, now: Timestamp, zone: &TimeZone) {
+    fn kept(&mut self, proved: &[&Stored], keep: &Keep, zone: &TimeZone) {
         for backup in proved.iter().take(count(keep.last)) {
             self.because(backup, format!("last {}", keep.last));
         }
@@ -125,11 +142,6 @@ impl Staying {
                 if seen.len() < count(wanted) && seen.insert(name.clone()) {
                     self.because(backup, format!("{}: newest of {name}", period.rule()));
                 }
-            }
-        }
-        if let Some(limit) = keep.within.filter(|limit| !limit.is_zero()) {
-            for backup in proved.iter().filter(|backup| !is_older(backup, limit, now)) {
-                self.because(backup, format!("within {}", Length(limit)));
             }
         }
     }

@@ -125,12 +125,8 @@ fn nothing_goes_where_the_newest_is_from_the_future_or_not_proved() {
 
 #[test]
 fn increments_stay_and_go_with_their_base_and_count_as_no_backup() {
-    let mut backups = nights(12);
+    let mut backups = chains(12);
     let ids: Vec<RunId> = backups.iter().map(|backup| backup.id.clone()).collect();
-    // Each third one is full, and the base of the two after it.
-    for n in (0..12).filter(|n| n % 3 != 2) {
-        backups[n].needs = Some(ids[n - n % 3 + 2].clone());
-    }
     let rules = Rules::Keep(Keep { last: 1, ..Keep::default() });
     let plan = decided(&backups, &rules);
     assert_eq!(staying(&plan), ["1126", "1125", "1124", "1123", "1122", "1121"]);
@@ -152,6 +148,40 @@ fn increments_stay_and_go_with_their_base_and_count_as_no_backup() {
     backups[7].needs = Some("20250101T000000Z-abcd".parse().unwrap());
     backups[7].standing = Standing::Proved;
     assert!(!staying(&decided(&backups, &rules)).contains(&"1119"));
+}
+
+/// Each third one is full, and the base of the two after it: 1124 of 1125 and 1126.
+fn chains(days: usize) -> Vec<Stored> {
+    let mut backups = nights(i64::try_from(days).unwrap());
+    let ids: Vec<RunId> = backups.iter().map(|backup| backup.id.clone()).collect();
+    for n in (0..days).filter(|n| n % 3 != 2) {
+        backups[n].needs = Some(ids[n - n % 3 + 2].clone());
+    }
+    backups
+}
+
+#[test]
+fn a_full_backup_is_as_young_as_the_newest_increment_on_it() {
+    let limit = Duration::from_secs(7 * 86_400 + 3600);
+    for rules in [Rules::OlderThan(limit), Rules::Keep(Keep { within: Some(limit), ..Keep::default() })] {
+        let mut backups = chains(15);
+        let plan = decided(&backups, &rules);
+        // Eight nights are young enough. 1118 is the last of them, and 1119 is on it.
+        assert_eq!(staying(&plan).last(), Some(&"1118"));
+        // Of the next three only the newest would be.
+        let rules = match &rules {
+            Rules::Keep(_) => {
+                Rules::Keep(Keep { within: Some(limit + Duration::from_secs(2 * 86_400)), ..Keep::default() })
+            }
+            Rules::OlderThan(_) => Rules::OlderThan(limit + Duration::from_secs(2 * 86_400)),
+        };
+        let plan = decided(&backups, &rules);
+        assert_eq!(staying(&plan).last(), Some(&"1115"));
+        assert_eq!(reasons(&plan, "1115"), format!("base of {}", backups[9].id));
+        // It is no way back without a good base.
+        backups[11].standing = Standing::Bad("x".to_owned());
+        assert_eq!(staying(&decided(&backups, &rules)).last(), Some(&"1118"));
+    }
 }
 
 #[test]
@@ -204,8 +234,13 @@ fn wanted(backups: &[Stored], one: &Stored, rules: &Rules, now: Timestamp, zone:
     let proved: Vec<&Stored> = backups.iter().filter(|b| b.standing == Standing::Proved && b.needs.is_none()).collect();
     let newer = proved.iter().filter(|other| key(other) > key(one)).count();
     let old = |limit: Duration| now.as_second() - one.begin.as_second() > i64::try_from(limit.as_secs()).unwrap();
+    let leads_back = one.standing == Standing::Proved
+        && below(backups, one).all(|b| matches!(b.standing, Standing::Proved | Standing::Foreign(_)))
+        && below(backups, one).last().unwrap().needs.is_none();
     match (&one.standing, rules) {
         (Standing::Foreign(_) | Standing::Unreadable(_), _) => true,
+        (_, Rules::OlderThan(limit)) if leads_back && !old(*limit) => true,
+        (_, Rules::Keep(Keep { within: Some(limit), .. })) if leads_back && !old(*limit) => true,
         _ if base(backups, one).is_some() => false,
         (Standing::Bad(_) | Standing::Unproved, Rules::Keep(_)) => newer < 2 || !old(Duration::from_secs(7 * 86_400)),
         (_, Rules::Keep(_)) if one.needs.is_some() => newer < 2 || !old(Duration::from_secs(7 * 86_400)),
@@ -230,7 +265,6 @@ fn wanted(backups: &[Stored], one: &Stored, rules: &Rules, now: Timestamp, zone:
                 || newest_of("%G-%V", keep.weekly)
                 || newest_of("%Y-%m", keep.monthly)
                 || newest_of("%Y", keep.yearly)
-                || keep.within.is_some_and(|limit| !old(limit))
         }
     }
 }
