@@ -6,7 +6,6 @@ use jiff::Timestamp;
 
 use crate::check::{Ground, Origin, Request};
 use crate::fault::{Failure, Kind, kind_of};
-use crate::lvm;
 use crate::recover;
 use crate::run::Run;
 use crate::server::{Held, Position, Session};
@@ -97,9 +96,8 @@ fn one_try(
 }
 
 fn undo(ground: &Ground, run: &Run) -> anyhow::Result<()> {
-    snapshot::remove_all_of(run.id())?;
     let origins: Vec<&str> = ground.covered.origins.iter().map(|origin| origin.volume.uuid.as_str()).collect();
-    lvm::remove_orphans(run.id(), &origins)
+    snapshot::abandon(run.id(), &origins)
 }
 
 /// When what is committed is written out.
@@ -191,5 +189,8 @@ fn prepare(ground: &Ground, run: &mut Run, cancel: &Cancel) -> anyhow::Result<Ve
 
 /// Dirty pages would be written out while the origin is suspended, and writers wait for that.
 fn flush(origins: &[Origin]) -> anyhow::Result<()> {
-    origins.iter().try_for_each(|origin| durable::sync_file_system(&origin.mount.path))
+    origins.iter().try_for_each(|origin| {
+        snapshot::refuse_suspended(&origin.volume)?;
+        durable::sync_file_system(&origin.mount.path)
+    })
 }

@@ -23,12 +23,12 @@ use there::There;
 
 use crate::check::{self, Findings, Ground, Request};
 use crate::fault::{Failure, Fault, Kind};
-use crate::id::{JobName, RunId};
+use crate::id::JobName;
 use crate::instance::Part;
 use crate::kept::Kept;
 use crate::proof::{Dumping, Subject};
 use crate::run::events::Observer;
-use crate::run::{self, Run};
+use crate::run::{self, Record, Run};
 use crate::server::Session;
 use crate::store::{Manifest, Method, Staging, Store};
 use crate::sys::cancel::Cancel;
@@ -55,7 +55,10 @@ pub fn backup(request: &Request, observer: &dyn Observer, cancel: &Cancel) -> an
         return end(run, worked, |_| Ok(()));
     }
     let worked = work(request, &mut session, &mut run, observer, cancel);
-    end(run, worked, |id| snapshot::remove_all_of(id).and_then(|_| recover::forget_unkept(id)))
+    end(run, worked, |record| {
+        snapshot::abandon(&record.id, &record.volumes().collect::<Vec<_>>())?;
+        recover::forget_unkept(&record.id)
+    })
 }
 
 fn work(
@@ -190,9 +193,8 @@ fn refuse_bad(manifest: &Manifest) -> anyhow::Result<()> {
 fn end(
     run: Run,
     worked: anyhow::Result<Outcome>,
-    remove: impl FnOnce(&RunId) -> anyhow::Result<()>,
+    remove: impl FnOnce(&Record) -> anyhow::Result<()>,
 ) -> anyhow::Result<Outcome> {
-    let id = run.id().clone();
     match worked {
         Ok(Outcome { manifest, cleanup: None }) => {
             let cleanup = run.forget().err();
@@ -200,7 +202,7 @@ fn end(
         }
         Ok(outcome) => Ok(outcome),
         Err(error) => {
-            let removed = remove(&id).and_then(|()| run.forget());
+            let removed = remove(run.record()).and_then(|()| run.forget());
             let cleanup = removed.err().map(|e| e.context("run `mysnap recover`")).into_iter().collect();
             Err(Failure::join(error, cleanup))
         }

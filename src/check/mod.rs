@@ -25,7 +25,7 @@ pub use live::{LiveGround, survey_live};
 use crate::dump::{self, DumpSource};
 use crate::id::JobName;
 use crate::server::{Access, HoldLimits, LockChoice, LockMode, LongQueryPolicy, Place, Session, layout};
-use crate::snapshot::{Limits, PoolRoom, StoreSize};
+use crate::snapshot::{self, Limits, PoolRoom, StoreSize};
 use crate::store::{Destination, Method, ProofLevel, Side, SshOptions, Transfer};
 use crate::sys::cancel::Cancel;
 use crate::sys::cmd::Call;
@@ -108,11 +108,18 @@ impl Request {
 pub fn survey(request: &Request, session: &mut Session, cancel: &Cancel) -> (Option<Ground>, Findings) {
     let mut findings = Findings::default();
     tools(request, &mut findings);
+    if findings.attempt("volume", volumes::refuse_suspended(&session.facts().datadir)).is_none() {
+        return (None, findings);
+    }
     let lock = server(request, session, &mut findings);
     let places = findings.attempt("volumes", session.layout()).unwrap_or_default();
     keyrings(&places, &mut findings);
     second_server::look_at(request, session.facts(), &places, &mut findings);
     let covered = findings.attempt("volumes", volumes::cover(&places)).unwrap_or_default();
+    let answer = |origin: &Origin| snapshot::refuse_suspended(&origin.volume);
+    if findings.attempt("volume", covered.origins.iter().try_for_each(answer)).is_none() {
+        return (None, findings);
+    }
     for origin in &covered.origins {
         volumes::look_at(origin, &mut findings);
     }

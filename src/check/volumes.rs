@@ -1,6 +1,7 @@
 //! From the server's files to the logical volumes that they lie on.
 
 use std::io::Write as _;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
@@ -42,6 +43,18 @@ pub(super) fn cover(places: &[Place]) -> anyhow::Result<Covered> {
     Err(Fault::new(Kind::Refused, wrong.join("; "))
         .hint("move it to a logical volume: what no snapshot covers would be missing in the backup")
         .into())
+}
+
+/// Nothing on a suspended volume can be looked at: whoever reads what is not in memory waits as long as whoever writes.
+pub(super) fn refuse_suspended(datadir: &Path) -> anyhow::Result<()> {
+    let mounts = mount_points()?;
+    let below = mounts.iter().filter(|mount| datadir.starts_with(&mount.path));
+    let Some(mount) = below.max_by_key(|mount| mount.path.components().count()) else { return Ok(()) };
+    if !lvm::is_suspended(mount.device) {
+        return Ok(());
+    }
+    let volume = lvm::volumes()?.into_iter().find(|volume| volume.device == Some(mount.device));
+    volume.as_ref().map_or(Ok(()), snapshot::refuse_suspended)
 }
 
 fn refusal(wrong: &[Uncovered]) -> Fault {
@@ -110,9 +123,6 @@ fn troubles(origin: &Origin) -> Vec<String> {
     }
     if volume.has_merging_snapshot() || volume.merging {
         found.push("is being merged with a snapshot".to_owned());
-    }
-    if volume.device.is_some_and(lvm::is_suspended) {
-        found.push("is suspended".to_owned());
     }
     let health = [Some(volume), origin.pool.as_ref()].into_iter().flatten().map(|v| v.health.as_str());
     found.extend(health.filter(|text| !text.is_empty()).map(|text| format!("is not healthy: {text}")));

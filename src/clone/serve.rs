@@ -168,7 +168,8 @@ impl Life<'_> {
     fn end(&self, run: Run, worked: anyhow::Result<()>) -> anyhow::Result<()> {
         let id = run.id().clone();
         // Where files were restored there need not be an LVM.
-        let removed = if self.home.is_none() { snapshot::remove_all_of(&id).map(drop) } else { Ok(()) };
+        let used: Vec<&str> = run.record().volumes().collect();
+        let removed = if self.home.is_none() { snapshot::abandon(&id, &used) } else { Ok(()) };
         let cleaned = removed
             .and_then(|()| self.directories().try_for_each(|path| recover::remove_scratch(path, &id)))
             .and_then(|()| run.forget());

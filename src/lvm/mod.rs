@@ -183,7 +183,7 @@ pub fn add_tag(volume: &LvRef, tag: &str) -> Result<(), CommandError> {
 /// Makes a volume larger by `by` or a little more: LVM takes whole sectors and rounds up to extents.
 pub fn extend(volume: &LvRef, by: Bytes) -> Result<(), CommandError> {
     let sectors = by.0.div_ceil(512);
-    changing("lvextend").args(["-L", &format!("+{sectors}s"), &volume.to_string()]).run()
+    changing("lvextend").args(["--config", NO_WAITING, "-L", &format!("+{sectors}s"), &volume.to_string()]).run()
 }
 
 /// Removes the volume of this name if it is the one with this identifier. Success does not say

@@ -127,11 +127,27 @@ impl Runs {
         Ok(runs)
     }
 
+    /// Brings back what is suspended, but for what a command of a dead run that still works has suspended: other programs
+    /// of theirs may take long to end. What can't be brought back is tried again by the plan, and told by it.
+    fn bring_back_origins(&self, observer: &dyn Observer) -> anyhow::Result<()> {
+        let left_alone = self.without_lvm()?;
+        if left_alone.iter().all(|record| record.volumes().next().is_none()) {
+            return Ok(());
+        }
+        for volume in stuck(&left_alone, &lvm::volumes()?, is_suspended) {
+            if lvm::resume(volume).is_ok() {
+                let step = Step::Refresh { volume: volume.name.to_string() };
+                observer.event(Event::Note { text: format!("recover: {}", step.describe()) });
+            }
+        }
+        Ok(())
+    }
+
     fn plan(self) -> anyhow::Result<Plan> {
         // A drill may run where there is no LVM.
         let volumes = if Call::is_installed("lvs") { lvm::volumes()? } else { Vec::new() };
         let dead: Vec<&Record> = self.dead.iter().map(|(record, _)| record).collect();
-        let mut steps = steps(&dead, &volumes, |volume| volume.device.is_some_and(lvm::is_suspended));
+        let mut steps = steps(&dead, &volumes, is_suspended);
         steps.extend(self.stillborn.iter().map(|(run, _)| Step::Forget { run: run.clone() }));
         let unrecorded = unrecorded(&dead, &self.alive, &volumes);
         let interrupted = dead.iter().flat_map(|record| &record.intents).filter_map(interrupted).collect();
@@ -139,13 +155,14 @@ impl Runs {
     }
 }
 
+fn is_suspended(volume: &Volume) -> bool {
+    volume.device.is_some_and(lvm::is_suspended)
+}
+
 /// The steps that clean up after `dead`: pure.
 fn steps(dead: &[&Record], volumes: &[Volume], suspended: impl Fn(&Volume) -> bool) -> Vec<Step> {
-    let mut steps = Vec::new();
-    for record in dead {
-        let stuck = volumes.iter().filter(|v| record.needs(&v.uuid) && suspended(v));
-        steps.extend(stuck.map(|v| Step::Refresh { volume: v.name.to_string() }));
-    }
+    let mut steps: Vec<Step> =
+        stuck(dead, volumes, suspended).map(|v| Step::Refresh { volume: v.name.to_string() }).collect();
     for record in dead {
         let left = volumes.iter().filter(|v| v.run().as_ref() == Some(&record.id) && !v.has_tag(lvm::KEEP_TAG));
         steps.extend(left.map(|v| Step::Remove {
@@ -162,6 +179,15 @@ fn steps(dead: &[&Record], volumes: &[Volume], suspended: impl Fn(&Volume) -> bo
         steps.push(Step::Forget { run: record.id.clone() });
     }
     steps
+}
+
+/// What `dead` runs stood on and is suspended.
+fn stuck<'a>(
+    dead: &'a [&Record],
+    volumes: &'a [Volume],
+    suspended: impl Fn(&Volume) -> bool,
+) -> impl Iterator<Item = &'a Volume> {
+    volumes.iter().filter(move |v| dead.iter().any(|record| record.needs(&v.uuid)) && suspended(v))
 }
 
 /// LVM goes on with a merge by itself; the mount and the server it knows nothing of.
@@ -265,6 +291,7 @@ pub fn forget_unkept(run: &RunId) -> anyhow::Result<()> {
 /// Removes what dead runs left: the first step of each run.
 pub fn recover(observer: &dyn Observer) -> anyhow::Result<()> {
     let runs = Runs::look()?;
+    runs.bring_back_origins(observer)?;
     let plan = runs.outlive_programs().and_then(|()| runs.plan())?;
     for Leftover { text, remedy } in plan.left_to_people() {
         observer.warn(remedy.map_or_else(|| text.clone(), |remedy| format!("{text}; {remedy}")));

@@ -16,7 +16,7 @@ use super::Runs;
 use super::scratch::PREFIXES;
 use crate::fault::{Fault, Kind};
 use crate::id::RunId;
-use crate::run::RUNTIME_DIRECTORY;
+use crate::run::{RUNTIME_DIRECTORY, Record};
 use crate::sys::process::{self, Process};
 
 /// How long a program is waited for.
@@ -39,6 +39,14 @@ impl Runs {
             }
             std::thread::sleep(PAUSE);
         }
+    }
+
+    /// The dead runs of which no LVM command works any more.
+    pub(super) fn without_lvm(&self) -> anyhow::Result<Vec<&Record>> {
+        let programs = self.programs()?;
+        let has_lvm =
+            |record: &Record| programs.iter().any(|program| is_lvm(program) && works_for(program, &record.id));
+        Ok(self.dead.iter().map(|(record, _)| record).filter(|record| !has_lvm(record)).collect())
     }
 
     fn programs(&self) -> anyhow::Result<Vec<Process>> {

@@ -127,6 +127,8 @@ pub struct Held<'a> {
     deadline: Instant,
     exact: Exactness,
     written_out: bool,
+    /// How long the server lets us be silent, in seconds.
+    idle: u64,
 }
 
 impl std::fmt::Debug for Held<'_> {
@@ -140,6 +142,7 @@ impl Held<'_> {
     /// this exists. A snapshot is exact only where the volume freezes after [`Held::write_out`].
     pub fn position(&mut self) -> anyhow::Result<Position> {
         self.write_out()?;
+        self.limit_silence()?;
         Position::read(self.connection, self.dialect, self.exact.clone()).context("cannot read the position")
     }
 
@@ -163,7 +166,7 @@ impl Held<'_> {
         Ok(true)
     }
 
-    /// Has the server keep us for the rest of the budget; before that, waits for what takes longer than a
+    /// Has the server keep us for the rest of the budget and no longer; before that, waits for what takes longer than a
     /// volume needs to freeze.
     fn settle(&mut self, waits_for_flush: bool) -> anyhow::Result<()> {
         if waits_for_flush {
@@ -174,8 +177,18 @@ impl Held<'_> {
                 );
             }
         }
+        self.limit_silence()
+    }
+
+    /// Has the server end us when we are silent for the rest of the budget, as a process does that was stopped. It counts
+    /// from the last statement on, so that what was slow before that has to be taken off.
+    fn limit_silence(&mut self) -> anyhow::Result<()> {
         let idle = sql::seconds(self.remaining() + Duration::from_millis(999));
-        self.connection.run(&sql::idle_timeout(idle)).context("cannot set the idle timeout")
+        if idle < self.idle {
+            self.connection.run(&sql::idle_timeout(idle)).context("cannot set the idle timeout")?;
+            self.idle = idle;
+        }
+        Ok(())
     }
 
     /// Waits until MariaDB's background flush has passed what is committed now.
@@ -230,6 +243,7 @@ impl Session {
             deadline,
             exact: Exactness::Exact,
             written_out: false,
+            idle: u64::MAX,
         };
         let result = acquire(held.connection, mode, limits).and_then(|()| {
             watchdog.granted();

@@ -23,7 +23,7 @@ pub use merge::{MergeProgress, finish_merge, start_merge};
 pub use monitor::{Action, Limits, Sample, decide, sample};
 pub use mounts::{mount, mount_writable, unsupported};
 pub use plan::{Plan, Planned, PoolRoom, StoreSize, WriteRate, cannot_overflow, plan};
-pub use remove::{remove, remove_all_of};
+pub use remove::{abandon, remove, remove_all_of};
 pub use thick::Thick;
 pub use thin::Thin;
 pub use watch::{look, lost, watched};
@@ -229,13 +229,14 @@ impl Freezing {
     }
 }
 
-/// Suspended by something else, the origin would be taken for frozen before its snapshot is made.
-fn refuse_suspended(spec: &Spec) -> anyhow::Result<()> {
-    if !spec.origin_is_suspended() {
+/// Suspended by something else, an origin would be taken for frozen before its snapshot is made; and whoever writes to
+/// it waits.
+pub fn refuse_suspended(origin: &Volume) -> anyhow::Result<()> {
+    if !origin.device.is_some_and(lvm::is_suspended) {
         return Ok(());
     }
-    let name = &spec.origin.name;
-    Err(Fault::new(Kind::Snapshot, format!("volume {name} is suspended: all writes to it wait"))
+    let name = &origin.name;
+    Err(Fault::new(Kind::Refused, format!("volume {name} is suspended: whoever writes to it waits"))
         .hint(format!(
             "after a killed command `dmsetup clear {device}` and then `dmsetup resume {device}` bring it back; not \
              `lvchange --refresh`, which may put half of what that command did in force",
@@ -247,7 +248,7 @@ fn refuse_suspended(spec: &Spec) -> anyhow::Result<()> {
 impl Pending {
     fn start(prepared: Prepared) -> anyhow::Result<Self> {
         let Prepared { spec, ready } = prepared;
-        refuse_suspended(&spec)?;
+        refuse_suspended(&spec.origin)?;
         let command = spec.kind.provider().start(&spec, ready)?;
         Ok(Self { spec, command, seen_suspended: false, froze_early: false })
     }
@@ -323,7 +324,7 @@ pub fn complete(pending: Vec<Pending>) -> anyhow::Result<Vec<Snapshot>> {
 }
 
 /// A command that was killed between LVM's suspend and resume leaves the origin suspended.
-fn resume(spec: &Spec) -> anyhow::Result<()> {
+pub(super) fn resume(spec: &Spec) -> anyhow::Result<()> {
     if spec.origin_is_suspended() { lvm::resume(&spec.origin) } else { Ok(()) }
 }
 

@@ -50,6 +50,19 @@ fn resume_after_a_killed_command(origin: &str) -> anyhow::Result<()> {
     suspended.as_ref().map_or(Ok(()), lvm::resume)
 }
 
+/// Leaves nothing of `run`, which has failed, but for snapshots kept on purpose. First of all `origins` (LVM's
+/// identifiers) that a command which died left suspended are brought back, as they were before that command: to remove
+/// a snapshot would resume its origin with what that command had loaded.
+///
+/// # Errors
+/// Where one of its LVM commands still runs, or something can't be brought back or removed: `recover` has to go on.
+pub fn abandon(run: &RunId, origins: &[&str]) -> anyhow::Result<()> {
+    wait_for_what_was_let_go()?;
+    origins.iter().try_for_each(|origin| resume_after_a_killed_command(origin))?;
+    remove_all_of(run)?;
+    if origins.is_empty() { Ok(()) } else { lvm::remove_orphans(run, origins) }
+}
+
 /// Removes every volume that carries the tags of `run`, but for those kept on purpose.
 pub fn remove_all_of(run: &RunId) -> anyhow::Result<Vec<String>> {
     wait_for_what_was_let_go()?;

@@ -96,8 +96,15 @@ fn tend(snapshot: &Snapshot, limits: Limits, state: &mut State) -> anyhow::Resul
                 *state = State::Grown;
                 tracing::info!("the store of {name} was grown by {by}");
             }
-            Err(error) if state.becomes(State::Stuck) => tracing::warn!("cannot grow {name} by {by}: {error}"),
-            Err(_) => {}
+            Err(error) => {
+                // It suspends the origin for a moment, in which it may have been killed.
+                if let Err(stuck) = super::resume(&snapshot.spec) {
+                    tracing::warn!("{stuck:#}");
+                }
+                if state.becomes(State::Stuck) {
+                    tracing::warn!("cannot grow {name} by {by}: {error}");
+                }
+            }
         },
         Action::GiveUp(why) => return Err(lost(snapshot, why)),
     }

@@ -162,7 +162,8 @@ fn an_archive_on_another_node_goes_on_after_the_network_was_cut() {
         let there = on_node2(&format!("cat {AT}/lab/*/{name} | sha256sum"));
         assert_eq!(here.split_whitespace().next(), there.split_whitespace().next(), "{name}");
     }
-    let found = mysnap_ok(&["--config", &config, "binlog", "find", "--table", "archived.elsewhere", "--kind", "insert"]);
+    let found =
+        mysnap_ok(&["--config", &config, "binlog", "find", "--table", "archived.elsewhere", "--kind", "insert"]);
     assert_eq!(found.matches("  1 row  ").count(), 3, "{found}");
     mysnap_ok(&["--config", &config, "binlog", "verify"]);
 }

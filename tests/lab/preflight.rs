@@ -236,3 +236,21 @@ fn a_check_of_a_good_host_is_quiet_about_locks_and_leaves_no_trace() {
     expect(&ran, 0, &["\"level\": \"good\"", "\"subject\": \"privileges\""]);
     assert_eq!((run(&["sh", "-c", &format!("{state} {LOCAL}")]), host::volumes()), before);
 }
+
+/// P10: whatever looked whether the volume is fast enough would wait for ever.
+#[test]
+fn a_suspended_volume_is_named_before_anything_is_written_to_it() {
+    let config = local("suspended", "");
+    let resume = Undo::with("dmsetup resume /dev/vg0/data");
+    run(&["dmsetup", "suspend", "/dev/vg0/data"]);
+    let began = Instant::now();
+    for verb in ["check", "backup"] {
+        let ran = mysnap(&["--config", &config, verb, "local"]);
+        let told = format!("{}{}", ran.stdout, ran.stderr);
+        assert_eq!(ran.status, 3, "{verb}: {told}");
+        assert!(told.contains("vg0/data is suspended") && told.contains("dmsetup resume"), "{verb}: {told}");
+    }
+    assert!(began.elapsed() < Duration::from_secs(30), "{:?}", began.elapsed());
+    drop(resume);
+    expect(&mysnap(&["--config", &config, "check", "local"]), 0, &[]);
+}

@@ -26,6 +26,8 @@ class Server:
     daemon: str
     client: str
     dump: str
+    # the package of what its own tests are made of, and where it has them
+    tests: tuple[str, str]
 
 
 # tests have a node of their own behind it
@@ -34,10 +36,12 @@ SSH = ("openssh-client", "openssh-server")
 SERVERS = {
     "mariadb": Server("mariadb", "sid",
                       ("mariadb-server-core", "mariadb-client", "mydumper", "rsync", "zstd", *SSH),
-                      "mariadbd", "mariadb", "mariadb-dump"),
+                      "mariadbd", "mariadb", "mariadb-dump",
+                      ("mariadb-test-data", "usr/share/mysql/mysql-test")),
     "mysql": Server("mysql", "sid",
                     ("mysql-server-core", "mysql-client", "mydumper", "rsync", "zstd", *SSH),
-                    "mysqld", "mysql", "mysqldump"),
+                    "mysqld", "mysql", "mysqldump",
+                    ("mysql-testsuite", "usr/lib/mysql-test")),
 }
 
 
@@ -53,6 +57,31 @@ def tree(server: Server) -> Path:
             argv += [f"--aptopt={option}" for option in APT_OPTIONS]
             argv += [f"--dpkgopt={option}" for option in DPKG_OPTIONS]
             check([*argv, server.suite, str(scratch), tools.mirror()], env={"TMPDIR": str(target.parent)})
+            scratch.chmod(0o755)
+            scratch.rename(target)
+    return target
+
+
+UNPACK_TESTS = """
+apt-get update -qq
+cd /tmp
+apt-get download -qq -o APT::Sandbox::User=root "$1"
+dpkg-deb --fsys-tarfile "$1"_*.deb | tar -x -C "$2" --strip-components="$4" --wildcards "./$3/*.test" "./$3/*.inc"
+"""
+
+
+def own_tests(server: Server) -> Path:
+    """The scripts of the server's own tests in a directory; unpacked once."""
+    package, inner = server.tests
+    target = make_dir("bench-trees") / f"{server.name}-{server.suite}-tests"
+    root = tree(server)
+    with locked(f"bench-tree-{server.name}"):
+        if not target.exists():
+            say(f"unpacking {package} of {server.suite}")
+            scratch = Path(tempfile.mkdtemp(prefix=".new-", dir=target.parent))
+            depth = str(len(Path(inner).parts) + 1)
+            argv = ["sh", "-euc", UNPACK_TESTS, "sh", package, str(scratch), inner, depth]
+            check(inside(root, argv, seen=[scratch]), env=ENVIRONMENT)
             scratch.chmod(0o755)
             scratch.rename(target)
     return target

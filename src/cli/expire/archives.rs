@@ -7,10 +7,11 @@ use serde::Serialize;
 
 use super::super::Context;
 use super::super::binlog::home;
-use super::jobs::JobLook;
+use super::jobs::{JobLook, failed_drills};
 use crate::binlog::expire::{self, Holder, Plan};
 use crate::binlog::{Home, Identity, verify};
 use crate::config::{Archive, Config};
+use crate::expire::Failed;
 use crate::id::{JobName, RunId};
 use crate::run::events::Observer;
 use crate::store::{self, Catalog, Item, Manifest, ProofLevel};
@@ -122,13 +123,14 @@ fn holders(config: &Config, going: &[&RunId], cancel: &Cancel) -> Holders {
         if catalog.good().all(|backup| backup.slot.job != job.name) {
             return Err(format!("job {} has no good backup at {}; is its file system mounted?", job.name, job.to));
         }
+        let failed = failed_drills(job).map_err(|error| format!("the drills of job {}: {error:#}", job.name))?;
         let items = catalog.items.iter().filter(|item| !going.contains(&&item.slot().id));
-        holders.extend(items.filter_map(holder));
+        holders.extend(items.filter_map(|item| holder(item, &failed)));
     }
     Ok(holders)
 }
 
-fn holder(item: &Item) -> Option<Holder> {
+fn holder(item: &Item, failed_drills: &Failed) -> Option<Holder> {
     let known = |manifest: &Manifest, proved| Holder {
         id: manifest.id.clone(),
         server: Some(Identity::of(&manifest.server).key),
@@ -137,7 +139,10 @@ fn holder(item: &Item) -> Option<Holder> {
         proved,
     };
     Some(match item {
-        Item::Good(backup) => known(&backup.manifest, backup.manifest.proof.level > ProofLevel::None),
+        Item::Good(backup) => {
+            let came_back = !failed_drills.contains_key(&backup.manifest.id);
+            known(&backup.manifest, came_back && backup.manifest.proof.level > ProofLevel::None)
+        }
         Item::Bad(backup, _) => known(&backup.manifest, false),
         Item::Unreadable(slot, _) => {
             Holder { id: slot.id.clone(), server: None, begin: slot.id.begin()?, binlog: None, proved: false }

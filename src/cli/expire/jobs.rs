@@ -84,7 +84,7 @@ fn claimed<T>(job: &Job, work: impl FnOnce() -> anyhow::Result<T>) -> anyhow::Re
 }
 
 /// What a drill found outranks what was proved when a backup was made.
-fn failed_drills(job: &Job) -> anyhow::Result<Failed> {
+pub(super) fn failed_drills(job: &Job) -> anyhow::Result<Failed> {
     let drills = Drills::of(&job.name, &job.to)?;
     Ok(drills.failed().map(|(report, why)| (report.backup.clone(), why.to_owned())).collect())
 }

@@ -26,7 +26,11 @@ fn child_that_holds() {
     };
     let mut session = access.connect(&Cancel::new()).unwrap();
     // What comes of it is the other process's to see.
-    drop(hold(&mut session, mode, 5, |_| {
+    let flushes = std::env::var("MYSNAP_TEST_FLUSHES").map_or(0, |seconds| seconds.parse().unwrap());
+    drop(hold(&mut session, mode, 5, |held| {
+        // As on a disk that takes long.
+        std::thread::sleep(Duration::from_secs(flushes));
+        held.position()?;
         println!("\n{HELD}");
         std::thread::sleep(Duration::from_secs(60));
         Ok(())
@@ -43,12 +47,13 @@ struct Child {
 
 impl Child {
     #[expect(clippy::disallowed_methods, reason = "this program itself, with variables that sys::cmd would drop")]
-    fn that_holds(mode: LockMode) -> Self {
+    fn that_holds(mode: LockMode, flushes: u64) -> Self {
         let (access, files) = account(None);
         let child = std::process::Command::new(std::env::current_exe().unwrap())
             .args(["--exact", "server::holder::child_that_holds", "--ignored", "--nocapture"])
             .env("MYSNAP_TEST_MODE", format!("{mode:?}"))
             .env("MYSNAP_TEST_FILE", access.option_file.unwrap())
+            .env("MYSNAP_TEST_FLUSHES", flushes.to_string())
             .env("MYSNAP_SOCKET", socket())
             .stdout(std::process::Stdio::piped())
             .spawn()
@@ -86,8 +91,8 @@ impl Drop for Child {
 }
 
 /// How long writers waited from `signal` on, which the child gets under the lock.
-fn stall_after(signal: Signal, mode: LockMode) -> Duration {
-    let mut child = Child::that_holds(mode);
+fn stall_after(signal: Signal, mode: LockMode, flushes: u64) -> Duration {
+    let mut child = Child::that_holds(mode, flushes);
     child.wait_until_it_holds();
     let began = Instant::now();
     child.signal(signal);
@@ -99,7 +104,7 @@ fn stall_after(signal: Signal, mode: LockMode) -> Duration {
 fn a_holder_that_is_killed_frees_the_writers_at_once() {
     Pulse::start().longest();
     for mode in modes(&session()) {
-        let stall = stall_after(Signal::SIGKILL, mode);
+        let stall = stall_after(Signal::SIGKILL, mode, 0);
         println!("{mode:?}: {stall:?}");
         assert!(stall < Duration::from_secs(1), "{mode:?} {stall:?}");
     }
@@ -109,10 +114,22 @@ fn a_holder_that_is_killed_frees_the_writers_at_once() {
 fn a_holder_that_is_frozen_is_dropped_by_the_server() {
     for mode in modes(&session()) {
         let heartbeat = Pulse::start();
-        let frozen = stall_after(Signal::SIGSTOP, mode);
+        let frozen = stall_after(Signal::SIGSTOP, mode, 0);
         let stall = heartbeat.longest();
         println!("{mode:?}: {frozen:?} after it was frozen, stall {stall:?}");
         assert!(frozen > Duration::from_secs(2), "it must have held the lock: {frozen:?}");
+        assert!(stall < Duration::from_secs(6) + SLACK, "{mode:?} {stall:?}");
+    }
+}
+
+#[test]
+fn what_was_slow_before_a_holder_was_frozen_is_taken_off() {
+    for mode in modes(&session()) {
+        let heartbeat = Pulse::start();
+        let frozen = stall_after(Signal::SIGSTOP, mode, 3);
+        let stall = heartbeat.longest();
+        println!("{mode:?}: {frozen:?} after it was frozen, stall {stall:?}");
+        assert!(stall > Duration::from_secs(3), "it must have held the lock: {stall:?}");
         assert!(stall < Duration::from_secs(6) + SLACK, "{mode:?} {stall:?}");
     }
 }
@@ -129,7 +146,7 @@ fn a_holder_that_is_killed_or_frozen_while_it_waits_frees_the_writers_in_time() 
             drop(table("InnoDB"));
             let heartbeat = Pulse::start();
             let busy = Busy::with(statement);
-            let child = Child::that_holds(LockMode::Global);
+            let child = Child::that_holds(LockMode::Global, 0);
             Child::wait_until_it_waits();
             child.signal(signal);
             std::thread::sleep(Duration::from_secs(7));

@@ -7,20 +7,26 @@
 use std::io::Write as _;
 use std::time::{Duration, Instant};
 
+use mysnap::id::RunId;
 use mysnap::lvm::{self, Ready};
 use mysnap::recover;
 use mysnap::run::{Intent, Run, events::Silent};
 use mysnap::snapshot::{self, SnapshotKind};
 use mysnap::sys::cmd::Call;
+use mysnap::sys::retry;
 
 use super::both_kinds;
-use super::scratch::{Scratch, new_run, take};
+use super::hang::lvm_is_at_work;
+use super::scratch::{Nobody, Scratch, new_run, take};
 use crate::host::{run, try_run};
+use crate::live::Undo;
 
 both_kinds!(
     whatever_hits_the_command_that_makes_a_snapshot_the_origin_is_writable_after_recover,
     whatever_hits_the_command_that_removes_a_snapshot_the_origin_is_writable_after_recover,
     a_removal_that_is_killed_is_finished_by_its_own_run,
+    an_origin_that_a_command_which_was_given_up_left_suspended_is_brought_back_by_its_own_run,
+    an_origin_is_brought_back_before_programs_are_waited_for,
 );
 
 const TRACE: &str = "/run/mysnap-strace";
@@ -210,4 +216,59 @@ fn a_removal_that_is_killed_is_finished_by_its_own_run(kind: SnapshotKind) {
         writeln!(std::io::stderr(), "{} lvremove in a living run, KILL at call {call}", kind.name()).unwrap();
         removed(&|| Traced::once("lvremove", &format!("-e inject=ioctl:signal=KILL:when={call}")));
     }
+}
+
+/// The call behind the last suspend: killed there, LVM leaves the origin suspended.
+fn call_that_leaves_it_suspended(scratch: &Scratch) -> usize {
+    make_and_die(scratch, "");
+    let last = Traced::calls().iter().rposition(|call| call.contains("DM_SUSPEND_FLAG")).unwrap();
+    recover::recover(&Silent).unwrap();
+    last + 2
+}
+
+fn an_origin_that_a_command_which_was_given_up_left_suspended_is_brought_back_by_its_own_run(kind: SnapshotKind) {
+    let scratch = Scratch::new(kind, "ext4");
+    let call = call_that_leaves_it_suspended(&scratch);
+    let id = new_run();
+    {
+        let _traced = Traced::new("lvm", &format!("-e inject=ioctl:signal=KILL:when={call}"));
+        let prepared = scratch.spec(&id, 16).prepare().unwrap();
+        snapshot::freeze(vec![prepared], &Nobody, Instant::now()).unwrap_err();
+        retry::until(PATIENCE, || if lvm_is_at_work() { Err("LVM is at work") } else { Ok(()) }).unwrap();
+    }
+    let origin = scratch.volume();
+    assert!(lvm::is_suspended(origin.device.unwrap()), "the command that was killed left it suspended");
+    snapshot::abandon(&id, &[&origin.uuid]).unwrap();
+    scratch.assert_only_a_live_origin();
+}
+
+/// By its name and its arguments it copies for a run that is `dead`, and it does not end when it is asked to, as where a disk hangs.
+fn rsync_that_stays(dead: &RunId) -> Undo {
+    let script = format!(
+        "mkdir -p /srv/stays && cp /bin/bash /srv/stays/rsync && cd / && \
+         setsid -f /srv/stays/rsync -c 'trap \"\" TERM; while :; do sleep 1; done' \
+         /srv/x/.unfinished-{dead} >/dev/null 2>&1 </dev/null"
+    );
+    run(&["bash", "-c", &script]);
+    Undo::with("pkill -KILL -x rsync; rm -rf /srv/stays")
+}
+
+fn an_origin_is_brought_back_before_programs_are_waited_for(kind: SnapshotKind) {
+    let scratch = Scratch::new(kind, "ext4");
+    let call = call_that_leaves_it_suspended(&scratch);
+    make_and_die(&scratch, &format!("-e inject=ioctl:signal=KILL:when={call}"));
+    assert!(lvm::is_suspended(scratch.volume().device.unwrap()), "the command that was killed left it suspended");
+    let dead = mysnap::run::record::all().unwrap().0.remove(0).id;
+    let stays = rsync_that_stays(&dead);
+    std::thread::scope(|scope| {
+        let recovering = scope.spawn(|| recover::recover(&Silent));
+        let began = Instant::now();
+        scratch.write("after", b"written");
+        let took = began.elapsed();
+        assert!(took < BACK, "writable only after {took:?}");
+        assert!(!recovering.is_finished(), "it waits for the program");
+        drop(stays);
+        recovering.join().unwrap().unwrap();
+    });
+    scratch.assert_only_a_live_origin();
 }
