@@ -5,6 +5,8 @@
 
 #[path = "pitr/bench.rs"]
 mod bench;
+#[path = "pitr/engines.rs"]
+mod engines;
 #[path = "binlog/keys.rs"]
 mod keys;
 #[path = "binlog/purge.rs"]

@@ -13,7 +13,7 @@ use crate::fault::{Fault, Kind};
 use crate::lvm::{self, LvRef, Volume};
 use crate::server::{Place, PlaceKind};
 use crate::snapshot;
-use crate::sys::mount::{MountPoint, mount_points};
+use crate::sys::mount::{MountPoint, mount_of, mount_points};
 
 /// A disk slower than this, three times, makes a snapshot an outage (P9).
 const SLOW: Duration = Duration::from_millis(200);
@@ -48,11 +48,9 @@ pub(super) fn cover(places: &[Place]) -> anyhow::Result<Covered> {
 /// Nothing on a suspended volume can be looked at: whoever reads what is not in memory waits as long as whoever writes.
 pub(super) fn refuse_suspended(datadir: &Path) -> anyhow::Result<()> {
     let mounts = mount_points()?;
-    let below = mounts.iter().filter(|mount| datadir.starts_with(&mount.path));
-    let Some(mount) = below.max_by_key(|mount| mount.path.components().count()) else { return Ok(()) };
-    if !lvm::is_suspended(mount.device) {
+    let Some(mount) = mount_of(&mounts, datadir).filter(|mount| lvm::is_suspended(mount.device)) else {
         return Ok(());
-    }
+    };
     let volume = lvm::volumes()?.into_iter().find(|volume| volume.device == Some(mount.device));
     volume.as_ref().map_or(Ok(()), snapshot::refuse_suspended)
 }

@@ -21,6 +21,8 @@ const DIRECTORIES: [&str; 5] = [
     "innodb_doublewrite_dir",
     "aria_log_dir_path",
 ];
+/// MySQL's, where it looks for tables that lie outside of the data directory.
+const LIST_OF_DIRECTORIES: &str = "innodb_directories";
 /// It is empty in earnest: queries mean then what they mean to the live server.
 const SQL_MODE: &str = "sql_mode";
 /// Asked for nothing: new logs of a server that is thrown away need no encryption, and reading old ones
@@ -95,6 +97,7 @@ pub(super) fn of(facts: &Facts, placed: &[Placed], told: Told<'_>) -> Vec<String
     options.extend(binary_log(facts, placed, &datadir));
     options.extend(told.replays.then(|| replaying(facts)).into_iter().flatten());
     options.extend(facts.key_plugin().map(|plugin| format!("--plugin-load-add={plugin}")));
+    options.extend(engines(facts));
     options.extend(facts.must_match.iter().filter_map(|(name, value)| matching(name, value, placed)));
     options
 }
@@ -154,9 +157,20 @@ fn replaying(facts: &Facts) -> Vec<String> {
     options
 }
 
+/// Names of files in the server's directory of plugins, from a manifest that somebody may have written.
+fn engines(facts: &Facts) -> impl Iterator<Item = String> {
+    let is_plain = |library: &&String| !library.contains(['/', ';', ':', '=']);
+    facts.engine_libraries.iter().filter(is_plain).map(|library| format!("--plugin-load-add={library}"))
+}
+
 fn matching(name: &str, value: &str, placed: &[Placed]) -> Option<String> {
     if (value.is_empty() && name != SQL_MODE) || LEFT_OUT.contains(&name) {
         return None;
+    }
+    if name == LIST_OF_DIRECTORIES {
+        let each: Vec<String> =
+            value.split(';').map(|path| seen(Path::new(path), placed).display().to_string()).collect();
+        return Some(format!("--innodb-directories={}", each.join(";")));
     }
     let named = keys::file_in(name, value).or_else(|| DIRECTORIES.contains(&name).then_some(("", value)));
     let value = match named.filter(|(_, path)| path.starts_with('/')) {
@@ -245,6 +259,13 @@ mod tests {
     }
 
     #[test]
+    fn engines_are_loaded_by_the_names_of_their_libraries() {
+        let libraries = ["ha_archive.so", "../evil.so", "x=y.so"].map(str::to_owned).to_vec();
+        let facts = Facts { engine_libraries: libraries, ..facts() };
+        assert_eq!(engines(&facts).collect::<Vec<_>>(), ["--plugin-load-add=ha_archive.so"]);
+    }
+
+    #[test]
     fn paths_follow_their_files_and_others_stay() {
         let placed =
             [placed(Path::new("/var/lib/mysql"), "/s/data"), placed(Path::new("/var/lib/mysql/undo"), "/s/undo")];
@@ -257,5 +278,7 @@ mod tests {
         assert_eq!(matching("innodb_data_home_dir", "", &placed), None);
         assert_eq!(matching("sql_mode", "", &placed).as_deref(), Some("--sql-mode="));
         assert_eq!(matching("encrypt_binlog", "ON", &placed), None);
+        let outside = matching("innodb_directories", "/srv/tables;/var/lib/mysql/more", &placed);
+        assert_eq!(outside.as_deref(), Some("--innodb-directories=/srv/tables;/s/data/more"));
     }
 }

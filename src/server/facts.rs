@@ -12,7 +12,7 @@ use crate::fault::{Fault, Kind};
 /// Settings that a second server on the same files must be given too, or that decide whether it can
 /// read them: with another page size or data file path it aborts, with another
 /// lower_case_table_names MariaDB starts and its tables seem to be gone.
-const MUST_MATCH: [&str; 19] = [
+const MUST_MATCH: [&str; 20] = [
     "innodb_page_size",
     "innodb_data_file_path",
     "innodb_data_home_dir",
@@ -21,6 +21,7 @@ const MUST_MATCH: [&str; 19] = [
     "innodb_log_group_home_dir",
     "innodb_log_files_in_group",
     "innodb_doublewrite_dir",
+    "innodb_directories",
     "innodb_checksum_algorithm",
     "innodb_encrypt_log",
     "lower_case_table_names",
@@ -72,6 +73,10 @@ pub struct Facts {
     /// How far its clock is ahead of UTC, in seconds; what its times without a zone mean.
     #[serde(default)]
     pub utc_offset: Option<i32>,
+    /// The libraries of its storage engines that are not built in: a second server does not know the tables of one that
+    /// an option file loads.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub engine_libraries: Vec<String>,
     /// Settings that a second server on the same files must be given too.
     pub must_match: BTreeMap<String, String>,
 }
@@ -123,6 +128,7 @@ impl Facts {
             replica: false,
             uptime,
             utc_offset: None,
+            engine_libraries: Vec::new(),
             must_match: variables.some_of(&MUST_MATCH).into_iter().chain(keys::settings(variables)).collect(),
         })
     }

@@ -54,6 +54,7 @@ impl Session {
         let uptime = connection.pairs(sql::UPTIME)?.into_values().next();
         let mut facts = Facts::from_variables(&variables, uptime.and_then(|u| u.parse().ok()).unwrap_or(0))?;
         facts.utc_offset = connection.value(sql::UTC_OFFSET)?.and_then(|seconds| seconds.parse().ok());
+        facts.engine_libraries = connection.list(sql::ENGINE_LIBRARIES)?;
         let dialect = Dialect::of(facts.flavour, facts.version);
         // Without the privilege nobody knows; the preflight names it.
         facts.replica = connection.try_rows(dialect.replica_status)?.is_some_and(|channels| !channels.is_empty());

@@ -24,6 +24,9 @@ pub const LSN: &str = "SHOW GLOBAL STATUS LIKE 'Innodb_lsn_%'";
 
 /// How far the session's clock is ahead, in seconds.
 pub const UTC_OFFSET: &str = "SELECT TIMESTAMPDIFF(SECOND, UTC_TIMESTAMP(), NOW())";
+/// The libraries of storage engines that are not built in.
+pub const ENGINE_LIBRARIES: &str = "SELECT DISTINCT PLUGIN_LIBRARY FROM information_schema.PLUGINS WHERE PLUGIN_TYPE = \
+     'STORAGE ENGINE' AND PLUGIN_STATUS = 'ACTIVE' AND PLUGIN_LIBRARY IS NOT NULL ORDER BY 1";
 /// Begins a new binary log. LOCAL keeps it from the replicas. Needs RELOAD on every server.
 pub const ROTATE_BINARY_LOG: &str = "FLUSH LOCAL BINARY LOGS";
 /// Every binary log with its size.

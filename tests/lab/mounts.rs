@@ -4,7 +4,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use crate::host::{self, run};
+use crate::host::{self, mysnap_ok, run};
 use crate::live::{Live, Undo, expect, local};
 
 /// A mount namespace that keeps a copy of the host's mounts, as a container's may.
@@ -54,6 +54,24 @@ fn containers_that_start_before_and_during_a_run_neither_see_its_mount_nor_keep_
     expect(&backup.finish(), 0, &[]);
     assert!(!Path::new(&at).exists(), "{at} is left");
     // The containers still live.
+    host::assert_nothing_left();
+}
+
+/// X1. Whoever went into the run's mount namespace, to look, keeps what is mounted there.
+#[test]
+fn a_mount_that_somebody_uses_costs_the_cleanup_and_not_the_backup() {
+    let config = local("busy-mount", "bandwidth_limit = \"16MiB\"\n");
+    let mut backup = Live::backup(&config);
+    backup.wait_for("copy");
+    let (at, pid) = (mount_point(&backup), backup.pid());
+    let shell = format!("cd {at} && exec setsid -f sleep 611 >/dev/null 2>&1 </dev/null");
+    run(&["nsenter", "-t", &pid.to_string(), "-m", "sh", "-c", &shell]);
+    let gone = Undo::with("pkill -x sleep");
+    let ran = backup.finish();
+    expect(&ran, 9, &["cannot unmount", "it is used by", "sleep", "mysnap recover"]);
+    drop(gone);
+    mysnap_ok(&["--config", &config, "verify", "latest"]);
+    mysnap_ok(&["recover"]);
     host::assert_nothing_left();
 }
 

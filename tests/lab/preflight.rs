@@ -254,3 +254,14 @@ fn a_suspended_volume_is_named_before_anything_is_written_to_it() {
     drop(resume);
     expect(&mysnap(&["--config", &config, "check", "local"]), 0, &[]);
 }
+
+#[test]
+fn a_destination_that_takes_no_writes_is_refused_before_anybody_waits() {
+    let at = "/srv/read-only";
+    run(&["mkdir", "-p", "-m", "0700", at]);
+    run(&["mount", "-t", "tmpfs", "-o", "ro,mode=0700", "none", at]);
+    let _gone = Undo::with(&format!("umount {at}; rmdir {at}"));
+    let config = host::configure("read-only", &format!("[job.local]\nto = \"{at}\"\n"));
+    fails(&config, 3, &[at, "ead-only file system"]);
+    host::assert_nothing_left();
+}

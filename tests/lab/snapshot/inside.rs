@@ -1,10 +1,9 @@
 //! S2, X2: LVM's own commands are killed or stopped at each of their device-mapper calls, with the run
 //! that started them dead; `recover` brings the origin back at once and removes what is left.
 //!
-//! `MYSNAP_SWEEP=whole` takes every call, `whole:N` those from the Nth on, otherwise some of each command, and SIGKILL behind each that suspends or
-//! resumes: there a device is suspended, or maps onto one that is not started yet.
+//! `MYSNAP_SWEEP=whole` takes every call, `whole:N` those from the Nth on, otherwise some of each command, and SIGKILL
+//! behind each that suspends or resumes: there a device is suspended, or maps onto one that is not started yet.
 
-use std::io::Write as _;
 use std::time::{Duration, Instant};
 
 use mysnap::id::RunId;
@@ -20,6 +19,7 @@ use super::hang::lvm_is_at_work;
 use super::scratch::{Nobody, Scratch, new_run, take};
 use crate::host::{run, try_run};
 use crate::live::Undo;
+use crate::sweep::tell;
 
 both_kinds!(
     whatever_hits_the_command_that_makes_a_snapshot_the_origin_is_writable_after_recover,
@@ -142,7 +142,7 @@ fn assert_recovered(scratch: &Scratch, point: &str) -> bool {
         recover::recover(&Silent).unwrap_or_else(|error| panic!("{point}: {error:#}"));
         writer.join().unwrap()
     });
-    writeln!(std::io::stderr(), "{point}: suspended {suspended}, writable after {took:.1?}").unwrap();
+    tell(&format!("{point}: suspended {suspended}, writable after {took:.1?}"));
     assert!(took < BACK, "{point}: writable only after {took:?}");
     scratch.assert_only_a_live_origin();
     suspended
@@ -167,20 +167,38 @@ fn points(calls: &[String], before: usize) -> Vec<(usize, &'static str)> {
     some.chain(behind_switches(calls).filter(|call| *call > before).map(|call| (call, "KILL"))).collect()
 }
 
+/// What came of the points; told when it is dropped, also by one that failed, behind which there is no other.
+struct Table<'a> {
+    what: &'a str,
+    points: usize,
+    passed: usize,
+    suspended: usize,
+}
+
+impl Drop for Table<'_> {
+    fn drop(&mut self) {
+        let Self { what, points, passed, suspended } = self;
+        let failed = usize::from(std::thread::panicking());
+        tell(&format!(
+            "table: {what}: {points} points, {passed} passed, {failed} failed, {suspended} left the origin suspended"
+        ));
+    }
+}
+
 fn sweep(scratch: &Scratch, what: &str, hit: impl Fn(&str) -> usize) {
     let before = hit("");
     let calls = Traced::calls();
     let count = calls.len();
     assert!(count > before + 5, "{what} makes {count} calls, {before} of them too early");
     assert_recovered(scratch, &format!("{what}, untouched"));
-    let mut suspended = 0;
     let points = points(&calls, before);
+    let mut table = Table { what, points: points.len(), passed: 0, suspended: 0 };
     for (call, signal) in &points {
         hit(&format!("-e inject=ioctl:signal={signal}:when={call}"));
-        suspended += u32::from(assert_recovered(scratch, &format!("{what}, {signal} at call {call} of {count}")));
+        let suspended = assert_recovered(scratch, &format!("{what}, {signal} at call {call} of {count}"));
+        table.passed += 1;
+        table.suspended += usize::from(suspended);
     }
-    let count = points.len();
-    writeln!(std::io::stderr(), "{what}: {count} points, {suspended} left the origin suspended, 0 failed").unwrap();
 }
 
 fn whatever_hits_the_command_that_makes_a_snapshot_the_origin_is_writable_after_recover(kind: SnapshotKind) {
@@ -213,7 +231,7 @@ fn a_removal_that_is_killed_is_finished_by_its_own_run(kind: SnapshotKind) {
     };
     assert!(hits.len() > 2, "{calls:?}");
     for call in hits {
-        writeln!(std::io::stderr(), "{} lvremove in a living run, KILL at call {call}", kind.name()).unwrap();
+        tell(&format!("{} lvremove in a living run, KILL at call {call}", kind.name()));
         removed(&|| Traced::once("lvremove", &format!("-e inject=ioctl:signal=KILL:when={call}")));
     }
 }
