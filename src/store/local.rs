@@ -8,12 +8,13 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
 use anyhow::Context as _;
+use nix::unistd::{AccessFlags, access};
 
 use super::catalog::MANIFEST;
 use super::tree::{Reading, Tree};
 use super::{
     Destination, Digest, Found, Listed, Readable, Room, Slot, SshStore, State, Store, StoredPath, missing_destination,
-    tool_version,
+    takes_no_writes, tool_version,
 };
 use crate::fault::{Failure, Fault, Kind};
 use crate::id::JobName;
@@ -81,7 +82,10 @@ impl Store for LocalStore {
     }
 
     fn probe(&self) -> anyhow::Result<BTreeMap<String, String>> {
-        Ok([tool_version("rsync", &self.cancel)?].into_iter().collect())
+        let tools = [tool_version("rsync", &self.cancel)?].into_iter().collect();
+        let place = self.nearest();
+        access(place, AccessFlags::W_OK).map_err(|_| takes_no_writes(&place.display().to_string()))?;
+        Ok(tools)
     }
 
     fn room(&self) -> anyhow::Result<Room> {

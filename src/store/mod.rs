@@ -73,7 +73,7 @@ pub trait Store: fmt::Debug + Send + Sync {
     /// Where it is.
     fn destination(&self) -> &Destination;
 
-    /// Whether it can be reached and has the tools that we need there; their versions by name.
+    /// Whether it can be reached, takes writes and has the tools that we need there; their versions by name.
     /// Changes nothing.
     fn probe(&self) -> anyhow::Result<BTreeMap<String, String>>;
 
@@ -189,6 +189,12 @@ pub enum Digest {
 fn missing_destination(destination: &Destination) -> anyhow::Error {
     let fault = Fault::new(Kind::NotFound, format!("destination {destination} does not exist"));
     fault.hint("the first backup makes it; is its file system mounted?").into()
+}
+
+/// Its file system is mounted read-only, or the account may not write there.
+fn takes_no_writes(place: &str) -> anyhow::Error {
+    let fault = Fault::new(Kind::Refused, format!("{place} takes no writes: a read-only file system, or its mode"));
+    fault.hint("after an error of its disk a file system goes read-only by itself: `findmnt`, `dmesg`").into()
 }
 
 /// A tool on this host, with the first line that it says about its version.

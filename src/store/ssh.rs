@@ -18,7 +18,7 @@ use super::ssh_errors::{self, Node};
 use super::ssh_output;
 use super::{
     Destination, Digest, Found, Listed, Readable, Room, Slot, SshOptions, State, Store, StoredPath,
-    missing_destination, tool_version,
+    missing_destination, takes_no_writes, tool_version,
 };
 use crate::fault::{Fault, Kind};
 use crate::id::JobName;
@@ -30,9 +30,12 @@ use crate::sys::talk::Talk;
 const RUNTIME_DIRECTORY: &str = "/run/mysnap";
 /// What our scripts answer where something is not there.
 const ABSENT: i32 = 44;
+/// And where nothing can be written.
+const READ_ONLY: i32 = 45;
 const SHORT: Duration = Duration::from_secs(120);
 
 const PROBE: &str = r#"
+p=$1; while ! [ -d "$p" ]; do p=$(dirname -- "$p"); done; [ -w "$p" ] || { echo "$p"; exit 45; }
 for tool in rsync sha256sum sync find xargs df dd mv; do
   command -v "$tool" >/dev/null || { echo "missing $tool"; exit 0; }
 done
@@ -261,7 +264,15 @@ impl Store for SshStore {
     fn probe(&self) -> anyhow::Result<BTreeMap<String, String>> {
         let [rsync, ssh] = ["rsync", "ssh"].map(|tool| tool_version(tool, &self.cancel));
         let mut tools: BTreeMap<_, _> = [rsync?, ssh?].into_iter().collect();
-        let answer = self.done("look for tools", PROBE, &[], &[])?;
+        let finished = self.script(PROBE, &[&self.text("")], &[], SHORT)?;
+        let answer = match finished.status.code() {
+            Some(0) => finished.stdout,
+            Some(READ_ONLY) => {
+                let place = String::from_utf8_lossy(&finished.stdout);
+                return Err(takes_no_writes(&format!("{} on {}", place.trim(), self.host)));
+            }
+            _ => return Err(self.failed("look for tools", &finished)),
+        };
         tools.extend(ssh_output::tools(&answer, &self.host)?);
         Ok(tools)
     }

@@ -258,10 +258,13 @@ fn a_suspended_volume_is_named_before_anything_is_written_to_it() {
 #[test]
 fn a_destination_that_takes_no_writes_is_refused_before_anybody_waits() {
     let at = "/srv/read-only";
-    run(&["mkdir", "-p", "-m", "0700", at]);
-    run(&["mount", "-t", "tmpfs", "-o", "ro,mode=0700", "none", at]);
-    let _gone = Undo::with(&format!("umount {at}; rmdir {at}"));
-    let config = host::configure("read-only", &format!("[job.local]\nto = \"{at}\"\n"));
-    fails(&config, 3, &[at, "ead-only file system"]);
-    host::assert_nothing_left();
+    let made = format!("mkdir -p -m 0700 {at} && mount -t tmpfs -o ro,mode=0700 none {at}");
+    let gone = format!("umount {at}; rmdir {at}");
+    run(&["sh", "-c", &made]);
+    on_node2(&made);
+    let _gone = Undo::with(&format!("({gone}); ssh {} '{gone}'", node2()));
+    for to in [at.to_owned(), format!("root@{}:{at}/below", node2())] {
+        let config = host::configure("read-only", &format!("[job.local]\nto = \"{to}\"\n"));
+        fails(&config, 3, &[at, "takes no writes", "`findmnt`"]);
+    }
 }
