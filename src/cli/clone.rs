@@ -74,7 +74,7 @@ fn again(context: &Context<'_>, arguments: &CloneStart, from: &args::Source) -> 
     let mut words: Vec<OsString> = vec!["--config".into(), std::path::absolute(&context.arguments.config)?.into()];
     words.extend(["clone", &arguments.id, "--name", arguments.name.as_str(), "--yes"].map(OsString::from));
     words.extend(["--buffer-pool".into(), arguments.buffer_pool.0.to_string().into()]);
-    words.extend(["--scratch".into(), arguments.scratch.clone().into()]);
+    words.extend(["--scratch".into(), std::path::absolute(&arguments.scratch)?.into()]);
     if let Some(port) = arguments.port {
         words.extend(["--port", &port.to_string(), "--bind", &arguments.bind.to_string()].map(OsString::from));
     }

@@ -36,7 +36,7 @@ const OF_MYSQL: &[&str] = &[
     "suite/parts/t",
 ];
 /// Scripts whose data no dump brings back as it was.
-const OTHER: [&str; 8] = [
+const OTHER: [&str; 11] = [
     // Events whose time passes meanwhile.
     "events.test",
     // The server warns of a column when it means an expression of another one: the load refuses it.
@@ -47,6 +47,11 @@ const OTHER: [&str; 8] = [
     "query_cache.test",
     // Columns that were made of the server's own tables tell of their default only when they are made again.
     "vcol_syntax.test",
+    // Values that MySQL took once, and does not take again: in an expression that is a date, behind an index on JSON.
+    "gcol_bug20746926.test",
+    "array_index.test",
+    // MySQL tells of a column's character set only where somebody once did.
+    "fulltext3.test",
     // MySQL gives an expression back in the bytes of the session that made it: the dump refuses the table by name.
     "gcol_bugfixes_latin1.test",
     // Numbers of transactions, which are the server's own.
@@ -56,7 +61,7 @@ const OTHER: [&str; 8] = [
 /// What leaves something in a database. The rest of the scripts, all that removes above all, is left out.
 const KEPT: [&str; 8] = ["create", "insert", "replace", "update", "alter table", "set names", "set sql_mode", "set @"];
 /// What belongs to the server as a whole, or takes its time.
-const LEFT_OUT: [&str; 23] = [
+const LEFT_OUT: [&str; 24] = [
     "create user",
     "create role",
     "create server",
@@ -78,7 +83,8 @@ const LEFT_OUT: [&str; 23] = [
     "mysql.",
     "data directory",
     "index directory",
-    "discard tablespace",
+    "tablespace",
+    "spatial reference system",
     "wait",
 ];
 /// Between statements; in none of them.
@@ -149,16 +155,11 @@ fn played(number: usize, script: &Path) -> Vec<u8> {
 }
 
 #[test]
-#[ignore = "takes minutes, and needs mariadb-test-data: tests/run --full"]
+#[ignore = "takes minutes, and needs mariadb-test-data, or tests/native: tests/run --full"]
 fn what_the_servers_own_tests_create_comes_back_as_it_was() {
     let (server, other, bench) = (Server::start(), Server::start(), Bench::new());
     for (number, script) in scripts().iter().enumerate() {
-        println!("{number} {}", script.display());
-        let t = std::time::Instant::now();
         server.play(&played(number, script));
-        if t.elapsed().as_secs() > 3 {
-            println!("{number} {} {:?}", script.display(), t.elapsed());
-        }
     }
     server.drop_what_is_broken();
     let dumped = bench.dump(&server, &everything()).unwrap();
@@ -176,10 +177,24 @@ fn what_the_servers_own_tests_create_comes_back_as_it_was() {
     assert!(objections.is_empty(), "{objections:#?}");
 }
 
+/// A column whose default was dropped can't be made by what MySQL says of it; and what it has set aside for new rows
+/// it forgets itself when it opens a table again.
+fn forgiven(line: &mut String) {
+    if let Some(bare) = line.strip_suffix(" DEFAULT NULL") {
+        *line = bare.to_owned();
+    }
+    if let Some((before, behind)) = line.split_once(" AUTO_INCREMENT=") {
+        *line = format!("{before}{}", behind.trim_start_matches(|c: char| c.is_ascii_digit()));
+    }
+}
+
 /// A line that only one of two texts has. Rows of a table without a primary key come in any order.
 fn first_difference(one: &str, other: &str) -> Option<String> {
     let lines = |text: &str| {
         let mut lines: Vec<String> = text.lines().map(|line| line.trim_end_matches([',', ';']).to_owned()).collect();
+        if !*IS_MARIADB {
+            lines.iter_mut().for_each(forgiven);
+        }
         lines.sort();
         lines
     };

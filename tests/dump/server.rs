@@ -189,7 +189,7 @@ impl Server {
 
     /// Statements of which some may fail.
     pub fn play(&self, statements: &[u8]) {
-        drop(self.client().arg("--force").stdin(statements).deadline(Duration::from_secs(100)).finish().unwrap());
+        drop(self.client().arg("--force").stdin(statements).deadline(READY).finish().unwrap());
     }
 
     /// Drops the tables and views that can't be read, of which the server's own tool makes an error.

@@ -33,7 +33,7 @@ fn rows(conn: &mut Conn) -> Vec<u32> {
 }
 
 /// A table with the row 1, a backup whose snapshot is kept, and then the row 2; the run, and what undoes it.
-fn keep(name: &str, extra: &str) -> (String, String, Undo) {
+pub fn keep(name: &str, extra: &str) -> (String, String, Undo) {
     let (config, undo) = backed_up(name, extra, &["--keep-snapshot"]);
     (config, kept().pop().unwrap(), undo)
 }
@@ -72,7 +72,7 @@ fn started(name: &str) {
 }
 
 /// What is left of clones: units, servers, places, files.
-fn assert_no_clone_is_left() {
+pub fn assert_no_clone_is_left() {
     until("the end of all units", || run(&["systemctl", "list-units", "--all", "-q", "mysnap-clone-*"]).is_empty());
     assert!(!try_run(&["pgrep", "-f", "socket=/run/mysnap/"]).status.success(), "a server is left");
     assert_eq!(run(&["find", "/run/mysnap", "-mindepth", "1", "-type", "d"]), "");

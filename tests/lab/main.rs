@@ -64,6 +64,7 @@ mod store;
 mod suite;
 mod support;
 mod sweep;
+mod sweep_clone;
 mod sweep_second;
 mod units;
 mod watch;

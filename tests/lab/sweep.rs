@@ -49,6 +49,10 @@ pub trait Ready {
     fn elsewhere(&self) -> &[String] {
         &[]
     }
+    /// What the verb says when it has come to what it is for, and then goes on until it is asked to end.
+    fn runs_until(&self) -> Option<&'static str> {
+        None
+    }
     /// How many points the whole form has at least: with fewer, steps are not listed any more.
     fn points_of_all(&self) -> usize {
         2
@@ -84,7 +88,7 @@ pub fn sweep(name: &str, verb: &mut dyn Ready) {
     for point in &points {
         pulse.iter().for_each(Pulse::reset);
         let began = Instant::now();
-        let (ran, reached) = hit(&verb.arguments(), point);
+        let (ran, reached) = hit_until(&verb.arguments(), point, verb.runs_until());
         let objections = if reached { objections(verb, point, &ran, pulse.as_ref()) } else { Vec::new() };
         missed += u32::from(!reached);
         let dirty = !reached || !objections.is_empty();
@@ -117,15 +121,19 @@ pub fn tell(line: &str) {
 
 /// The steps of an untouched run, in order.
 fn steps(verb: &mut dyn Ready) -> Vec<String> {
-    let (ran, steps) = untouched(&verb.arguments());
+    let (ran, steps) = untouched_until(&verb.arguments(), verb.runs_until());
     assert_eq!(verb.objection(&ran), None);
     steps
 }
 
 /// A run without a fault, and its steps in order.
 pub fn untouched(arguments: &[String]) -> (Ran, Vec<String>) {
+    untouched_until(arguments, None)
+}
+
+fn untouched_until(arguments: &[String], until: Option<&str>) -> (Ran, Vec<String>) {
     drop(std::fs::remove_file(LIST));
-    let ran = finish(start(arguments, None));
+    let ran = finish(start(arguments, None), until);
     assert_eq!(ran.status, 0, "{arguments:?}: {}", ran.stderr);
     (ran, std::fs::read_to_string(LIST).unwrap().lines().map(str::to_owned).collect())
 }
@@ -173,13 +181,17 @@ fn a_point_for_each_kind(steps: Vec<&String>, elsewhere: &[String]) -> Vec<Point
 
 /// Runs with the fault; what it said, and whether it came to the step.
 pub fn hit(arguments: &[String], point: &Point) -> (Ran, bool) {
+    hit_until(arguments, point, None)
+}
+
+fn hit_until(arguments: &[String], point: &Point, until: Option<&str>) -> (Ran, bool) {
     drop(std::fs::remove_file(LIST));
     let mut child = start(arguments, Some(point));
     if point.fault == "stop" && is_stopped(&mut child) {
         std::thread::sleep(STOPPED);
         kill(pid(&child), Signal::SIGCONT).unwrap();
     }
-    (finish(child), reached())
+    (finish(child, until), reached())
 }
 
 fn reached() -> bool {
@@ -218,15 +230,21 @@ fn pid(child: &Child) -> Pid {
     Pid::from_raw(i32::try_from(child.id()).unwrap())
 }
 
-fn finish(mut child: Child) -> Ran {
+/// Waits for its end; it is asked to end when it has said `until`.
+fn finish(mut child: Child, until: Option<&str>) -> Ran {
     use std::os::unix::process::ExitStatusExt as _;
     let end = Instant::now() + LONGEST_RUN;
+    let has_said = |words: &str| std::fs::read_to_string(said("stdout")).is_ok_and(|text| text.contains(words));
+    let mut asked = false;
     let status = loop {
         if let Some(status) = child.try_wait().unwrap() {
             break status;
         }
         if Instant::now() >= end {
             kill(pid(&child), Signal::SIGKILL).unwrap();
+        } else if !asked && until.is_some_and(has_said) {
+            kill(pid(&child), Signal::SIGINT).unwrap();
+            asked = true;
         }
         std::thread::sleep(Duration::from_millis(20));
     };
