@@ -5,6 +5,8 @@
 
 #[path = "pitr/bench.rs"]
 mod bench;
+#[path = "pitr/keyring.rs"]
+mod keyring;
 #[path = "binlog/keys.rs"]
 mod keys;
 #[path = "binlog/purge.rs"]

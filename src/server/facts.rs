@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::keyring::Keyring;
 use super::keys;
 use super::version::{Flavour, Version};
 use crate::fault::{Fault, Kind};
@@ -72,6 +73,9 @@ pub struct Facts {
     /// How far its clock is ahead of UTC, in seconds; what its times without a zone mean.
     #[serde(default)]
     pub utc_offset: Option<i32>,
+    /// What keeps the keys of MySQL's encrypted tables.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keyring: Option<Keyring>,
     /// Settings that a second server on the same files must be given too.
     pub must_match: BTreeMap<String, String>,
 }
@@ -123,6 +127,7 @@ impl Facts {
             replica: false,
             uptime,
             utc_offset: None,
+            keyring: None,
             must_match: variables.some_of(&MUST_MATCH).into_iter().chain(keys::settings(variables)).collect(),
         })
     }
