@@ -33,8 +33,8 @@ const LAYERS: [(&str, &[&str]); 32] = [
     (
         "pitr",
         &[
-            "binlog", "dump", "extract", "fault", "instance", "load", "proof", "recover", "restore", "run", "server",
-            "store", "sys",
+            "binlog", "dump", "extract", "fault", "id", "instance", "load", "proof", "recover", "restore", "run",
+            "server", "store", "sys",
         ],
     ),
     ("status", &["binlog", "drill", "dump", "fault", "id", "lvm", "recover", "run", "server", "store", "sys"]),

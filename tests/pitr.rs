@@ -7,6 +7,8 @@
 mod bench;
 #[path = "pitr/engines.rs"]
 mod engines;
+#[path = "pitr/keyring.rs"]
+mod keyring;
 #[path = "binlog/keys.rs"]
 mod keys;
 #[path = "binlog/purge.rs"]

@@ -1,5 +1,7 @@
 //! Whether a second server can work on the snapshot, where the job asks for one.
 
+use std::path::PathBuf;
+
 use super::{Findings, Request};
 use crate::fault::{Fault, Kind};
 use crate::instance::{self, installed};
@@ -8,15 +10,25 @@ use crate::server::{Facts, Place};
 const WITHOUT: &str = "set prove = \"checksum\" and prepared = false";
 
 pub(super) fn look_at(request: &Request, facts: &Facts, places: &[Place], findings: &mut Findings) {
-    let keys = facts.key_files();
-    let keyring = places.iter().find(|place| !place.must_be_covered() && !keys.contains(&place.path));
-    if let Some(keyring) = keyring.filter(|_| request.starts_a_server() || request.asks_the_node()) {
-        let text =
-            format!("a second server has no keyring ({}), and can't read what is encrypted", keyring.path.display());
-        findings.refuse("prove", text, WITHOUT);
+    if request.starts_a_server() || request.asks_the_node() {
+        foreign_keys(facts, places, findings);
     }
     if request.starts_a_server() {
         here(request, facts, findings);
+    }
+}
+
+/// Keys that nothing can be copied of: of another keyring than a file, or of a plugin with a password.
+fn foreign_keys(facts: &Facts, places: &[Place], findings: &mut Findings) {
+    if let Some(keyring) = facts.foreign_keyring() {
+        let text = format!("a second server has no keys of {}, and can't read what is encrypted", keyring.component);
+        findings.refuse("prove", text, WITHOUT);
+        return;
+    }
+    let known: Vec<PathBuf> = facts.key_files().into_iter().chain(facts.keyring_file().map(PathBuf::from)).collect();
+    if let Some(place) = places.iter().find(|place| !place.must_be_covered() && !known.contains(&place.path)) {
+        let text = format!("a second server has no keys ({}), and can't read what is encrypted", place.path.display());
+        findings.refuse("prove", text, WITHOUT);
     }
 }
 
@@ -48,4 +60,35 @@ fn fitting_program(request: &Request, facts: &Facts) -> anyhow::Result<&'static 
         return Err(Fault::new(Kind::Refused, why).hint(hint).into());
     }
     Ok(program)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::server::PlaceKind;
+    use crate::server::keyring::{FILE_COMPONENT, Keyring};
+    use crate::store::Manifest;
+
+    #[test]
+    fn keys_that_can_not_be_copied_are_refused_by_the_name_of_their_keyring() {
+        let said = |component: &str, file: Option<&str>| {
+            let manifest = Manifest::decode(include_bytes!("../../tests/data/manifest-1.json")).unwrap();
+            let keyring = Keyring { component: component.to_owned(), file: file.map(PathBuf::from) };
+            let facts = Facts { keyring: Some(keyring), ..manifest.server };
+            let named = file.map(|file| Place { kind: PlaceKind::Keyring, path: file.into(), real: file.into() });
+            let mut findings = Findings::default();
+            foreign_keys(&facts, named.as_slice(), &mut findings);
+            findings.iter().map(|finding| finding.text.clone()).collect::<Vec<_>>()
+        };
+        assert!(said(FILE_COMPONENT, Some("/k/keys")).is_empty());
+        for (component, file) in [
+            ("component_keyring_encrypted_file", Some("/k/keys")),
+            ("component_keyring_kmip", None),
+            ("component_keyring_oci", None),
+            ("the plugin keyring_file", Some("/k/keys")),
+        ] {
+            let said = said(component, file);
+            assert!(said.len() == 1 && said[0].contains(component), "{said:?}");
+        }
+    }
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use super::{Found, Request};
-use crate::instance::Instance;
+use crate::instance::{Instance, installed};
 use crate::load;
 use crate::proof::{self, Subject};
 use crate::run::events::{Event, Observer};
@@ -27,7 +27,10 @@ pub(super) fn work(
     let start_ms = milliseconds(instance.started_in());
     let loaded = observer.phase(
         "load",
-        || load_all(request, store, &instance, observer, cancel).map_err(|error| instance.explained(error)),
+        || {
+            let loaded = load_all(request, store, &instance, observer, cancel);
+            loaded.map_err(|error| installed::or_missing_keys(facts, instance.explained(error)))
+        },
         |loaded| format!("{} rows of {} tables, all taken", loaded.rows, loaded.tables),
     );
     cancel.check()?;

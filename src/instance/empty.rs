@@ -7,7 +7,8 @@ use std::time::Duration;
 use anyhow::Context as _;
 use nix::unistd::{Uid, User};
 
-use super::{Instance, Login, Part, program};
+use super::keyring::{self, OwnKeyring};
+use super::{Instance, Login, Part};
 use crate::server::{Facts, PlaceKind};
 use crate::store::Root;
 use crate::sys::cancel::Cancel;
@@ -63,7 +64,8 @@ fn made(facts: &Facts, data: &Path, kept: &[&str]) -> anyhow::Result<(Facts, Par
     let is_kept = |name: &str| kept.contains(&name) || (has_keys && Facts::is_about_keys(name));
     let must_match: BTreeMap<String, String> =
         facts.must_match.iter().filter(|(name, _)| is_kept(name)).map(own).collect();
-    let facts = Facts { datadir: data.to_owned(), binary_log: None, must_match, ..facts.clone() };
+    let mut facts = Facts { datadir: data.to_owned(), binary_log: None, must_match, ..facts.clone() };
+    facts.forget_missing_keyring();
     Ok((facts, Part { root: datadir(data)?, here: data.to_owned() }))
 }
 
@@ -81,7 +83,11 @@ fn make(facts: &Facts, data: &Path, cancel: &Cancel) -> anyhow::Result<()> {
     let temporary = data.with_file_name(MAKING);
     // The one of our environment may be closed to the server's account.
     let owner = User::from_name(&user)?.with_context(|| format!("there is no account {user}"))?;
-    super::make_for(&temporary, (owner.uid.as_raw(), owner.gid.as_raw()))?;
+    let owner = (owner.uid.as_raw(), owner.gid.as_raw());
+    super::make_for(&temporary, owner)?;
+    // Nothing that it makes needs a key, and it must not see the host's.
+    let home = data.parent().context("a data directory lies in another one")?;
+    let (apart, program, more) = keyring::program(&Facts { keyring: None, ..facts.clone() }, &[], home, owner)?;
     let call = if facts.flavour.is_mariadb() {
         let installer = ["mariadb-install-db", "mysql_install_db"].into_iter().find(|name| Call::is_installed(name));
         let installer = installer.context("mariadb-install-db is not installed")?;
@@ -96,8 +102,9 @@ fn make(facts: &Facts, data: &Path, cancel: &Cancel) -> anyhow::Result<()> {
     } else {
         let names = facts.must_match.get("lower_case_table_names").map_or("0", String::as_str);
         let names = format!("--lower-case-table-names={names}");
-        Call::new(program(facts)?).args(["--no-defaults", "--initialize-insecure"]).arg(names)
+        Call::new(program).args(["--no-defaults", "--initialize-insecure"]).args(more).arg(names)
     };
     let options = [datadir, format!("--tmpdir={}", temporary.display()), format!("--user={user}")];
-    Ok(call.args(options).deadline(MAKE).cancel(cancel).run()?)
+    call.args(options).deadline(MAKE).cancel(cancel).run()?;
+    apart.map_or(Ok(()), OwnKeyring::release)
 }

@@ -9,6 +9,7 @@
 mod empty;
 mod home;
 pub mod installed;
+mod keyring;
 mod killer;
 mod options;
 pub mod overlay;
@@ -26,6 +27,7 @@ use nix::libc;
 use crate::fault::{Fault, Kind, kind_of};
 pub use crate::instance::empty::datadir;
 pub use crate::instance::home::home_in_memory;
+pub use crate::instance::keyring::OwnKeyring;
 use crate::instance::killer::Killer;
 use crate::instance::options::Told;
 pub use crate::instance::public::Public;
@@ -132,6 +134,7 @@ pub struct Instance {
     killer: Option<Killer>,
     server: Option<Running<'static>>,
     mounts: Vec<Mounted>,
+    keyring: Option<OwnKeyring>,
     own: PathBuf,
     cancel: Cancel,
     started_in: Duration,
@@ -159,13 +162,17 @@ impl Instance {
         require_own_mounts()?;
         let password = random_password()?;
         let statements = told.login.statements(facts, password.reveal());
+        let home = told.own.parent().context("a server's own directory lies in another one")?;
+        let (keyring, program, mut options) = keyring::program(facts, parts, home, owner)?;
         prepare(told.own, owner, statements.as_deref())?;
         let (mounts, placed) = put_in_the_live_place(parts)?;
+        options.splice(0..0, options::of(facts, &placed, told));
         let began = Instant::now();
         let mut instance = Self {
             killer: None,
-            server: Some(launch(facts, owner, options::of(facts, &placed, told))?),
+            server: Some(launch(&program, owner, options)?),
             mounts,
+            keyring,
             own: told.own.to_owned(),
             cancel: cancel.clone(),
             started_in: Duration::ZERO,
@@ -220,7 +227,8 @@ impl Instance {
                 return Err(self.judged("the second server did not end well", &ended));
             }
         }
-        std::mem::take(&mut self.mounts).into_iter().rev().try_for_each(Mounted::release)
+        std::mem::take(&mut self.mounts).into_iter().rev().try_for_each(Mounted::release)?;
+        self.keyring.take().map_or(Ok(()), OwnKeyring::release)
     }
 
     /// `error`, which a question met; where the server has ended by itself, what that says.
@@ -421,13 +429,12 @@ pub fn program(facts: &Facts) -> anyhow::Result<&'static str> {
     })?)
 }
 
-fn launch(facts: &Facts, (uid, gid): (u32, u32), options: Vec<String>) -> anyhow::Result<Running<'static>> {
-    let program = program(facts)?;
+fn launch(program: &Path, (uid, gid): (u32, u32), options: Vec<String>) -> anyhow::Result<Running<'static>> {
     // Changing its identity itself would make it forget to end with us.
     // Where memory runs short it goes before the live server does.
     let call = Call::new("choom").args(["-n", "1000", "--", "nice", "-n", "10", "setpriv"]);
     let call = call.args([format!("--reuid={uid}"), format!("--regid={gid}")]);
-    let call = call.args(["--clear-groups", "--pdeathsig=KILL", "--", program]).args(options);
+    let call = call.args(["--clear-groups", "--pdeathsig=KILL", "--"]).arg(program).args(options);
     let call = if uid == 0 { call.arg("--user=root") } else { call };
     Ok(call.deadline(LIFE).start()?)
 }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::instance::{self, Instance, Part};
+use crate::instance::{self, Instance, Part, installed};
 use crate::load::{self, Dump};
 use crate::proof::{self, Subject};
 use crate::run::events::{Event, Observer};
@@ -74,7 +74,7 @@ pub(super) fn load_dump(
     };
     let loaded = observer
         .phase("load", load, |loaded| format!("{} rows of {} tables, all taken", loaded.rows, loaded.tables))
-        .map_err(|error| instance.explained(error));
+        .map_err(|error| installed::or_missing_keys(facts, instance.explained(error)));
     cancel.check()?;
     for warning in loaded?.warnings {
         observer.event(Event::Note { text: warning });

@@ -9,7 +9,8 @@ use crate::binlog::Home;
 use crate::dump::{self, Dumped, Options, Readers};
 use crate::extract::publish;
 use crate::fault::{Failure, Fault, Kind};
-use crate::instance::{self, Instance, Part, installed};
+use crate::id::RunId;
+use crate::instance::{self, Instance, OwnKeyring, Part, installed};
 use crate::recover;
 use crate::restore::{self as files, Request, Restored};
 use crate::run::Run;
@@ -108,10 +109,12 @@ pub fn restore(
         Err(error) => return Err(Failure::join(error, run.forget().err().into_iter().collect())),
     };
     let (homes, runtime) = (placed.workshops(), run.record().directory());
+    let new_keys = beside_target(&request.to, run.id());
     let work = || {
-        let outcome = bring_back(plan, sources, (&placed, &runtime), observer, cancel)?;
+        let outcome = bring_back(plan, sources, (&placed, &runtime, &new_keys), observer, cancel)
+            .inspect_err(|_| forget(&new_keys))?;
         let placed = placed.standing_at(plan.position());
-        let restored = files::place(&placed)?;
+        let restored = files::place(&placed).inspect_err(|_| forget(&new_keys))?;
         Ok((placed, restored, outcome))
     };
     recover::in_directories(run, &homes, work)?.finished(DONE)
@@ -120,7 +123,7 @@ pub fn restore(
 fn bring_back(
     plan: &Plan<'_>,
     sources: Sources<'_>,
-    (placed, runtime): (&files::Plan, &Path),
+    (placed, runtime, new_keys): (&files::Plan, &Path, &Path),
     observer: &dyn Observer,
     cancel: &Cancel,
 ) -> anyhow::Result<Outcome> {
@@ -139,16 +142,50 @@ fn bring_back(
         let progress = |done| observer.event(Event::Progress { done: Bytes(done), total });
         let stage = || files::stage(placed, sources.store, &progress, cancel);
         observer.phase("restore", stage, |()| format!("{total} into {}, every digest matches", workshop.display()))?;
+    }
+    let keyring = OwnKeyring::hold(&backup.manifest, &base.parts, home)?;
+    if is_copy {
         base::recover_copy(&base, observer, cancel)?;
     } else {
         base::load_dump(backup, sources.store, home, observer, cancel)?;
     }
-    let (outcome, ()) = replay(plan, &base, sources.archive, observer, cancel, |_| Ok(()))?;
+    let (mut outcome, ()) = replay(plan, &base, sources.archive, observer, cancel, |_| Ok(()))?;
+    if let Some(keyring) = keyring {
+        outcome.warnings.extend(kept(&keyring, new_keys)?);
+        keyring.release()?;
+    }
     for part in &base.parts {
         durable::sync_file_system(&part.here)?;
     }
     memory.map(Mounted::release).transpose()?;
     Ok(outcome)
+}
+
+/// Where keys go that only the restored data needs: not into it, and not into the live server's keyring.
+fn beside_target(to: &Path, run: &RunId) -> PathBuf {
+    let name = to.file_name().unwrap_or_default().to_string_lossy();
+    to.with_file_name(format!("{name}.keyring-{run}"))
+}
+
+/// Keeps keys that the replay made: of tables that were loaded from a dump, or that no keyring has any more. Without
+/// them the restored data can't be read.
+fn kept(keyring: &OwnKeyring, new_keys: &Path) -> anyhow::Result<Option<String>> {
+    if !keyring.has_new_keys()? {
+        return Ok(None);
+    }
+    keyring.keep(new_keys)?;
+    Ok(Some(format!(
+        "tables are encrypted with a key that was made here: {} has it and all former ones; it has to be the keyring of \
+         a server on these files",
+        new_keys.display()
+    )))
+}
+
+/// Nothing was put in place that needs them.
+fn forget(new_keys: &Path) {
+    if let Err(error) = durable::remove_file(new_keys) {
+        tracing::warn!("{error:#}");
+    }
 }
 
 /// Brings a server to the point in scratch space, and has `then` use a dump of what is wanted of it. All of that is
@@ -167,19 +204,20 @@ pub fn extract<T>(
     installed::has_keys_for(manifest)?;
     let run = Run::begin("restore", Some(manifest.job.as_str()), &wanted.scratch)?;
     let used = recover::in_scratch(run, &wanted.scratch, |home| {
-        let parts = beside(plan, sources, home, wanted.transfer, observer, cancel)?;
+        let (parts, keyring) = beside(plan, sources, home, wanted.transfer, observer, cancel)?;
         let base = Base { manifest, parts, home };
         if manifest.method == Method::Copy {
             base::recover_copy(&base, observer, cancel)?;
         }
         let dump = |instance: &mut Instance| dumped(plan, instance, wanted, home, observer, cancel);
         let (outcome, (store, backup)) = replay(plan, &base, sources.archive, observer, cancel, dump)?;
+        keyring.map_or(Ok(()), OwnKeyring::release)?;
         Ok((then(&store, &backup)?, outcome))
     })?;
     used.finished(DONE)
 }
 
-/// The base in scratch space.
+/// The base in scratch space, and the keys of its servers.
 fn beside(
     plan: &Plan<'_>,
     sources: Sources<'_>,
@@ -187,17 +225,21 @@ fn beside(
     transfer: Transfer,
     observer: &dyn Observer,
     cancel: &Cancel,
-) -> anyhow::Result<Vec<Part>> {
+) -> anyhow::Result<(Vec<Part>, Option<OwnKeyring>)> {
     let backup = plan.route.backup;
     if backup.manifest.method == Method::Dump {
+        let keyring = OwnKeyring::hold(&backup.manifest, &[], home)?;
         base::load_dump(backup, sources.store, home, observer, cancel)?;
         let data = home.join("data");
-        return Ok(vec![Part { root: instance::datadir(&data)?, here: data }]);
+        return Ok((vec![Part { root: instance::datadir(&data)?, here: data }], keyring));
     }
     let total = Bytes(backup.manifest.files.totals.bytes);
     let progress = |done| observer.event(Event::Progress { done: Bytes(done), total });
     let bring = || files::beside(sources.store, backup, home, transfer, &progress, cancel);
-    observer.phase("restore", bring, |_| format!("{total} into {}, every digest matches", home.display()))
+    let parts =
+        observer.phase("restore", bring, |_| format!("{total} into {}, every digest matches", home.display()))?;
+    let keyring = OwnKeyring::hold(&backup.manifest, &parts, home)?;
+    Ok((parts, keyring))
 }
 
 fn dumped(

@@ -79,7 +79,10 @@ fn examine_and<T>(
 /// Starts a server on the files, which are to be kept, and shuts it down in order: they start at once
 /// afterwards. Errors and `own` are as with [`examine`].
 pub fn prepare(subject: Subject<'_>, own: &Path, observer: &dyn Observer, cancel: &Cancel) -> anyhow::Result<()> {
-    let look = |instance: &mut Instance| compare(subject, instance, observer).map(drop);
+    let look = |instance: &mut Instance| {
+        compare(subject, instance, observer)?;
+        instance.refuse_new_keys()
+    };
     used(subject, Login::Unchecked, own, observer, cancel, look)
 }
 

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::keyring::Keyring;
 use super::keys;
 use super::version::{Flavour, Version};
 use crate::fault::{Fault, Kind};
@@ -77,6 +78,9 @@ pub struct Facts {
     /// an option file loads.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub engine_libraries: Vec<String>,
+    /// What keeps the keys of MySQL's encrypted tables.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keyring: Option<Keyring>,
     /// Settings that a second server on the same files must be given too.
     pub must_match: BTreeMap<String, String>,
 }
@@ -129,6 +133,7 @@ impl Facts {
             uptime,
             utc_offset: None,
             engine_libraries: Vec::new(),
+            keyring: None,
             must_match: variables.some_of(&MUST_MATCH).into_iter().chain(keys::settings(variables)).collect(),
         })
     }

@@ -2,7 +2,7 @@
 //!
 //! Only the plugin `file_key_management` lets a second server have the keys without asking anybody and without a word of
 //! them in our hands: it opens the live server's file by itself, as the same account. MySQL's keyrings are written to by
-//! whoever uses them, and are the live server's alone.
+//! whoever uses them: see [`super::keyring`].
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

@@ -118,7 +118,8 @@ impl Session {
             places.add(PlaceKind::Tablespace, self.variables.absolute(Path::new(&path)));
         }
         places.walk()?;
-        for path in keyrings(&self.variables) {
+        let component = self.facts().keyring.as_ref().and_then(|keyring| keyring.file.clone());
+        for path in keyrings(&self.variables, component) {
             places.name(PlaceKind::Keyring, path);
         }
         Ok(places.found)
@@ -170,32 +171,12 @@ fn system_tablespace(variables: &Variables) -> Vec<(PlaceKind, PathBuf)> {
     names.map(|name| (PlaceKind::SystemTablespace, home.join(name))).collect()
 }
 
-/// Where encryption keys lie: the variables of the keyring plugins, and the configuration of MySQL's
-/// keyring file component, which no variable shows.
-fn keyrings(variables: &Variables) -> Vec<PathBuf> {
-    const NAMES: [&str; 7] = [
-        "keyring_file_data",
-        "keyring_encrypted_file_data",
-        "keyring_okv_conf_dir",
-        "keyring_aws_data_file",
-        "keyring_vault_config",
-        "file_key_management_filename",
-        "file_key_management_filekey",
-    ];
+/// Where encryption keys lie: what MariaDB's plugin is told, and what MySQL's keyring is.
+fn keyrings(variables: &Variables, component: Option<PathBuf>) -> Vec<PathBuf> {
+    const NAMES: [&str; 2] = ["file_key_management_filename", "file_key_management_filekey"];
     let file_prefix = |path: PathBuf| path.to_str().and_then(|p| Some(p.split_once("FILE:")?.1.into())).unwrap_or(path);
-    let mut paths: Vec<PathBuf> = NAMES.iter().filter_map(|name| variables.path(name)).map(file_prefix).collect();
-    for name in ["plugin_dir", "datadir"] {
-        let Some(directory) = variables.path(name) else { continue };
-        paths.extend(keyring_component(&directory.join("component_keyring_file.cnf")));
-    }
-    paths.retain(|path| path.exists());
-    paths
-}
-
-fn keyring_component(configuration: &Path) -> Option<PathBuf> {
-    let text = std::fs::read_to_string(configuration).ok()?;
-    let json: serde_json::Value = serde_json::from_str(&text).ok()?;
-    Some(json.get("path")?.as_str()?.into())
+    let named = NAMES.iter().filter_map(|name| variables.path(name)).map(file_prefix);
+    named.chain(component).filter(|path| path.exists()).collect()
 }
 
 /// The places found so far.
@@ -367,16 +348,14 @@ mod tests {
         for name in ["keyring", "keys", "component"] {
             touch(&at(name), "");
         }
-        let json = format!("{{\"path\": \"{}\", \"read_only\": false}}", at("component").display());
-        touch(&at("component_keyring_file.cnf"), &json);
         let text = |path: &str| at(path).to_string_lossy().into_owned();
         let variables = variables(&[
-            ("plugin_dir", &text("")),
-            ("keyring_file_data", &text("keyring")),
+            ("file_key_management_filename", &text("keyring")),
             ("file_key_management_filekey", &format!("FILE:{}", text("keys"))),
-            ("keyring_vault_config", "/nonexistent/vault"),
         ]);
-        assert_eq!(keyrings(&variables), [at("keyring"), at("keys"), at("component")]);
+        let found = keyrings(&variables, Some(at("component")));
+        assert_eq!(found, [at("keyring"), at("keys"), at("component")]);
+        assert_eq!(keyrings(&variables, Some("/nonexistent/vault".into())).len(), 2);
     }
 
     #[test]

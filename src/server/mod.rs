@@ -22,6 +22,7 @@ mod facts;
 pub(crate) mod fuzz;
 mod hold;
 mod inspect;
+pub mod keyring;
 pub mod keys;
 pub mod layout;
 mod loader;

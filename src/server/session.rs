@@ -9,6 +9,7 @@ use mysql::{Conn, DriverError, LocalInfileHandler, OptsBuilder, Row, SslOpts, Va
 
 use super::access::{Address, Endpoint, TlsMode};
 use super::facts::{Facts, Variables};
+use super::keyring;
 use super::loader::Loader;
 use super::reader::Reader;
 use super::sql::{self, Dialect};
@@ -26,6 +27,9 @@ const READ_DEADLINE: Duration = Duration::from_secs(120);
 
 /// Access denied to a statement for want of a privilege (ER_SPECIFIC_ACCESS_DENIED_ERROR).
 const MISSING_PRIVILEGE: u16 = 1227;
+/// The table is not for the account (ER_TABLEACCESS_DENIED_ERROR); there is no such table (ER_NO_SUCH_TABLE), no such
+/// database (ER_BAD_DB_ERROR).
+const NO_TABLE: [u16; 3] = [1142, 1146, 1049];
 /// Wrong password; no such host; socket authentication refused; must change its password.
 const LOGIN_REFUSED: [u16; 5] = [1045, 1130, 1698, 1862, 3118];
 /// Too many connections, of all or of this user; shutdown in progress.
@@ -58,6 +62,9 @@ impl Session {
         let dialect = Dialect::of(facts.flavour, facts.version);
         // Without the privilege nobody knows; the preflight names it.
         facts.replica = connection.try_rows(dialect.replica_status)?.is_some_and(|channels| !channels.is_empty());
+        if !facts.flavour.is_mariadb() {
+            facts.keyring = keyring::find(&variables, &mut connection)?;
+        }
         Ok(Self { connection, address: address.clone(), variables, facts })
     }
 
@@ -214,6 +221,17 @@ impl Connection {
         match self.rows(query) {
             Ok(rows) => Ok(Some(rows)),
             Err(error) if error.downcast_ref().is_some_and(is_missing_privilege) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// [`Self::pairs`]; `None` where the table is not for the account, or the server has none of that name.
+    pub(super) fn try_allowed_pairs(&mut self, query: &str) -> anyhow::Result<Option<BTreeMap<String, String>>> {
+        let is_denied =
+            |error: &mysql::Error| matches!(error, mysql::Error::MySqlError(error) if NO_TABLE.contains(&error.code));
+        match self.pairs(query) {
+            Ok(pairs) => Ok(Some(pairs)),
+            Err(error) if error.downcast_ref().is_some_and(is_denied) => Ok(None),
             Err(error) => Err(error),
         }
     }

@@ -31,6 +31,8 @@ pub const ENGINE_LIBRARIES: &str = "SELECT DISTINCT PLUGIN_LIBRARY FROM informat
 pub const ROTATE_BINARY_LOG: &str = "FLUSH LOCAL BINARY LOGS";
 /// Every binary log with its size.
 pub const BINARY_LOGS: &str = "SHOW BINARY LOGS";
+/// What MySQL's keyring component says of itself, by name and value. Needs SELECT on the table.
+pub const KEYRING_COMPONENT: &str = "SELECT STATUS_KEY, STATUS_VALUE FROM performance_schema.keyring_component_status";
 /// What holds data: no views, and nothing that the server makes up.
 pub const BASE_TABLES: &str = "SELECT TABLE_SCHEMA AS schema_name, TABLE_NAME AS name FROM information_schema.TABLES \
      WHERE TABLE_TYPE IN ('BASE TABLE', 'SEQUENCE', 'SYSTEM VERSIONED') \

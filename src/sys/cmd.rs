@@ -142,7 +142,12 @@ impl<'a> Call<'a> {
 
     /// Whether `program` is installed where calls look for it.
     pub fn is_installed(program: &str) -> bool {
-        which::which_in(program, Some(PATH), "/").is_ok()
+        Self::found(program).is_some()
+    }
+
+    /// Where calls find `program`.
+    pub fn found(program: &str) -> Option<std::path::PathBuf> {
+        which::which_in(program, Some(PATH), "/").ok()
     }
 
     /// Adds one argument.

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use mysnap::sys::durable;
 
@@ -15,6 +15,18 @@ pub struct Keys(tempfile::TempDir);
 impl Keys {
     pub fn new() -> Self {
         let keys = Self(tempfile::tempdir().unwrap());
+        let file = keys.file();
+        keys.kept_in(&file)
+    }
+
+    /// The file with the keys.
+    pub fn file(&self) -> PathBuf {
+        self.at("keys")
+    }
+
+    /// MySQL's keys are in `file`.
+    pub fn kept_in(self, file: &Path) -> Self {
+        let keys = self;
         if *IS_MARIADB {
             durable::write(&keys.at("keys"), b"1;770A8A65DA156D24EE2A093277530142\n").unwrap();
             // The account of a second server reads it, as that of a package's server would.
@@ -27,7 +39,7 @@ impl Keys {
             let component = "component_keyring_file";
             let library = format!("/usr/lib/mysql/plugin/{component}.so");
             fs::copy(&library, keys.at("component_keyring_file.so")).expect(&library);
-            let kept = format!(r#"{{"path": {:?}, "read_only": false}}"#, keys.at("keys"));
+            let kept = format!(r#"{{"path": {file:?}, "read_only": false}}"#);
             durable::write(&keys.at("component_keyring_file.cnf"), kept.as_bytes()).unwrap();
         }
         keys
@@ -50,10 +62,20 @@ impl Keys {
             let own = ["--encrypt-binlog=1"].into_iter().chain(reading.iter().map(String::as_str));
             return Server::start_with(&own.chain(options.iter().copied()).collect::<Vec<_>>());
         }
-        // What it finds by the place of its program.
+        let own = self.found();
+        let own: Vec<&str> = own.iter().map(String::as_str).chain(["--binlog-encryption=ON"]).collect();
+        Server::start_by(&self.program(), &[&own, options].concat())
+    }
+
+    /// What MySQL's program finds by its place.
+    pub fn found(&self) -> Vec<String> {
         let share = ["--lc-messages-dir=/usr/share/mysql", "--character-sets-dir=/usr/share/mysql/charsets"];
         let plugins = format!("--plugin-dir={}", self.0.path().display());
-        let own = [&share[..], &[&plugins, "--binlog-encryption=ON"]].concat();
-        Server::start_by(&self.at("mysqld"), &[&own, options].concat())
+        share.map(str::to_owned).into_iter().chain([plugins]).collect()
+    }
+
+    /// MySQL's program that finds the keys.
+    pub fn program(&self) -> PathBuf {
+        self.at("mysqld")
     }
 }

@@ -85,9 +85,14 @@ impl Server {
 
     /// One on data that is there.
     pub fn on_data(data: &Path, options: &[&str]) -> Self {
+        Self::on_data_by(Path::new(either("mariadbd", "mysqld")), data, options)
+    }
+
+    /// The same of a copy of the server's program.
+    pub fn on_data_by(program: &Path, data: &Path, options: &[&str]) -> Self {
         let home = tempfile::tempdir().unwrap();
         let common = common(&home, data);
-        Self::on((home, data.to_owned(), either("mariadbd", "mysqld").into()), common, options)
+        Self::on((home, data.to_owned(), program.to_owned()), common, options)
     }
 
     fn on((home, data, program): (tempfile::TempDir, PathBuf, PathBuf), common: Vec<String>, options: &[&str]) -> Self {

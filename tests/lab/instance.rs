@@ -102,37 +102,78 @@ fn a_server_that_is_not_the_one_of_the_earlier_backups_is_refused_until_it_is_to
     forget_stored();
 }
 
-/// MariaDB's plugin with a key file, and a table that is written with one of its keys.
+/// MariaDB's plugin with a key file or MySQL's component with a keyring, and a table that is written with a key of it.
 struct Encrypted {
     _server: Undo,
-    key: &'static str,
+    /// The file with the keys.
+    keys: &'static str,
+    /// What of them is looked for where nothing of them must be.
+    key: String,
 }
 
 impl Encrypted {
-    const KEYS: &str = "/etc/mysql/mysnap-keys";
     const TEXT: &str = "nobody reads this on the disk";
 
     fn start() -> Self {
-        let (key, keys) = ("770A8A65DA156D24EE2A093277530142", Self::KEYS);
+        let (keys, server) = if host::is_mariadb_installed() { Self::mariadb() } else { Self::mysql() };
+        let clause = if host::is_mariadb_installed() { "ENCRYPTED=YES" } else { "ENCRYPTION='Y'" };
+        let table = format!("CREATE TABLE hidden.t (id INT PRIMARY KEY, note VARCHAR(99)) {clause}");
+        root().query_drop("CREATE DATABASE hidden").unwrap();
+        root().query_drop(table).unwrap();
+        root().query_drop(format!("INSERT INTO hidden.t VALUES (1, '{}')", Self::TEXT)).unwrap();
+        let text = std::fs::read_to_string(keys).unwrap();
+        let key = if host::is_mariadb_installed() {
+            text.trim().split_once(';').unwrap().1.to_owned()
+        } else {
+            let kept: serde_json::Value = serde_json::from_str(&text).unwrap();
+            kept["elements"][0]["data"].as_str().unwrap().to_owned()
+        };
+        assert!(key.len() >= 32, "{key}");
+        Self { _server: server, keys, key }
+    }
+
+    /// Ends it: the tables go while the server has their keys.
+    fn undo(files: &str) -> Undo {
+        let (client, service) = (host::client(), host::service());
+        Undo::with(&format!(
+            "{client} -u root -e 'DROP DATABASE IF EXISTS hidden; DROP DATABASE IF EXISTS hidden_then'; \
+             rm -f {files}; systemctl restart {service}"
+        ))
+    }
+
+    fn mariadb() -> (&'static str, Undo) {
+        let (key, keys) = ("770A8A65DA156D24EE2A093277530142", "/etc/mysql/mysnap-keys");
         let settings = "/etc/mysql/mariadb.conf.d/zz-keys.cnf";
-        let server = Undo::with(&format!(
-            "mariadb -e 'DROP DATABASE IF EXISTS hidden; DROP DATABASE IF EXISTS hidden_then'; rm -f {keys} {settings}; \
-             systemctl restart mariadb"
-        ));
+        let server = Self::undo(&format!("{keys} {settings}"));
         run(&[
             "sh",
             "-c",
             &format!(
                 "umask 077; echo '1;{key}' >{keys}; chown mysql {keys}; umask 022; printf '[mariadb]\\n\
-             plugin_load_add=file_key_management\\nfile_key_management_filename={keys}\\n' >{settings}; \
-             systemctl restart mariadb"
+                 plugin_load_add=file_key_management\\nfile_key_management_filename={keys}\\n' >{settings}; \
+                 systemctl restart mariadb"
             ),
         ]);
-        let table =
-            "CREATE DATABASE hidden; CREATE TABLE hidden.t (id INT PRIMARY KEY, note VARCHAR(99)) ENCRYPTED=YES";
-        root().query_drop(table).unwrap();
-        root().query_drop(format!("INSERT INTO hidden.t VALUES (1, '{}')", Self::TEXT)).unwrap();
-        Self { _server: server, key }
+        (keys, server)
+    }
+
+    /// As the manual says it: every server that this program starts would open the one keyring.
+    fn mysql() -> (&'static str, Undo) {
+        let (directory, keys) = ("/var/lib/mysql-keyring", "/var/lib/mysql-keyring/mysnap-keys");
+        let manifest = "/usr/sbin/mysqld.my";
+        let settings = "/usr/lib/mysql/plugin/component_keyring_file.cnf";
+        let server = Self::undo(&format!("{keys} {keys}.backup {manifest} {settings}"));
+        let told = format!(r#"{{"path": "{keys}", "read_only": false}}"#);
+        run(&[
+            "sh",
+            "-c",
+            &format!(
+                "install -d -o mysql -g mysql -m 0750 {directory}; \
+                 echo '{{\"components\": \"file://component_keyring_file\"}}' >{manifest}; echo '{told}' >{settings}; \
+                 systemctl restart mysql"
+            ),
+        ]);
+        (keys, server)
     }
 
     /// Whether any file below the destination has the words.
@@ -143,24 +184,21 @@ impl Encrypted {
     }
 }
 
-/// The keys are the server's own file: nothing of them is stored, and a second server opens it by itself.
+/// Nothing of the keys is stored. A second server opens MariaDB's file by itself, and has a copy of MySQL's keyring.
 #[test]
 fn tables_encrypted_with_a_key_file_are_proved_drilled_and_taken_out_of_a_copy() {
-    if !host::is_mariadb_installed() {
-        println!("MariaDB's alone: Debian's MySQL is refused what its keyring protects by `check`");
-        return;
-    }
     let encrypted = Encrypted::start();
-    let scratch = "/srv/encrypted";
+    let (keys, scratch) = (encrypted.keys, "/srv/encrypted");
     let _gone = Undo::with(&format!("rm -rf /var/lib/mysnap/drills {scratch}"));
     run(&["install", "-d", "-m", "0755", scratch]);
     forget_stored();
+    let before = std::fs::read(keys).unwrap();
     let config = local("encrypted", "prove = \"tables\"\n");
     let checked = mysnap(&["--config", &config, "check", "local"]);
-    expect(&checked, 0, &["/etc/mysql/mysnap-keys is no part of the backup"]);
+    expect(&checked, 0, &[&format!("{keys} is no part of the backup")]);
     mysnap_ok(&["--config", &config, "backup", "local"]);
-    assert!(!Encrypted::is_stored(Encrypted::TEXT, "*/hidden/t.ibd") && !Encrypted::is_stored(encrypted.key, "*"));
-    assert!(Encrypted::is_stored(Encrypted::KEYS, "*.json"), "where the keys are is in the manifest");
+    assert!(!Encrypted::is_stored(Encrypted::TEXT, "*/hidden/t.ibd") && !Encrypted::is_stored(&encrypted.key, "*"));
+    assert!(Encrypted::is_stored(keys, "*.json"), "where the keys are is in the manifest");
 
     let drill = ["--config", &config, "drill", "local", "--scratch", scratch, "--level", "tables"];
     mysnap_ok(&drill);
@@ -168,11 +206,15 @@ fn tables_encrypted_with_a_key_file_are_proved_drilled_and_taken_out_of_a_copy()
     mysnap_ok(&[&["--config", &config], &out[..], &["--into", &restorer(), "--scratch", scratch, "--yes"]].concat());
     let note: Option<String> = root().query_first("SELECT note FROM hidden_then.t").unwrap();
     assert_eq!(note.as_deref(), Some(Encrypted::TEXT));
+    assert_eq!(std::fs::read(keys).unwrap(), before, "the live server's keys are its own");
 
-    run(&["mv", Encrypted::KEYS, "/root/mysnap-keys"]);
+    run(&["mv", keys, "/root/mysnap-keys"]);
     let ran = mysnap(&drill);
-    run(&["mv", "/root/mysnap-keys", Encrypted::KEYS]);
-    expect(&ran, 3, &["the keys of the encrypted tables are not here: there is no /etc/mysql/mysnap-keys"]);
+    let checked = mysnap(&["--config", &config, "check", "local"]);
+    run(&["mv", "/root/mysnap-keys", keys]);
+    let missing = format!("the keys of the encrypted tables are not here: there is no {keys}");
+    expect(&ran, 3, &[&missing]);
+    expect(&checked, 3, &[&missing]);
     host::assert_nothing_left();
     forget_stored();
 }
