@@ -6,6 +6,8 @@
 #[allow(dead_code, reason = "increment.rs uses the rest")]
 #[path = "binlog/bench.rs"]
 mod bench;
+#[path = "binlog/cut.rs"]
+mod cut;
 #[path = "binlog/distant.rs"]
 mod distant;
 #[path = "binlog/elsewhere.rs"]
@@ -18,6 +20,8 @@ mod expiring;
 mod keys;
 #[path = "binlog/missing.rs"]
 mod missing;
+#[path = "binlog/proxy.rs"]
+mod proxy;
 #[path = "binlog/purge.rs"]
 mod purge;
 #[allow(dead_code, reason = "dump.rs uses the rest")]
