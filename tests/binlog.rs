@@ -16,6 +16,8 @@ mod elsewhere;
 mod encrypted;
 #[path = "binlog/expiring.rs"]
 mod expiring;
+#[path = "binlog/failover.rs"]
+mod failover;
 #[path = "binlog/keys.rs"]
 mod keys;
 #[path = "binlog/missing.rs"]

@@ -56,6 +56,11 @@ impl Proxy {
         self.port
     }
 
+    /// New connections lead to another server.
+    pub fn lead_to(&self, port: u16) {
+        self.shared.to.store(port, Ordering::SeqCst);
+    }
+
     /// Cuts the connection that sends a binary log when so many more bytes of it have passed.
     pub fn cut_after(&self, bytes: usize) {
         *self.shared.cut_after.lock().unwrap() = Some(bytes);
