@@ -33,6 +33,8 @@ mod server;
 mod sshd;
 #[path = "binlog/tool.rs"]
 mod tool;
+#[path = "binlog/twins.rs"]
+mod twins;
 #[path = "binlog/window.rs"]
 mod window;
 
