@@ -6,6 +6,8 @@
 #[allow(dead_code, reason = "increment.rs uses the rest")]
 #[path = "binlog/bench.rs"]
 mod bench;
+#[path = "binlog/current.rs"]
+mod current;
 #[path = "binlog/cut.rs"]
 mod cut;
 #[path = "binlog/distant.rs"]
@@ -26,6 +28,8 @@ mod missing;
 mod proxy;
 #[path = "binlog/purge.rs"]
 mod purge;
+#[path = "binlog/rotated.rs"]
+mod rotated;
 #[allow(dead_code, reason = "dump.rs uses the rest")]
 #[path = "dump/server.rs"]
 mod server;
