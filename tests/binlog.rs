@@ -6,6 +6,10 @@
 #[allow(dead_code, reason = "increment.rs uses the rest")]
 #[path = "binlog/bench.rs"]
 mod bench;
+#[path = "binlog/current.rs"]
+mod current;
+#[path = "binlog/cut.rs"]
+mod cut;
 #[path = "binlog/distant.rs"]
 mod distant;
 #[path = "binlog/elsewhere.rs"]
@@ -14,12 +18,18 @@ mod elsewhere;
 mod encrypted;
 #[path = "binlog/expiring.rs"]
 mod expiring;
+#[path = "binlog/failover.rs"]
+mod failover;
 #[path = "binlog/keys.rs"]
 mod keys;
 #[path = "binlog/missing.rs"]
 mod missing;
+#[path = "binlog/proxy.rs"]
+mod proxy;
 #[path = "binlog/purge.rs"]
 mod purge;
+#[path = "binlog/rotated.rs"]
+mod rotated;
 #[allow(dead_code, reason = "dump.rs uses the rest")]
 #[path = "dump/server.rs"]
 mod server;
@@ -27,6 +37,8 @@ mod server;
 mod sshd;
 #[path = "binlog/tool.rs"]
 mod tool;
+#[path = "binlog/twins.rs"]
+mod twins;
 #[path = "binlog/window.rs"]
 mod window;
 

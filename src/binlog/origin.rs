@@ -60,6 +60,16 @@ impl Origin {
         Ok(Self { identity, way })
     }
 
+    /// The same where the tool was taken for another replica so often.
+    pub(super) fn evading(self, others: u32) -> Self {
+        match self.way {
+            Way::Tool { tool, log, because } => {
+                Self { way: Way::Tool { tool: tool.evading(others), log, because }, ..self }
+            }
+            Way::Files(_) => self,
+        }
+    }
+
     /// The files, for whoever writes the archive of `request`; with `follow` for as long as it is written.
     pub(super) fn logs(&self, request: &Request, follow: bool, cancel: &Cancel) -> Box<dyn Logs> {
         match &self.way {

@@ -1,5 +1,7 @@
 //! The index, made again from the files: their names and events say nearly all of it.
 
+use jiff::Timestamp;
+
 use super::event::Format;
 use super::home::{Home, OPEN, between, cut_short, examine, names, open_summary};
 use super::index::{Identity, Index, LogFile, State, Timeline};
@@ -19,13 +21,19 @@ impl Home {
             let mut timeline = Timeline {
                 id: id.clone(),
                 server: Identity { key: key.to_owned(), flavour: Flavour::MySql, server_id: 0 },
-                because: (!index.timelines.is_empty()).then(|| "the index was rebuilt from the files".to_owned()),
+                because: None,
                 files: Vec::new(),
             };
             self.rebuild_timeline(&mut timeline)?;
             if !timeline.files.is_empty() {
                 index.timelines.push(timeline);
             }
+        }
+        // Names tell when a server began its log, and not when the archive began to follow it: a replica that was promoted
+        // has logs of long before.
+        index.timelines.sort_by_key(followed);
+        for timeline in index.timelines.iter_mut().skip(1) {
+            timeline.because = Some("the index was rebuilt from the files".to_owned());
         }
         self.expired().prune(&mut index);
         Ok(index)
@@ -81,6 +89,12 @@ impl Home {
     }
 }
 
+/// How late the archive followed a timeline, among others: the last one alone has a file to which the server may write.
+fn followed(timeline: &Timeline) -> (bool, Option<Timestamp>) {
+    let is_open = timeline.files.iter().any(|file| file.state == State::Open);
+    (is_open, timeline.files.iter().filter_map(|file| file.last_event).max())
+}
+
 /// The server's name for a stored file, and how it is packed where it is closed.
 pub(super) fn kind_of_file(stored: &str) -> Option<(String, Option<Compression>)> {
     let all = [Compression::Zstd, Compression::Gzip, Compression::None];
@@ -120,5 +134,29 @@ mod tests {
         assert_eq!(rebuilt(&event(Event::STOP, 1000, b"")).gap, None);
         let lost = rebuilt(&[event(Event::INCIDENT, 1000, &[1, 0, 0]), event(Event::STOP, 1000, b"")].concat());
         assert!(lost.gap.unwrap().contains("lost events"));
+    }
+
+    #[test]
+    fn rebuilt_timelines_are_in_the_order_in_which_the_archive_followed_them() {
+        let directory = tempfile::tempdir().unwrap();
+        let home = Home::new(directory.path());
+        let store = |path: &std::path::Path, ends: u32| {
+            durable::write(path, &[beginning(), event(Event::STOP, ends, b"")].concat()).unwrap();
+        };
+        let order = || {
+            let timelines = home.rebuild().unwrap().timelines;
+            let told = |timeline: &Timeline| (timeline.id.clone(), timeline.because.is_some());
+            timelines.iter().map(told).collect::<Vec<_>>()
+        };
+        // Whoever took the first one's place began its log before that did.
+        for (id, ends) in [("1-promoted", 3000), ("2-first", 2000), ("3-second", 2500)] {
+            std::fs::create_dir(home.timeline(id)).unwrap();
+            store(&home.closed_path(id, "b.000001", Compression::None), ends);
+        }
+        let of = |ids: [&str; 3]| [(ids[0].to_owned(), false), (ids[1].to_owned(), true), (ids[2].to_owned(), true)];
+        assert_eq!(order(), of(["2-first", "3-second", "1-promoted"]));
+        // Its clock may go wrong.
+        store(&home.open_path("2-first", "b.000002"), 1000);
+        assert_eq!(order(), of(["3-second", "1-promoted", "2-first"]));
     }
 }

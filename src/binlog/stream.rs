@@ -53,6 +53,8 @@ struct How {
     follow: bool,
     /// It was at work before.
     again: bool,
+    /// How often somebody else was the same replica to the server.
+    met: u32,
 }
 
 impl Request {
@@ -65,7 +67,7 @@ impl Request {
         work: impl FnOnce(Writer<'_>, &Origin) -> anyhow::Result<T>,
     ) -> anyhow::Result<T> {
         let mut session: Session = self.server.connect(cancel)?;
-        let origin = Origin::of(&session, self, cancel)?;
+        let origin = Origin::of(&session, self, cancel)?.evading(how.met);
         if let Some(text) = origin.told().filter(|_| !how.again) {
             observer.event(Event::Note { text });
         }
@@ -191,7 +193,11 @@ pub fn stream(request: &Request, observer: &dyn Observer, cancel: &Cancel) -> an
             Err(error) if !trouble.was_well && kind_of(&error) == Some(Kind::Config) => return Err(error),
             Err(error) if kind_of(&error) == Some(Kind::Cancelled) => return Ok(()),
             Err(error) if cancel.signal().is_some() => return Err(error),
-            Err(error) => trouble.met(&error, observer),
+            Err(error) => {
+                // Else each would end the other for ever, and have the server read its newest file again each time.
+                how.met += u32::from(kind_of(&error) == Some(Kind::Busy));
+                trouble.met(&error, observer);
+            }
         }
         if cancel.sleep(trouble.pause).is_err() {
             return Ok(());

@@ -23,6 +23,8 @@ pub(super) struct Tool {
     /// The program.
     pub(super) name: &'static str,
     flavour: Flavour,
+    /// The server's own id.
+    server: u32,
     /// The replica that it is to the server. A second one with the same id ends the first: what a killed stream left.
     replica: u32,
 }
@@ -80,7 +82,14 @@ impl Tool {
             let installed = Call::is_installed(name);
             installed.then(|| Call::new(name).args(["--no-defaults", "--help"]).stdout()).transpose()
         };
-        Ok(Self { name: named(flavour, help)?, flavour, replica: replica(archive, server_id) })
+        Ok(Self { name: named(flavour, help)?, flavour, server: server_id, replica: replica(archive, server_id) })
+    }
+
+    /// The same as another replica, `others` of which were somebody else's.
+    pub(super) fn evading(self, others: u32) -> Self {
+        let wanted = self.replica.saturating_add(others);
+        let passes_server = self.replica < self.server && self.server <= wanted;
+        Self { replica: wanted.saturating_add(u32::from(passes_server)), ..self }
     }
 
     /// Has it write `file`, and with `follow` all that comes after it, into `directory`. It reads its options from a
@@ -103,7 +112,7 @@ impl Tool {
             Fault::new(Kind::Config, message).hint(grant())
         } else if said.contains("same server_uuid/server_id") {
             let message = format!("another one reads the server's binary logs as the replica {}", self.replica);
-            Fault::new(Kind::Busy, message).hint("does a second stream write this archive?")
+            Fault::new(Kind::Busy, message).hint("does a host of the same name write an archive of the same place?")
         } else {
             Fault::new(Kind::Refused, format!("{} did not go on with {file}", self.name))
                 .hint("does the server still run, and can it be reached?")
@@ -177,6 +186,15 @@ mod tests {
         assert!(id >= LOWEST_ID && id == replica("host:/srv/binlog/shop", 2));
         assert_ne!(replica("host:/srv/binlog/shop", id), id);
         assert_ne!(replica("host:/srv/binlog/crm", 1), id);
+    }
+
+    #[test]
+    fn whoever_was_taken_for_another_replica_becomes_one_that_nobody_is() {
+        let tool = |server| Tool { name: "tool", flavour: Flavour::MySql, server, replica: 4_000_000_007 };
+        assert_eq!(tool(1).evading(0), tool(1));
+        assert_eq!(tool(1).evading(2).replica, 4_000_000_009);
+        assert_eq!(tool(4_000_000_008).evading(1).replica, 4_000_000_009);
+        assert_eq!(tool(4_000_000_008).evading(2).replica, 4_000_000_010);
     }
 
     #[test]

@@ -260,13 +260,17 @@ impl Bench {
     }
 
     fn start_telling(&self, arguments: &[&str], told: &str) -> Stream {
+        #[expect(clippy::disallowed_methods, reason = "it is killed and signalled as a service manager would")]
+        let mut command = Command::new(env!("CARGO_BIN_EXE_mysnap"));
+        command.arg("--config").arg(&self.config).args(arguments);
+        self.spawn(command, told)
+    }
+
+    /// A command at work, whose output is this one's.
+    pub fn spawn(&self, mut command: Command, told: &str) -> Stream {
         let log = self.directory.path().join("stream.log");
         let output = fs::OpenOptions::new().create(true).append(true).open(&log).unwrap();
-        #[expect(clippy::disallowed_methods, reason = "it is killed and signalled as a service manager would")]
-        let child = Command::new(env!("CARGO_BIN_EXE_mysnap"))
-            .arg("--config")
-            .arg(&self.config)
-            .args(arguments)
+        let child = command
             .env("MYSNAP_LOG", told)
             .stdin(Stdio::null())
             .stdout(output.try_clone().unwrap())
@@ -275,6 +279,11 @@ impl Bench {
             .spawn()
             .unwrap();
         Stream { child, log }
+    }
+
+    /// Where its configuration is.
+    pub fn config(&self) -> &Path {
+        &self.config
     }
 
     /// The archived file as the server's own tool tells it, up to `stop`.

@@ -25,6 +25,16 @@ pub fn monitor() -> &'static str {
     either("BINLOG MONITOR", "REPLICATION CLIENT")
 }
 
+/// A port that nobody listens on.
+pub fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// The password as it stands between single quotes.
+pub fn quoted_password() -> String {
+    PASSWORD.replace('\\', "\\\\")
+}
+
 /// A server that listens on TCP, as one on another host does.
 pub struct Distant {
     pub server: Server,
@@ -39,12 +49,10 @@ impl Distant {
 
     /// One that `start` starts with these options among others.
     pub fn started(start: impl FnOnce(&[&str]) -> Server, grants: &str) -> Self {
-        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = free.local_addr().unwrap().port();
-        drop(free);
+        let port = free_port();
         let server = start(&["--skip-networking=0", &format!("--port={port}"), "--bind-address=127.0.0.1"]);
         server.sql(TABLE);
-        let quoted = PASSWORD.replace('\\', "\\\\");
+        let quoted = quoted_password();
         for host in ["localhost", "127.0.0.1"] {
             server.sql(&format!(
                 "CREATE USER far@'{host}' IDENTIFIED BY '{quoted}'; GRANT {grants} ON *.* TO far@'{host}'"
