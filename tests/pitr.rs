@@ -18,6 +18,8 @@ mod room;
 mod server;
 #[path = "pitr/server_killed.rs"]
 mod server_killed;
+#[path = "pitr/stored.rs"]
+mod stored;
 #[path = "pitr/witness.rs"]
 mod witness;
 

@@ -12,6 +12,7 @@ use super::Plan;
 use super::base::Base;
 use super::scan::{Part, Way};
 use super::stopped;
+use super::stored::Stored;
 use crate::binlog::Home;
 use crate::binlog::gtid::{Gtid, GtidSet};
 use crate::fault::{Fault, Kind};
@@ -96,14 +97,19 @@ fn lay(plan: &Plan<'_>, archive: &Home, data: &Path, cancel: &Cancel) -> anyhow:
     // What a server has left that let go of its sources.
     remove_relay_logs(data)?;
     let mut names = Vec::new();
-    for (n, Part { file, to, .. }) in plan.way.parts.iter().enumerate() {
+    for (n, Part { file, to, sha256, .. }) in plan.way.parts.iter().enumerate() {
         cancel.check()?;
         let path = data.join(name(n + 1));
         let logged = plan.route.timeline.file(file).with_context(|| format!("{file} is not archived any more"))?;
-        let mut from = archive.read(&plan.route.timeline.id, logged)?.take(*to);
-        let copied = std::io::copy(&mut from, &mut owned(&path)?);
+        let mut from = Stored::open(archive, &plan.route.timeline.id, logged)?;
+        let copied = std::io::copy(&mut from.by_ref().take(*to), &mut owned(&path)?);
         let copied = copied.with_context(|| format!("cannot copy {file} to {}", path.display()))?;
-        anyhow::ensure!(copied == *to, "the archived {file} ends at {copied}; a moment ago it went beyond {to}");
+        let digest = sha256.map(|_| from.digest()).transpose();
+        let digest = digest.with_context(|| format!("cannot read the archived {file}"))?;
+        if copied != *to || digest != *sha256 {
+            let message = format!("the archived {file} is not any more what it was when the plan was made");
+            return Err(Fault::new(Kind::Verify, message).hint("look at its disk; then plan anew").into());
+        }
         names.push(format!("./{}\n", name(n + 1)));
     }
     if names.is_empty() {
@@ -238,7 +244,7 @@ mod tests {
     use crate::server::BinlogPosition;
 
     fn way() -> Way {
-        let part = |file: &str, from, to| Part { file: file.to_owned(), from, to };
+        let part = |file: &str, from, to| Part { file: file.to_owned(), from, to, sha256: None };
         Way {
             stop: BinlogPosition { file: "b.000002".into(), offset: 300 },
             parts: vec![part("b.000001", 100, 1000), part("b.000002", 4, 300)],
@@ -249,6 +255,7 @@ mod tests {
             gtids: "0-1-5,0-2-6".parse().unwrap(),
             last_of_domains: [(0, "0-2-6".parse().unwrap())].into(),
             note: None,
+            damage: None,
         }
     }
 

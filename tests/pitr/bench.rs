@@ -82,6 +82,12 @@ impl Bench {
         self.works(&["binlog", "ship"]);
     }
 
+    /// From now on files of the archive are stored as they are.
+    pub fn store_unpacked(&self) {
+        let text = fs::read_to_string(&self.config).unwrap() + "compression = \"none\"\n";
+        durable::write(&self.config, text.as_bytes()).unwrap();
+    }
+
     /// From now on dumps are of this database alone.
     pub fn dump_only(&self, database: &str) {
         let text = fs::read_to_string(&self.config).unwrap();
