@@ -5,6 +5,8 @@
 
 #[path = "pitr/bench.rs"]
 mod bench;
+#[path = "pitr/databases.rs"]
+mod databases;
 #[path = "binlog/keys.rs"]
 mod keys;
 #[path = "binlog/purge.rs"]

@@ -86,8 +86,20 @@ impl Plan<'_> {
         lines.extend(self.way.times.map(|(first, last)| format!("of:       {first} to {last}")));
         lines.extend(self.left_out());
         lines.extend(self.way.note.iter().map(|note| format!("note:     {note}; it is left out as a whole")));
+        lines.extend(self.limits());
         lines.extend(self.way.damage.iter().map(|damage| format!("damaged:  {damage}")));
         lines
+    }
+
+    /// What a replay can't bring back just as it was.
+    fn limits(&self) -> Option<String> {
+        let count = self.way.statements;
+        (count > 0).then(|| {
+            format!(
+                "limits:   {count} changes are logged as statements: what UUID(), SYSDATE(), LOAD_FILE() and the like \
+                 gave is something else when they are executed once more"
+            )
+        })
     }
 
     /// What the archive has behind the stop.

@@ -251,6 +251,7 @@ mod tests {
             last_end: Some(BinlogPosition { file: "b.000002".into(), offset: 280 }),
             transactions: 3,
             events: 9,
+            statements: 0,
             times: None,
             gtids: "0-1-5,0-2-6".parse().unwrap(),
             last_of_domains: [(0, "0-2-6".parse().unwrap())].into(),

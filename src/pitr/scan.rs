@@ -10,7 +10,8 @@ use super::stored::{Stored, broken_behind, damaged};
 use super::target::{Point, Target};
 use crate::binlog::event::{Checksums, Kind as Event};
 use crate::binlog::gtid::{Gtid, GtidSet};
-use crate::binlog::{Broken, Home, Piece, State, Step, Summary, Transaction, Transactions, Walker};
+use crate::binlog::statement::Statement;
+use crate::binlog::{Broken, Event as Logged, Home, Piece, State, Step, Summary, Transaction, Transactions, Walker};
 use crate::fault::{Fault, Kind};
 use crate::server::BinlogPosition;
 use crate::store::Sha256;
@@ -29,6 +30,8 @@ pub struct Way {
     pub transactions: u64,
     /// How many events.
     pub events: u64,
+    /// How many changes are logged as statements, and executed once more: some functions give something else then.
+    pub statements: u64,
     /// The earliest and the latest time of a transaction.
     pub times: Option<(Timestamp, Timestamp)>,
     /// Their names.
@@ -73,10 +76,11 @@ impl Way {
         before.map(|part| part.to - part.from).sum::<u64>() + last
     }
 
-    fn count(&mut self, file: &str, transaction: &Transaction, events: u64) {
+    fn count(&mut self, file: &str, transaction: &Transaction, Counted { events, statements }: Counted) {
         self.last_end = Some(BinlogPosition { file: file.to_owned(), offset: transaction.end });
         self.transactions += 1;
         self.events += events;
+        self.statements += statements;
         if let Some(time) = transaction.time {
             let (first, last) = self.times.unwrap_or((time, time));
             self.times = Some((first.min(time), last.max(time)));
@@ -101,6 +105,7 @@ pub fn scan(home: &Home, route: &Route<'_>, target: &Target, cancel: &Cancel) ->
         last_end: None,
         transactions: 0,
         events: 0,
+        statements: 0,
         times: None,
         gtids: GtidSet::default(),
         last_of_domains: BTreeMap::new(),
@@ -133,6 +138,28 @@ impl Way {
             self.parts.push(Part { file: piece.file.name.clone(), from: piece.from, to, sha256 });
         }
     }
+}
+
+/// What a transaction has.
+#[derive(Default)]
+struct Counted {
+    events: u64,
+    statements: u64,
+}
+
+impl Counted {
+    fn add(&mut self, event: &Logged) {
+        self.events += 1;
+        self.statements += u64::from(changes_rows(event));
+    }
+}
+
+/// Whether it is a statement by which rows were changed: a SELECT too, where a function of it does.
+fn changes_rows(event: &Logged) -> bool {
+    let kind = event.header.kind;
+    let is_change = |verb: &str| ["insert", "update", "delete", "replace", "select", "with", "do"].contains(&verb);
+    [Event::QUERY, Event::QUERY_COMPRESSED].contains(&kind)
+        && Statement::of(kind, &event.body).is_some_and(|statement| is_change(&statement.verb()))
 }
 
 /// A file on the way.
@@ -176,7 +203,7 @@ impl File<'_> {
     fn walk(&mut self, walker: &mut Walker<&mut Stored>, is_first: bool, way: &mut Way) -> anyhow::Result<Option<u64>> {
         let (piece, route) = (self.piece, self.route);
         let (mut summary, mut transactions) = (Summary::default(), Transactions::default());
-        let (mut begun, mut events) = (!is_first, 0);
+        let (mut begun, mut counted) = (!is_first, Counted::default());
         loop {
             let step = walker.step().map_err(|error| self.damaged(error, self.whole_before(walker, way)))?;
             let event = match step {
@@ -200,12 +227,12 @@ impl File<'_> {
             }
             self.note(event.offset);
             self.note(event.end());
-            events += 1;
+            counted.add(&event);
             let Some(transaction) = transactions.add(&event) else { continue };
             if let Some(stop) = self.judge(&transaction, way)? {
                 return Ok(Some(stop));
             }
-            way.count(&piece.file.name, &transaction, std::mem::take(&mut events));
+            way.count(&piece.file.name, &transaction, std::mem::take(&mut counted));
             if self.is_reached_by(&transaction) {
                 return Ok(Some(transaction.end));
             }

@@ -169,6 +169,7 @@ fn of_a_damaged_archive_everything_before_the_damage_can_be_had() {
     let (some, said) = brought_back(&bench, &nearest, &plain);
     assert_eq!(some, rows(2));
     assert!(said.contains(&format!("damaged:  {second} behind the stop: at ")), "{said}");
+    assert!(!said.contains("limits:"), "rows come back as they were: {said}");
 
     // Where nothing behind the base is left, that is said.
     durable::remove_file(&stored(&plain, &first)).unwrap();
