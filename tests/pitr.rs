@@ -9,6 +9,8 @@ mod bench;
 mod databases;
 #[path = "binlog/keys.rs"]
 mod keys;
+#[path = "pitr/nameless.rs"]
+mod nameless;
 #[path = "binlog/purge.rs"]
 mod purge;
 #[path = "pitr/refused.rs"]

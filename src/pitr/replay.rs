@@ -191,9 +191,21 @@ fn place<'a>(way: &'a Way, replayed: &Replayed) -> (Option<&'a Part>, u64) {
     (part, before + within)
 }
 
+/// The server stands behind the last transaction: it says so together with its changes, and alone where they have no
+/// names (MySQL with `gtid_mode = OFF`).
+fn compare_place(way: &Way, replayed: &Replayed) -> anyhow::Result<()> {
+    let (part, done) = place(way, replayed);
+    let (true, Some(last)) = (done < way.executed_bytes(), &way.last_end) else { return Ok(()) };
+    let file = part.map_or(replayed.file.as_str(), |part| part.file.as_str());
+    let (at, BinlogPosition { file: last, offset }) = (replayed.offset, last);
+    let message = format!("the server says that it has executed everything up to {file}:{at}, and not {last}:{offset}");
+    Err(Fault::new(Kind::Verify, message).hint("nothing was put in place; try another base").into())
+}
+
 /// The names of the transactions that the server has executed are those that were read, and on MySQL, which tells all
 /// of them, those of the base: no more and no less.
 fn compare(way: &Way, recorded: Option<&str>, replayer: &mut Replayer) -> anyhow::Result<()> {
+    compare_place(way, &replayer.replayed()?)?;
     let Some(executed) = replayer.executed()? else { return Ok(()) };
     let executed_set: GtidSet = executed.parse().map_err(anyhow::Error::msg)?;
     let expected = way.expected();
@@ -274,6 +286,18 @@ mod tests {
         assert_eq!((at("mysnap-relay.000001", 100), at("mysnap-relay.000001", 1000)), (0, 900));
         assert_eq!((at("mysnap-relay.000002", 4), at("mysnap-relay.000002", 300)), (900, 1196));
         assert_eq!(at("mysnap-relay.000003", 4), 1196);
+    }
+
+    #[test]
+    fn a_server_that_stands_before_the_last_transaction_has_not_executed_it() {
+        let at = |file: &str, offset| {
+            let replayed = Replayed { file: file.to_owned(), offset, runs: true, waits: true, error: None };
+            compare_place(&way(), &replayed).map_err(|error| error.to_string())
+        };
+        let short = at("mysnap-relay.000002", 200).unwrap_err();
+        assert!(short.contains("up to b.000002:200, and not b.000002:280"), "{short}");
+        assert!(at("mysnap-relay.000001", 1000).is_err());
+        assert_eq!((at("mysnap-relay.000002", 280), at("mysnap-relay.000003", 4)), (Ok(()), Ok(())));
     }
 
     #[test]
