@@ -5,12 +5,16 @@
 
 #[path = "pitr/bench.rs"]
 mod bench;
+#[path = "pitr/databases.rs"]
+mod databases;
 #[path = "pitr/engines.rs"]
 mod engines;
 #[path = "pitr/keyring.rs"]
 mod keyring;
 #[path = "binlog/keys.rs"]
 mod keys;
+#[path = "pitr/nameless.rs"]
+mod nameless;
 #[path = "binlog/purge.rs"]
 mod purge;
 #[path = "pitr/refused.rs"]
@@ -22,6 +26,8 @@ mod room;
 mod server;
 #[path = "pitr/server_killed.rs"]
 mod server_killed;
+#[path = "pitr/stored.rs"]
+mod stored;
 #[path = "pitr/witness.rs"]
 mod witness;
 

@@ -67,7 +67,11 @@ fn to_point(
 ) -> anyhow::Result<()> {
     let Wanted { target, backups, archive, timeline } = wanted;
     let (home, mut index) = binlog::opened(context, archive)?;
-    crate::binlog::verify::look_at_open(&home, &mut index)?;
+    let output: &dyn Observer = context.output;
+    // Where it is on the way it is read again, and refused with the nearest point.
+    if let Err(error) = crate::binlog::verify::look_at_open(&home, &mut index) {
+        output.warn(format!("how far the newest logs are archived can't be told: {error:#}"));
+    }
     if arguments.id.is_none() {
         pitr::refuse_ambiguous(backups, &index, target)?;
     }
@@ -76,7 +80,6 @@ fn to_point(
         index.timelines.retain(|timeline| timeline.id == *only);
     }
     let sources = Sources { store: &*opened.store, archive: &home };
-    let output: &dyn Observer = context.output;
     let plan = output.phase(
         "plan",
         || pitr::plan(sources, &index, backups, target, context.cancel),

@@ -99,6 +99,7 @@ pub(super) fn of(facts: &Facts, placed: &[Placed], told: Told<'_>) -> Vec<String
     options.extend(facts.key_plugin().map(|plugin| format!("--plugin-load-add={plugin}")));
     options.extend(engines(facts));
     options.extend(facts.must_match.iter().filter_map(|(name, value)| matching(name, value, placed)));
+    options.extend(told.replays.then(|| taking_both(facts)).flatten());
     options
 }
 
@@ -163,6 +164,14 @@ fn engines(facts: &Facts) -> impl Iterator<Item = String> {
     facts.engine_libraries.iter().filter(is_plain).map(|library| format!("--plugin-load-add={library}"))
 }
 
+/// Between the base and the target the live server may have begun, or ceased, to give its transactions GTIDs: MySQL
+/// replays those of the other kind in its modes in between alone. It stands behind what the live server had.
+fn taking_both(facts: &Facts) -> Option<String> {
+    let mode = facts.gtid_mode.as_deref().filter(|_| facts.version >= Version(5, 7, 6))?;
+    let between = if mode.starts_with("ON") { "ON_PERMISSIVE" } else { "OFF_PERMISSIVE" };
+    Some(format!("--gtid-mode={between}"))
+}
+
 fn matching(name: &str, value: &str, placed: &[Placed]) -> Option<String> {
     if (value.is_empty() && name != SQL_MODE) || LEFT_OUT.contains(&name) {
         return None;
@@ -219,6 +228,27 @@ mod tests {
         has("--init-file=/scratch/own/init.sql");
         assert!(!of(Login::Unchecked).iter().any(|option| option.contains("init-file")));
         assert!(!options.iter().any(|o| o.contains(&*facts.socket.to_string_lossy())), "{options:#?}");
+    }
+
+    #[test]
+    fn what_replays_takes_transactions_with_a_name_and_without() {
+        let mut facts = facts();
+        facts.version = Version(8, 4, 0);
+        let last = |facts: &Facts, replays| {
+            let told = Told { login: Login::Owner, own: Path::new("/scratch/own"), public: None, replays };
+            let options = of(facts, &[placed(&facts.datadir, "/scratch/data")], told);
+            options.into_iter().rfind(|option| option.starts_with("--gtid-mode"))
+        };
+        for (mode, between) in [("OFF", "OFF_PERMISSIVE"), ("ON", "ON_PERMISSIVE"), ("ON_PERMISSIVE", "ON_PERMISSIVE")]
+        {
+            facts.gtid_mode = Some(mode.to_owned());
+            facts.must_match = [("gtid_mode".to_owned(), mode.to_owned())].into();
+            assert_eq!(last(&facts, true), Some(format!("--gtid-mode={between}")));
+            assert_eq!(last(&facts, false), Some(format!("--gtid-mode={mode}")));
+        }
+        facts.gtid_mode = None;
+        facts.must_match.clear();
+        assert_eq!(last(&facts, true), None);
     }
 
     #[test]

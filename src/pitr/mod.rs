@@ -14,6 +14,7 @@ mod replay;
 mod route;
 mod scan;
 mod stopped;
+mod stored;
 mod target;
 mod work;
 
@@ -56,7 +57,7 @@ pub fn plan<'a>(
     let is_whole = |backup: &Backup| base::is_whole(backup, sources.store);
     let route = route::choose(backups, index, target, &is_whole)?;
     let way = scan::scan(sources.archive, &route, target, cancel)?;
-    let (last, next) = around::look(sources.archive, route.timeline, &way.stop)?;
+    let (last, next) = around::look(sources.archive, route.timeline, &way.stop);
     Ok(Plan { target: target.clone(), route, way, last, next })
 }
 
@@ -85,7 +86,20 @@ impl Plan<'_> {
         lines.extend(self.way.times.map(|(first, last)| format!("of:       {first} to {last}")));
         lines.extend(self.left_out());
         lines.extend(self.way.note.iter().map(|note| format!("note:     {note}; it is left out as a whole")));
+        lines.extend(self.limits());
+        lines.extend(self.way.damage.iter().map(|damage| format!("damaged:  {damage}")));
         lines
+    }
+
+    /// What a replay can't bring back just as it was.
+    fn limits(&self) -> Option<String> {
+        let count = self.way.statements;
+        (count > 0).then(|| {
+            format!(
+                "limits:   {count} changes are logged as statements: what UUID(), SYSDATE(), LOAD_FILE() and the like \
+                 gave is something else when they are executed once more"
+            )
+        })
     }
 
     /// What the archive has behind the stop.

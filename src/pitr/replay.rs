@@ -12,6 +12,7 @@ use super::Plan;
 use super::base::Base;
 use super::scan::{Part, Way};
 use super::stopped;
+use super::stored::Stored;
 use crate::binlog::Home;
 use crate::binlog::gtid::{Gtid, GtidSet};
 use crate::fault::{Fault, Kind};
@@ -96,14 +97,19 @@ fn lay(plan: &Plan<'_>, archive: &Home, data: &Path, cancel: &Cancel) -> anyhow:
     // What a server has left that let go of its sources.
     remove_relay_logs(data)?;
     let mut names = Vec::new();
-    for (n, Part { file, to, .. }) in plan.way.parts.iter().enumerate() {
+    for (n, Part { file, to, sha256, .. }) in plan.way.parts.iter().enumerate() {
         cancel.check()?;
         let path = data.join(name(n + 1));
         let logged = plan.route.timeline.file(file).with_context(|| format!("{file} is not archived any more"))?;
-        let mut from = archive.read(&plan.route.timeline.id, logged)?.take(*to);
-        let copied = std::io::copy(&mut from, &mut owned(&path)?);
+        let mut from = Stored::open(archive, &plan.route.timeline.id, logged)?;
+        let copied = std::io::copy(&mut from.by_ref().take(*to), &mut owned(&path)?);
         let copied = copied.with_context(|| format!("cannot copy {file} to {}", path.display()))?;
-        anyhow::ensure!(copied == *to, "the archived {file} ends at {copied}; a moment ago it went beyond {to}");
+        let digest = sha256.map(|_| from.digest()).transpose();
+        let digest = digest.with_context(|| format!("cannot read the archived {file}"))?;
+        if copied != *to || digest != *sha256 {
+            let message = format!("the archived {file} is not any more what it was when the plan was made");
+            return Err(Fault::new(Kind::Verify, message).hint("look at its disk; then plan anew").into());
+        }
         names.push(format!("./{}\n", name(n + 1)));
     }
     if names.is_empty() {
@@ -185,9 +191,21 @@ fn place<'a>(way: &'a Way, replayed: &Replayed) -> (Option<&'a Part>, u64) {
     (part, before + within)
 }
 
+/// The server stands behind the last transaction: it says so together with its changes, and alone where they have no
+/// names (MySQL with `gtid_mode = OFF`).
+fn compare_place(way: &Way, replayed: &Replayed) -> anyhow::Result<()> {
+    let (part, done) = place(way, replayed);
+    let (true, Some(last)) = (done < way.executed_bytes(), &way.last_end) else { return Ok(()) };
+    let file = part.map_or(replayed.file.as_str(), |part| part.file.as_str());
+    let (at, BinlogPosition { file: last, offset }) = (replayed.offset, last);
+    let message = format!("the server says that it has executed everything up to {file}:{at}, and not {last}:{offset}");
+    Err(Fault::new(Kind::Verify, message).hint("nothing was put in place; try another base").into())
+}
+
 /// The names of the transactions that the server has executed are those that were read, and on MySQL, which tells all
 /// of them, those of the base: no more and no less.
 fn compare(way: &Way, recorded: Option<&str>, replayer: &mut Replayer) -> anyhow::Result<()> {
+    compare_place(way, &replayer.replayed()?)?;
     let Some(executed) = replayer.executed()? else { return Ok(()) };
     let executed_set: GtidSet = executed.parse().map_err(anyhow::Error::msg)?;
     let expected = way.expected();
@@ -238,17 +256,19 @@ mod tests {
     use crate::server::BinlogPosition;
 
     fn way() -> Way {
-        let part = |file: &str, from, to| Part { file: file.to_owned(), from, to };
+        let part = |file: &str, from, to| Part { file: file.to_owned(), from, to, sha256: None };
         Way {
             stop: BinlogPosition { file: "b.000002".into(), offset: 300 },
             parts: vec![part("b.000001", 100, 1000), part("b.000002", 4, 300)],
             last_end: Some(BinlogPosition { file: "b.000002".into(), offset: 280 }),
             transactions: 3,
             events: 9,
+            statements: 0,
             times: None,
             gtids: "0-1-5,0-2-6".parse().unwrap(),
             last_of_domains: [(0, "0-2-6".parse().unwrap())].into(),
             note: None,
+            damage: None,
         }
     }
 
@@ -266,6 +286,18 @@ mod tests {
         assert_eq!((at("mysnap-relay.000001", 100), at("mysnap-relay.000001", 1000)), (0, 900));
         assert_eq!((at("mysnap-relay.000002", 4), at("mysnap-relay.000002", 300)), (900, 1196));
         assert_eq!(at("mysnap-relay.000003", 4), 1196);
+    }
+
+    #[test]
+    fn a_server_that_stands_before_the_last_transaction_has_not_executed_it() {
+        let at = |file: &str, offset| {
+            let replayed = Replayed { file: file.to_owned(), offset, runs: true, waits: true, error: None };
+            compare_place(&way(), &replayed).map_err(|error| error.to_string())
+        };
+        let short = at("mysnap-relay.000002", 200).unwrap_err();
+        assert!(short.contains("up to b.000002:200, and not b.000002:280"), "{short}");
+        assert!(at("mysnap-relay.000001", 1000).is_err());
+        assert_eq!((at("mysnap-relay.000002", 280), at("mysnap-relay.000003", 4)), (Ok(()), Ok(())));
     }
 
     #[test]

@@ -1,16 +1,20 @@
-//! Where a replay stops: found by reading every event on the way there, each with its checksum compared.
+//! Where a replay stops: found by reading every event on the way there, each with its checksum compared, and each
+//! closed file with its digest.
 
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
 use super::route::{Route, gap_after};
+use super::stored::{Stored, broken_behind, damaged};
 use super::target::{Point, Target};
-use crate::binlog::event::Kind as Event;
+use crate::binlog::event::{Checksums, Kind as Event};
 use crate::binlog::gtid::{Gtid, GtidSet};
-use crate::binlog::{Broken, Home, Piece, State, Step, Summary, Transaction, Transactions, Walker};
+use crate::binlog::statement::Statement;
+use crate::binlog::{Broken, Event as Logged, Home, Piece, State, Step, Summary, Transaction, Transactions, Walker};
 use crate::fault::{Fault, Kind};
 use crate::server::BinlogPosition;
+use crate::store::Sha256;
 use crate::sys::cancel::Cancel;
 
 /// What is to be replayed.
@@ -26,6 +30,8 @@ pub struct Way {
     pub transactions: u64,
     /// How many events.
     pub events: u64,
+    /// How many changes are logged as statements, and executed once more: some functions give something else then.
+    pub statements: u64,
     /// The earliest and the latest time of a transaction.
     pub times: Option<(Timestamp, Timestamp)>,
     /// Their names.
@@ -34,6 +40,8 @@ pub struct Way {
     pub last_of_domains: BTreeMap<u32, Gtid>,
     /// What became of a target that did not lie between two transactions.
     pub note: Option<String>,
+    /// What is damaged behind the stop in its file: nothing of it is replayed.
+    pub damage: Option<String>,
 }
 
 /// What is replayed of a file.
@@ -45,6 +53,8 @@ pub struct Part {
     pub from: u64,
     /// Up to this offset.
     pub to: u64,
+    /// What all of the file has been proved to be; none while the server writes it, and where it is damaged further on.
+    pub sha256: Option<Sha256>,
 }
 
 impl Way {
@@ -66,10 +76,11 @@ impl Way {
         before.map(|part| part.to - part.from).sum::<u64>() + last
     }
 
-    fn count(&mut self, file: &str, transaction: &Transaction, events: u64) {
+    fn count(&mut self, file: &str, transaction: &Transaction, Counted { events, statements }: Counted) {
         self.last_end = Some(BinlogPosition { file: file.to_owned(), offset: transaction.end });
         self.transactions += 1;
         self.events += events;
+        self.statements += statements;
         if let Some(time) = transaction.time {
             let (first, last) = self.times.unwrap_or((time, time));
             self.times = Some((first.min(time), last.max(time)));
@@ -94,60 +105,112 @@ pub fn scan(home: &Home, route: &Route<'_>, target: &Target, cancel: &Cancel) ->
         last_end: None,
         transactions: 0,
         events: 0,
+        statements: 0,
         times: None,
         gtids: GtidSet::default(),
         last_of_domains: BTreeMap::new(),
         note: None,
+        damage: None,
     };
     for (n, piece) in route.pieces.iter().enumerate() {
         cancel.check()?;
-        let mut file = File { piece, target, before: Vec::new(), unfinished: None };
-        let stop = file.read(home, route, n == 0, &mut way)?;
+        let earlier = way.last_end.clone();
+        let mut file = File { piece, target, route, earlier, before: Vec::new(), unfinished: None };
+        let (stop, sha256) = file.read(home, n == 0, &mut way)?;
         let to = stop.or_else(|| (n + 1 == route.pieces.len()).then(|| file.end(&mut way)));
         if let Some(to) = to {
             if stop.is_none() {
                 refuse_beyond(target, route, &way)?;
             }
-            way.add(piece, to);
+            way.add(piece, to, sha256);
             way.stop = BinlogPosition { file: piece.file.name.clone(), offset: to };
             return Ok(way);
         }
-        way.add(piece, piece.to);
+        way.add(piece, piece.to, sha256);
     }
     Ok(way)
 }
 
 impl Way {
     /// What has no events has nothing to be replayed.
-    fn add(&mut self, piece: &Piece<'_>, to: u64) {
+    fn add(&mut self, piece: &Piece<'_>, to: u64, sha256: Option<Sha256>) {
         if to > piece.from {
-            self.parts.push(Part { file: piece.file.name.clone(), from: piece.from, to });
+            self.parts.push(Part { file: piece.file.name.clone(), from: piece.from, to, sha256 });
         }
     }
+}
+
+/// What a transaction has.
+#[derive(Default)]
+struct Counted {
+    events: u64,
+    statements: u64,
+}
+
+impl Counted {
+    fn add(&mut self, event: &Logged) {
+        self.events += 1;
+        self.statements += u64::from(changes_rows(event));
+    }
+}
+
+/// Whether it is a statement by which rows were changed: a SELECT too, where a function of it does.
+fn changes_rows(event: &Logged) -> bool {
+    let kind = event.header.kind;
+    let is_change = |verb: &str| ["insert", "update", "delete", "replace", "select", "with", "do"].contains(&verb);
+    [Event::QUERY, Event::QUERY_COMPRESSED].contains(&kind)
+        && Statement::of(kind, &event.body).is_some_and(|statement| is_change(&statement.verb()))
 }
 
 /// A file on the way.
 struct File<'a> {
     piece: &'a Piece<'a>,
     target: &'a Target,
+    route: &'a Route<'a>,
+    /// Where the last transaction ends that is in the files before it.
+    earlier: Option<BinlogPosition>,
     /// Where events begin and end near the target's offset.
     before: Vec<u64>,
     unfinished: Option<u64>,
 }
 
 impl File<'_> {
-    /// Where in it the replay stops; none where it goes through.
-    fn read(&mut self, home: &Home, route: &Route<'_>, is_first: bool, way: &mut Way) -> anyhow::Result<Option<u64>> {
-        let piece = self.piece;
-        let mut walker = Walker::new(home.read(&route.timeline.id, piece.file)?);
+    /// Where in it the replay stops, none where it goes through; and what all of it has been proved to be.
+    fn read(&mut self, home: &Home, is_first: bool, way: &mut Way) -> anyhow::Result<(Option<u64>, Option<Sha256>)> {
+        let mut stored = Stored::open(home, &self.route.timeline.id, self.piece.file)
+            .map_err(|error| self.damaged(error, self.earlier.as_ref()))?;
+        let mut walker = Walker::new(&mut stored);
+        let stop = self.walk(&mut walker, is_first, way)?;
+        if self.piece.file.state == State::Open {
+            return Ok((stop, None));
+        }
+        let broken = stop.and_then(|_| broken_behind(&mut walker));
+        let may_be_cut = has_checksums(&walker);
+        drop(walker);
+        if let (Some(why), true) = (&broken, may_be_cut) {
+            // Each event up to the stop was compared with its own checksum.
+            way.damage = Some(format!("{} behind the stop: {why}", self.piece.file.name));
+            return Ok((stop, None));
+        }
+        let refuse = |why| self.damaged(why, self.earlier.as_ref());
+        let digest = stored.digest().map_err(|error| refuse(error.into()))?;
+        if self.piece.file.sha256 != Some(digest) {
+            return Err(refuse(anyhow::anyhow!("its digest is {digest}")));
+        }
+        Ok((stop, Some(digest)))
+    }
+
+    fn walk(&mut self, walker: &mut Walker<&mut Stored>, is_first: bool, way: &mut Way) -> anyhow::Result<Option<u64>> {
+        let (piece, route) = (self.piece, self.route);
         let (mut summary, mut transactions) = (Summary::default(), Transactions::default());
-        let (mut begun, mut events) = (!is_first, 0);
+        let (mut begun, mut counted) = (!is_first, Counted::default());
         loop {
-            let event = match walker.step()? {
+            let step = walker.step().map_err(|error| self.damaged(error, self.whole_before(walker, way)))?;
+            let event = match step {
                 Step::Event(event) if event.end() <= piece.to => event,
                 Step::Event(_) => break,
                 stop => {
-                    self.refuse_cut(&stop)?;
+                    self.refuse_cut(&stop, self.whole_before(walker, way))?;
                     break;
                 }
             };
@@ -155,7 +218,7 @@ impl File<'_> {
                 refuse_other(route, event.offset, &summary)?;
                 begun = true;
             }
-            summary.add(&event, &walker);
+            summary.add(&event, walker);
             if event.offset < piece.from {
                 continue;
             }
@@ -164,12 +227,12 @@ impl File<'_> {
             }
             self.note(event.offset);
             self.note(event.end());
-            events += 1;
+            counted.add(&event);
             let Some(transaction) = transactions.add(&event) else { continue };
             if let Some(stop) = self.judge(&transaction, way)? {
                 return Ok(Some(stop));
             }
-            way.count(&piece.file.name, &transaction, std::mem::take(&mut events));
+            way.count(&piece.file.name, &transaction, std::mem::take(&mut counted));
             if self.is_reached_by(&transaction) {
                 return Ok(Some(transaction.end));
             }
@@ -218,8 +281,20 @@ impl File<'_> {
     fn is_reached_by(&self, transaction: &Transaction) -> bool {
         match &self.target.point {
             Point::Gtid(gtid) => transaction.gtid.as_ref() == Some(gtid),
-            _ => false,
+            // What follows may be damaged.
+            Point::Place(place) => place.file == self.piece.file.name && place.offset == transaction.end,
+            Point::Latest | Point::Time(_) => false,
         }
+    }
+
+    /// Where the last transaction ends that can be had though something is wrong with the file.
+    fn whole_before<'w>(&'w self, walker: &Walker<&mut Stored>, way: &'w Way) -> Option<&'w BinlogPosition> {
+        // Without checksums nobody knows what else of it is wrong.
+        if has_checksums(walker) { way.last_end.as_ref() } else { self.earlier.as_ref() }
+    }
+
+    fn damaged(&self, why: impl Into<anyhow::Error>, nearest: Option<&BinlogPosition>) -> anyhow::Error {
+        damaged(&self.piece.file.name, why, nearest, self.route.backup.manifest.id.as_str())
     }
 
     /// The place that was asked for behind the last transaction of the file.
@@ -270,7 +345,7 @@ impl File<'_> {
     }
 
     /// What ends a file before its end; the last event of an open one may be half there.
-    fn refuse_cut(&self, stop: &Step) -> anyhow::Result<()> {
+    fn refuse_cut(&self, stop: &Step, nearest: Option<&BinlogPosition>) -> anyhow::Result<()> {
         let file = &self.piece.file.name;
         let (at, why) = match stop {
             Step::Torn(at) if self.piece.file.state != State::Open => (at, "it ends within an event".to_owned()),
@@ -283,9 +358,12 @@ impl File<'_> {
             Step::Broken(at, why) => (at, why.to_string()),
             Step::Event(_) | Step::End | Step::Torn(_) => return Ok(()),
         };
-        let message = format!("the archived {file} can't be read on at {at}: {why}");
-        Err(Fault::new(Kind::Verify, message).hint(format!("an earlier target works: --until {file}:OFFSET")).into())
+        Err(self.damaged(anyhow::anyhow!("it can't be read on at {at}: {why}"), nearest))
     }
+}
+
+fn has_checksums<R: std::io::Read>(walker: &Walker<R>) -> bool {
+    walker.format().is_some_and(|format| format.checksums == Checksums::Crc32)
 }
 
 /// File names begin anew after a reset: the place of the base must be that of the base's own log.

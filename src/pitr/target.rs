@@ -88,11 +88,18 @@ fn moment(text: &str) -> Result<Timestamp, String> {
     let (time, zone) = text.rsplit_once(' ').ok_or_else(wrong)?;
     let time: DateTime = time.trim().parse().map_err(|_| wrong())?;
     let zone = match zone {
-        "local" => TimeZone::system(),
+        "local" => local().map_err(|why| format!("{text:?}: {why}"))?,
         "UTC" | "utc" | "Z" => TimeZone::UTC,
         name => TimeZone::get(name).map_err(|_| format!("{text:?}: there is no zone {name:?}; {allowed}"))?,
     };
     in_zone(text, time, &zone)
+}
+
+/// This host's zone: what is meant must not become UTC because it is set wrongly.
+fn local() -> Result<TimeZone, String> {
+    TimeZone::try_system().map_err(|error| {
+        format!("the zone of this host is not known ({error}): set TZ or /etc/localtime right, or write the zone instead of local")
+    })
 }
 
 fn in_zone(text: &str, time: DateTime, zone: &TimeZone) -> Result<Timestamp, String> {

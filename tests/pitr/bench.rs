@@ -72,14 +72,28 @@ impl Bench {
         }
     }
 
+    /// A full one or an increment.
     pub fn backup(&self) -> String {
         let said = self.works(&["backup", "nightly"]);
-        let (_, rest) = said.split_once("backup 2").unwrap();
-        format!("2{}", rest.split_whitespace().next().unwrap())
+        let id = said.split_whitespace().nth(1).filter(|id| id.starts_with('2'));
+        id.unwrap_or_else(|| panic!("{said}")).to_owned()
     }
 
     pub fn ship(&self) {
         self.works(&["binlog", "ship"]);
+    }
+
+    /// From now on backups are increments of the newest full one.
+    pub fn make_increments(&self) {
+        let text = fs::read_to_string(&self.config).unwrap();
+        let text = text.replace("source = \"live\"\n", "source = \"live\"\nincremental = \"binlog\"\n");
+        durable::write(&self.config, text.as_bytes()).unwrap();
+    }
+
+    /// From now on files of the archive are stored as they are.
+    pub fn store_unpacked(&self) {
+        let text = fs::read_to_string(&self.config).unwrap() + "compression = \"none\"\n";
+        durable::write(&self.config, text.as_bytes()).unwrap();
     }
 
     /// From now on dumps are of this database alone.

@@ -5,6 +5,8 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::sync::PoisonError;
 use std::time::Duration;
 
+use mysnap::sys::cmd::Call;
+
 use crate::bench::Bench;
 use crate::room::Room;
 use crate::server::{Server, reset};
@@ -76,4 +78,24 @@ fn the_file_system_of_a_server_at_work_is_not_filled() {
     // Who has no server at work any more needs one.
     server.kill();
     bench.works(&[&wanted[..], &["--dry-run"]].concat());
+}
+
+#[test]
+fn a_local_time_is_refused_where_the_zone_of_the_host_is_not_known() {
+    let (to, time) = ("/nowhere", "2026-11-26 10:30:00 local");
+    let directory = tempfile::tempdir().unwrap();
+    let nowhere = directory.path().join("none").display().to_string();
+    for point in ["--until", "--before"] {
+        let restore = |zone: &str| {
+            let call = Call::new("env").arg(format!("TZ={zone}")).arg(env!("CARGO_BIN_EXE_mysnap"));
+            let call = call.args(["restore", "--from", &nowhere, point, time, "--archive", &nowhere, "--to", to]);
+            let finished = call.finish().unwrap();
+            (finished.status.code(), String::from_utf8(finished.stderr).unwrap())
+        };
+        let (code, said) = restore("Mars/Olympus");
+        assert_eq!(code, Some(2), "{said}");
+        assert!(said.contains("the zone of this host is not known") && said.contains("instead of local"), "{said}");
+        let (code, said) = restore("CET-1CEST,M3.5.0,M10.5.0/3");
+        assert!(code != Some(2) && !said.contains("zone"), "{said}");
+    }
 }
