@@ -168,7 +168,8 @@ impl Encrypted {
             "sh",
             "-c",
             &format!(
-                "install -d -o mysql -g mysql -m 0750 {directory}; \
+                // What the unit runs as root before the server would make the file, and keep it.
+                "install -d -o mysql -g mysql -m 0750 {directory}; install -o mysql -g mysql -m 0600 /dev/null {keys}; \
                  echo '{{\"components\": \"file://component_keyring_file\"}}' >{manifest}; echo '{told}' >{settings}; \
                  systemctl restart mysql"
             ),
