@@ -7,6 +7,8 @@
 mod bench;
 #[path = "dump/cut.rs"]
 mod cut;
+#[path = "dump/directories.rs"]
+mod directories;
 #[path = "dump/killed.rs"]
 mod killed;
 #[path = "dump/own_data.rs"]

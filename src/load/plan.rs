@@ -2,7 +2,7 @@
 
 use super::source::Dump;
 use super::unfinished::{self, Left, Unfinished};
-use super::{Plan, Request, Target, TargetTable, fits};
+use super::{Plan, Request, Target, TargetTable, fits, rewrite};
 use crate::dump::{AccountText, DatabaseIndex, ObjectKind, ObjectText, TableIndex};
 use crate::fault::{Fault, Kind};
 use crate::server::{Facts, Loader, RESTORING, Version, quoted};
@@ -65,6 +65,7 @@ pub fn plan(dump: &Dump<'_>, request: &Request, loader: &mut Loader, facts: &Fac
     for target in &plan.databases {
         refuse_history(target, facts)?;
     }
+    plan.warnings.extend(brought_home(dump, &plan.databases)?);
     plan.databases.iter_mut().try_for_each(|target| leave_out_bound_triggers(target, dump, &mut plan.warnings))?;
     plan.warnings.extend(plan.databases.iter().flat_map(left_out));
     plan.steps = steps(&plan, request);
@@ -272,6 +273,20 @@ fn names_database(trigger: &str, database: &str) -> bool {
     [database.to_owned(), quoted(database)]
         .iter()
         .any(|name| head.contains(&format!("{name}.")) || head.contains(&format!("{name} .")))
+}
+
+/// Tables whose files were in a directory of their own.
+fn brought_home(dump: &Dump<'_>, databases: &[Target]) -> anyhow::Result<Option<String>> {
+    let mut names = Vec::new();
+    for target in databases {
+        for table in &target.tables {
+            if rewrite::has_directory(&dump.statement(&table.table.definition)?) {
+                names.push(format!("{}.{}", target.from, table.table.name));
+            }
+        }
+    }
+    let what = "had a DATA DIRECTORY or INDEX DIRECTORY, and get their files in the directory of their database";
+    Ok((!names.is_empty()).then(|| format!("{} {what}", names.join(", "))))
 }
 
 fn left_out(target: &Target) -> Vec<String> {

@@ -19,10 +19,11 @@ pub const CONSISTENT_VIEW: [&str; 3] = [
 ];
 /// Lets go of the tables that were read, whose ALTER TABLE waits; the view stays.
 pub const LET_GO: &str = "ROLLBACK TO SAVEPOINT mysnap";
-/// Waits for nothing, and takes what is there as it is: what a dump holds was accepted once.
+/// Waits for nothing, and takes what is there as it is: what a dump holds was accepted once. A table that had its files
+/// in a directory of its own gets them in its database's: in the other one may lie those of a live table.
 pub const LOAD: &str = "SET SESSION character_set_client = utf8mb4, character_set_connection = utf8mb4, \
      character_set_results = utf8mb4, time_zone = '+00:00', foreign_key_checks = 0, unique_checks = 0, \
-     sql_mode = 'NO_AUTO_VALUE_ON_ZERO,ALLOW_INVALID_DATES', max_error_count = 65535, lc_messages = 'en_US', \
+     sql_mode = 'NO_AUTO_VALUE_ON_ZERO,ALLOW_INVALID_DATES,NO_DIR_IN_CREATE', max_error_count = 65535, lc_messages = 'en_US', \
      wait_timeout = 604800, net_read_timeout = 3600, net_write_timeout = 3600, lock_wait_timeout = 60";
 /// Nothing of this session is told to replicas.
 pub const WITHOUT_BINARY_LOG: &str = "SET SESSION sql_log_bin = 0";
