@@ -5,6 +5,12 @@
 
 #[path = "dump/bench.rs"]
 mod bench;
+#[path = "dump/cut.rs"]
+mod cut;
+#[path = "dump/directories.rs"]
+mod directories;
+#[path = "dump/killed.rs"]
+mod killed;
 #[path = "dump/own_data.rs"]
 mod own_data;
 #[allow(dead_code, reason = "binlog.rs uses the rest")]

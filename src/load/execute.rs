@@ -5,14 +5,14 @@ use anyhow::Context as _;
 use super::place::{self, Changed};
 use super::rewrite::{Made, Move};
 use super::source::Dump;
-use super::{Loaded, Plan, Target, objects, rows};
+use super::{Loaded, Plan, Target, objects, rows, unfinished};
 use crate::dump::{ObjectKind, ObjectText};
 use crate::fault::{Failure, Fault, Kind};
 use crate::server::{Address, Loader, Table};
 use crate::sys::cancel::Cancel;
 
 /// Loads, moves into place, makes what belongs to it. Until the move nothing of the server's own is
-/// changed; what fails before it leaves nothing.
+/// changed, and what fails before it leaves nothing; what fails later is noted for the next load.
 pub fn execute(
     plan: &Plan,
     dump: &Dump<'_>,
@@ -24,27 +24,47 @@ pub fn execute(
     for name in &plan.abandoned {
         crew.leader.drop_database(name)?;
     }
+    for target in plan.databases.iter().filter(|target| target.goes_first) {
+        crew.leader.drop_database(&target.to)?;
+    }
     let mut changed = Changed::default();
     let staged = stage(plan, dump, &mut crew, &mut changed, progress, cancel);
     let loader = &mut crew.leader;
     let placed = staged.and_then(|()| place::place(plan, loader, &mut changed));
-    let cleaned = place::clean_up(plan, loader, &changed, placed.is_ok());
-    match (placed, cleaned) {
-        (Err(error), cleaned) => return Err(Failure::join(error, cleaned.err().into_iter().collect())),
-        (Ok(()), cleaned) => cleaned?,
+    let closed = if plan.opens_local_infile { loader.allow_local_infile(false) } else { Ok(()) };
+    let made = placed.and_then(|()| complete(plan, dump, loader, &changed));
+    // What could not be given to an account is told when the note of what is not finished is gone.
+    let (made, accounts) = match made {
+        Ok(()) => (Ok(()), objects::make_accounts(&plan.accounts, dump, loader)),
+        Err(error) if changed.is_begun => (Err(unfinished::failed(plan, changed.lost, error)), Ok(Vec::new())),
+        Err(error) => (Err(error), Ok(Vec::new())),
+    };
+    let cleaned = place::clean_up(plan, loader, &changed, made.is_ok());
+    let failed: Vec<anyhow::Error> = closed.err().into_iter().chain(cleaned.err()).collect();
+    match made.and(accounts) {
+        Ok(warnings) => failed.into_iter().next().map_or_else(|| Ok(loaded(plan, warnings)), Err),
+        Err(error) => Err(Failure::join(error, failed)),
     }
+}
+
+/// Foreign keys, views and programs.
+fn complete(plan: &Plan, dump: &Dump<'_>, loader: &mut Loader, changed: &Changed) -> anyhow::Result<()> {
     objects::bind(&changed.foreign_keys, loader)?;
-    let mut done = Loaded::default();
-    for target in &plan.databases {
+    plan.databases.iter().try_for_each(|target| {
         objects::make_all(target, dump, loader).with_context(|| {
             format!("the tables of {} are in place, but something that belongs to them is not", target.to)
-        })?;
-        done.databases.push(target.to.clone());
-        done.tables += target.tables.len() as u64;
-        done.rows += target.tables.iter().map(|table| table.table.rows).sum::<u64>();
+        })
+    })
+}
+
+fn loaded(plan: &Plan, warnings: Vec<String>) -> Loaded {
+    let tables = || plan.databases.iter().flat_map(|target| &target.tables);
+    Loaded {
+        databases: plan.databases.iter().map(|target| target.to.clone()).collect(),
+        tables: tables().count() as u64,
+        rows: tables().map(|table| table.table.rows).sum(),
+        warnings,
     }
-    done.warnings = objects::make_accounts(&plan.accounts, dump, loader)?;
-    Ok(done)
 }
 
 /// The connections of a load.
@@ -114,6 +134,7 @@ fn make_sequences(target: &Target, dump: &Dump<'_>, loader: &mut Loader, changed
         return Ok(());
     }
     if !target.exists {
+        place::note(target, loader, changed)?;
         loader.create_database(&target.to, &target.charset, &target.collation)?;
         changed.made.push(target.to.clone());
     }

@@ -1,8 +1,9 @@
 //! Loading: databases and tables of a dump back into a running server.
 //!
 //! Everything is loaded into databases of its own first, under names that nobody uses, and moved to
-//! its place when every row is there. So nobody sees half of it, and a load that was cut short leaves
-//! nothing that could be taken for a whole one; the next load removes it.
+//! its place when every row is there; foreign keys, views and programs follow. A load that is cut short
+//! before the move leaves nothing but what the next load removes. From the move on a note says what is not
+//! finished (see `unfinished`): the next load names it, and begins anew.
 //!
 //! [`plan()`] looks and decides, [`execute()`] does and decides nothing.
 
@@ -14,6 +15,7 @@ mod plan;
 mod rewrite;
 mod rows;
 mod source;
+mod unfinished;
 
 use crate::dump::{AccountText, ObjectText, TableIndex};
 use crate::server::{Address, Facts, Session};
@@ -25,8 +27,6 @@ pub use source::Dump;
 
 /// How many connections load all of a dump: as many as a restore has by itself.
 const WORKERS: u32 = 2;
-/// A table of this name says that a database that is loaded aside is complete.
-const COMPLETE: &str = "mysnap_is_complete";
 
 /// What was asked for.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -56,8 +56,10 @@ pub struct Plan {
     pub destroys: bool,
     /// How long the rows are, unpacked.
     pub bytes: u64,
-    /// What a load that was cut short left.
+    /// What loads left that were cut short before they changed anything.
     abandoned: Vec<String>,
+    /// What loads left whose work this one does anew: gone when it is done.
+    superseded: Vec<String>,
     databases: Vec<Target>,
     accounts: Vec<AccountText>,
     /// Whether the server has to be told to take rows from a client.
@@ -79,8 +81,12 @@ struct Target {
     charset: String,
     collation: String,
     exists: bool,
+    /// Whether it is all of the database, not tables of it.
+    is_whole: bool,
     /// Whether the whole database that is there gives way.
     replaces_all: bool,
+    /// Whether that has to go before anything is loaded.
+    goes_first: bool,
     /// Tables that are there and give way.
     replaced: Vec<String>,
     tables: Vec<TargetTable>,

@@ -1,7 +1,8 @@
 //! What a load will do: decided from what was looked at, and nothing else.
 
 use super::source::Dump;
-use super::{COMPLETE, Plan, Request, Target, TargetTable, fits};
+use super::unfinished::{self, Left, Unfinished};
+use super::{Plan, Request, Target, TargetTable, fits, rewrite};
 use crate::dump::{AccountText, DatabaseIndex, ObjectKind, ObjectText, TableIndex};
 use crate::fault::{Fault, Kind};
 use crate::server::{Facts, Loader, RESTORING, Version, quoted};
@@ -20,12 +21,8 @@ pub fn plan(dump: &Dump<'_>, request: &Request, loader: &mut Loader, facts: &Fac
     let there = loader.databases()?;
     let abilities = loader.abilities()?;
     fits::refuse_unknown(dump, &wanted, facts, &abilities)?;
-    let (mut abandoned, mut kept) = (Vec::new(), Vec::new());
-    for name in there.iter().filter(|name| name.starts_with(RESTORING)) {
-        let is_complete = loader.tables(name)?.iter().any(|table| table == COMPLETE);
-        if is_complete { &mut kept } else { &mut abandoned }.push(name.clone());
-    }
-    let staging = free_name(&dump.manifest.id.as_str().to_ascii_lowercase(), &kept);
+    let left = unfinished::look(loader, &there)?;
+    let staging = free_name(&dump.manifest.id.as_str().to_ascii_lowercase(), &left.unfinished);
     let mut databases = Vec::new();
     for (n, each) in wanted.iter().enumerate() {
         let to = database_name(each, request);
@@ -34,8 +31,14 @@ pub fn plan(dump: &Dump<'_>, request: &Request, loader: &mut Loader, facts: &Fac
         if exists && !request.tables.is_empty() {
             refuse_views(each, request, &loader.views(&to)?)?;
         }
-        databases.push(target(each, request, to, format!("{staging}_{n}"), exists, &tables)?);
+        let place = Place { to, staging: format!("{staging}_{n}"), exists, tables };
+        databases.push(target(each, request, place, &left)?);
     }
+    let is_done_anew = |each: &&Unfinished| {
+        let of = databases.iter().find(|target| target.to == each.database);
+        of.is_some_and(|target| each.is_replaced_by(request, &names(target)))
+    };
+    let (superseded, kept): (Vec<&Unfinished>, Vec<&Unfinished>) = left.unfinished.iter().partition(is_done_anew);
     let accounts: Vec<AccountText> =
         if request.databases.is_empty() { dump.index.accounts.clone() } else { Vec::new() };
     let parts = databases.iter().flat_map(|d| &d.tables).flat_map(|table| &table.table.parts);
@@ -44,10 +47,11 @@ pub fn plan(dump: &Dump<'_>, request: &Request, loader: &mut Loader, facts: &Fac
     let mut plan = Plan {
         steps: Vec::new(),
         warnings: fits::doubts(dump, facts).into_iter().collect(),
-        destroys: !abandoned.is_empty()
+        destroys: !(left.abandoned.is_empty() && superseded.is_empty())
             || databases.iter().any(|target| target.replaces_all || !target.replaced.is_empty()),
         bytes,
-        abandoned,
+        abandoned: left.abandoned.clone(),
+        superseded: superseded.iter().map(|each| each.aside.clone()).collect(),
         databases,
         accounts,
         opens_local_infile,
@@ -56,25 +60,43 @@ pub fn plan(dump: &Dump<'_>, request: &Request, loader: &mut Loader, facts: &Fac
         facts: facts.clone(),
     };
     plan.warnings.extend(dump.manifest.proof.failure.iter().map(|why| format!("the backup is bad: {why}")));
-    plan.warnings.extend(kept.iter().map(|name| {
-        format!("database {name} has the tables of a restore that did not come to its end: move them, or DROP DATABASE")
-    }));
+    plan.warnings.extend(superseded.into_iter().map(|each| each.told(true)));
+    plan.warnings.extend(kept.into_iter().map(|each| each.told(false)));
     for target in &plan.databases {
         refuse_history(target, facts)?;
     }
+    plan.warnings.extend(brought_home(dump, &plan.databases)?);
     plan.databases.iter_mut().try_for_each(|target| leave_out_bound_triggers(target, dump, &mut plan.warnings))?;
     plan.warnings.extend(plan.databases.iter().flat_map(left_out));
     plan.steps = steps(&plan, request);
     Ok(plan)
 }
 
-/// How the names of databases begin that this load makes aside: none that is kept begins so.
-fn free_name(id: &str, kept: &[String]) -> String {
-    let mut name = format!("{RESTORING}{id}");
-    while kept.iter().any(|each| each.starts_with(&name)) {
-        name.push_str("_again");
+/// How the names of databases begin that this load makes aside: none that has a note begins so.
+fn free_name(id: &str, left: &[Unfinished]) -> String {
+    let first = format!("{RESTORING}{id}");
+    let mut name = first.clone();
+    for n in 2_u32.. {
+        if left.iter().all(|each| !each.aside.starts_with(&name)) {
+            break;
+        }
+        name = format!("{first}_run{n}");
     }
     name
+}
+
+/// The tables of `target`, by their names in the server.
+fn names(target: &Target) -> Vec<String> {
+    target.tables.iter().map(|table| table.to.clone()).collect()
+}
+
+/// Where a database goes.
+struct Place {
+    to: String,
+    staging: String,
+    exists: bool,
+    /// What is there.
+    tables: Vec<String>,
 }
 
 fn refuse_ambiguous(request: &Request) -> anyhow::Result<()> {
@@ -125,14 +147,8 @@ fn database_name(wanted: &Wanted<'_>, request: &Request) -> String {
     new.unwrap_or(&wanted.database.name).clone()
 }
 
-fn target(
-    wanted: &Wanted<'_>,
-    request: &Request,
-    to: String,
-    staging: String,
-    exists: bool,
-    there: &[String],
-) -> anyhow::Result<Target> {
+fn target(wanted: &Wanted<'_>, request: &Request, place: Place, left: &Left) -> anyhow::Result<Target> {
+    let Place { to, staging, exists, tables: there } = place;
     let renamed = request.new_name.as_ref().filter(|_| !request.tables.is_empty());
     let tables: Vec<TargetTable> = wanted
         .tables
@@ -145,12 +161,15 @@ fn target(
         .collect();
     let whole = request.tables.is_empty();
     let names: Vec<String> = tables.iter().map(|table| table.to.clone()).collect();
-    let in_the_way = in_the_way(request, &to, exists, there, &names)?;
-    let replaces_all = whole && exists;
+    let is_unfinished = left.is_of(request, &to, &names);
+    let in_the_way = in_the_way(request, &to, exists.then_some(&there), &names, is_unfinished)?;
     let objects: Vec<ObjectText> = wanted.objects.iter().map(|object| (*object).clone()).collect();
     let has_sequences = objects.iter().any(|object| object.kind == ObjectKind::Sequence);
+    // Its tables name them by their database, which is not free before the old one is gone.
+    let goes_first = whole && exists && has_sequences && is_unfinished;
+    let exists = exists && !goes_first;
+    let replaces_all = whole && exists;
     if has_sequences && replaces_all {
-        // Its tables name them by their database, which is not free before the old one is gone.
         let message = format!("database {to:?} has sequences, and can't take the place of one that is there");
         let fault = Fault::new(Kind::Refused, message);
         return Err(fault.hint("load it beside with --as NAME, or DROP DATABASE first").into());
@@ -162,7 +181,9 @@ fn target(
         charset: wanted.database.charset.clone(),
         collation: wanted.database.collation.clone(),
         exists,
+        is_whole: whole,
         replaces_all,
+        goes_first,
         replaced: if whole { Vec::new() } else { in_the_way },
         tables,
         objects,
@@ -173,29 +194,33 @@ fn target(
 pub fn refuse_taken(request: &Request, loader: &mut Loader) -> anyhow::Result<()> {
     refuse_ambiguous(request)?;
     let all = loader.databases()?;
+    let left = unfinished::look(loader, &all)?;
     for database in &request.databases {
         let new = request.new_name.as_ref();
         let to = new.filter(|_| request.tables.is_empty()).unwrap_or(database);
         let names: Vec<String> = request.tables.iter().map(|table| new.unwrap_or(table).clone()).collect();
         let exists = all.contains(to);
         let there = if exists { loader.tables(to)? } else { Vec::new() };
-        in_the_way(request, to, exists, &there, &names)?;
+        let is_unfinished = left.is_of(request, to, &names);
+        in_the_way(request, to, exists.then_some(&there), &names, is_unfinished)?;
     }
     Ok(())
 }
 
-/// What is there and gives way; an error where nobody said that it may.
+/// What of a database that is `there` gives way; an error where nobody said that it may, and it is not what a load
+/// left half done.
 fn in_the_way(
     request: &Request,
     to: &str,
-    exists: bool,
-    there: &[String],
+    there: Option<&Vec<String>>,
     names: &[String],
+    is_unfinished: bool,
 ) -> anyhow::Result<Vec<String>> {
+    let Some(there) = there else { return Ok(Vec::new()) };
     let whole = request.tables.is_empty();
     let taken: Vec<String> =
-        if whole { there.to_vec() } else { names.iter().filter(|name| there.contains(name)).cloned().collect() };
-    if request.replace || taken.is_empty() && !(whole && exists) {
+        if whole { there.clone() } else { names.iter().filter(|name| there.contains(name)).cloned().collect() };
+    if request.replace || is_unfinished || taken.is_empty() && !whole {
         return Ok(taken);
     }
     let what = if whole {
@@ -250,6 +275,20 @@ fn names_database(trigger: &str, database: &str) -> bool {
         .any(|name| head.contains(&format!("{name}.")) || head.contains(&format!("{name} .")))
 }
 
+/// Tables whose files were in a directory of their own.
+fn brought_home(dump: &Dump<'_>, databases: &[Target]) -> anyhow::Result<Option<String>> {
+    let mut names = Vec::new();
+    for target in databases {
+        for table in &target.tables {
+            if rewrite::has_directory(&dump.statement(&table.table.definition)?) {
+                names.push(format!("{}.{}", target.from, table.table.name));
+            }
+        }
+    }
+    let what = "had a DATA DIRECTORY or INDEX DIRECTORY, and get their files in the directory of their database";
+    Ok((!names.is_empty()).then(|| format!("{} {what}", names.join(", "))))
+}
+
 fn left_out(target: &Target) -> Vec<String> {
     let broken = target.objects.iter().filter(|object| object.broken);
     let broken =
@@ -275,6 +314,8 @@ fn steps(plan: &Plan, request: &Request) -> Vec<String> {
     for name in &plan.abandoned {
         steps.push(format!("remove database {name}, left by a restore that was cut short"));
     }
+    let first = plan.databases.iter().filter(|target| target.goes_first);
+    steps.extend(first.map(|target| format!("DROP DATABASE {}", target.to)));
     if plan.opens_local_infile {
         steps.push("SET GLOBAL local_infile = ON for as long as rows are loaded".to_owned());
     }
@@ -305,6 +346,9 @@ fn steps(plan: &Plan, request: &Request) -> Vec<String> {
     if !plan.accounts.is_empty() {
         steps.push(format!("make {} accounts and roles; those that are there stay as they are", plan.accounts.len()));
     }
+    for name in &plan.superseded {
+        steps.push(format!("remove database {name}, left by a restore that was cut short"));
+    }
     if !plan.binary_log {
         steps.push("write nothing of it to the binary log: replicas don't get it".to_owned());
     }
@@ -317,9 +361,13 @@ mod tests {
 
     #[test]
     fn what_is_kept_of_another_restore_is_not_used_again() {
-        let kept = ["mysnap_restoring_a_0".to_owned(), "mysnap_restoring_a_again_1".to_owned()];
-        assert_eq!(free_name("a", &kept), "mysnap_restoring_a_again_again");
-        assert_eq!(free_name("b", &kept), "mysnap_restoring_b");
+        let left = ["mysnap_restoring_a_0", "mysnap_restoring_a_run2_1"].map(|aside| Unfinished {
+            aside: aside.into(),
+            database: "shop".into(),
+            tables: Vec::new(),
+        });
+        assert_eq!(free_name("a", &left), "mysnap_restoring_a_run3");
+        assert_eq!(free_name("b", &left), "mysnap_restoring_b");
     }
 
     #[test]

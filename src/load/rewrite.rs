@@ -142,6 +142,12 @@ pub(super) fn asked_for(statement: &str) -> Vec<(&'static str, String)> {
     asked
 }
 
+/// Whether a statement that makes a table puts its files into a directory of its own.
+pub(super) fn has_directory(statement: &str) -> bool {
+    let text = without_quoted(statement);
+    ["DATA DIRECTORY", "INDEX DIRECTORY"].iter().any(|word| text.contains(word))
+}
+
 /// Text and names in quotes say nothing about what the server must know.
 fn without_quoted(statement: &str) -> String {
     let (mut text, mut quote) = (String::with_capacity(statement.len()), None);
@@ -212,6 +218,9 @@ mod tests {
         let has = |what, value: &str| asked.contains(&(what, value.to_owned()));
         assert!(has("collation", "utf8mb4_bin") && has("engine", "InnoDB") && has("character set", "utf8mb4"));
         assert!(!has("collation", "x"));
+        let of = |options: &str| has_directory(&format!("CREATE TABLE `t` (\n  `DATA DIRECTORY` int\n) {options}"));
+        assert!(of("ENGINE=InnoDB DATA DIRECTORY='/srv/'") && of("(PARTITION `p` INDEX DIRECTORY = '/srv')"));
+        assert!(!of("COMMENT='DATA DIRECTORY=''/srv'''"));
         assert_eq!(without_quoted(r"a 'b\'c' d `e``f` g"), "a  d  g");
     }
 }

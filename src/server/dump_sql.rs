@@ -19,10 +19,11 @@ pub const CONSISTENT_VIEW: [&str; 3] = [
 ];
 /// Lets go of the tables that were read, whose ALTER TABLE waits; the view stays.
 pub const LET_GO: &str = "ROLLBACK TO SAVEPOINT mysnap";
-/// Waits for nothing, and takes what is there as it is: what a dump holds was accepted once.
+/// Waits for nothing, and takes what is there as it is: what a dump holds was accepted once. A table that had its files
+/// in a directory of its own gets them in its database's: in the other one may lie those of a live table.
 pub const LOAD: &str = "SET SESSION character_set_client = utf8mb4, character_set_connection = utf8mb4, \
      character_set_results = utf8mb4, time_zone = '+00:00', foreign_key_checks = 0, unique_checks = 0, \
-     sql_mode = 'NO_AUTO_VALUE_ON_ZERO,ALLOW_INVALID_DATES', max_error_count = 65535, lc_messages = 'en_US', \
+     sql_mode = 'NO_AUTO_VALUE_ON_ZERO,ALLOW_INVALID_DATES,NO_DIR_IN_CREATE', max_error_count = 65535, lc_messages = 'en_US', \
      wait_timeout = 604800, net_read_timeout = 3600, net_write_timeout = 3600, lock_wait_timeout = 60";
 /// Nothing of this session is told to replicas.
 pub const WITHOUT_BINARY_LOG: &str = "SET SESSION sql_log_bin = 0";
@@ -241,8 +242,28 @@ pub fn add_to_table(schema: &str, name: &str, constraints: &[String]) -> String 
     format!("ALTER TABLE {}.{} {}", quoted(schema), quoted(name), added.join(", "))
 }
 
-pub fn mark(schema: &str, name: &str) -> String {
-    format!("CREATE TABLE IF NOT EXISTS {}.{} (a INT PRIMARY KEY)", quoted(schema), quoted(name))
+/// A table for what is not finished: a database, and of it a table where not all of it is meant.
+pub fn make_note(schema: &str, name: &str) -> String {
+    format!(
+        "CREATE TABLE IF NOT EXISTS {}.{} (n INT PRIMARY KEY, target VARCHAR(64) NOT NULL, item VARCHAR(64)) \
+         ENGINE=InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin",
+        quoted(schema),
+        quoted(name)
+    )
+}
+
+/// All of it in one statement, or none.
+pub fn note(schema: &str, name: &str, target: &str, items: &[&str]) -> String {
+    let item = |(n, item): (usize, &&str)| format!("({n}, {}, {})", literal(target), literal(item));
+    let mut rows: Vec<String> = items.iter().enumerate().map(item).collect();
+    if rows.is_empty() {
+        rows.push(format!("(0, {}, NULL)", literal(target)));
+    }
+    format!("REPLACE INTO {}.{} VALUES {}", quoted(schema), quoted(name), rows.join(", "))
+}
+
+pub fn noted(schema: &str, name: &str) -> String {
+    format!("SELECT target AS target, item AS item FROM {}.{} ORDER BY n", quoted(schema), quoted(name))
 }
 
 pub fn views(schema: &str) -> String {
@@ -284,10 +305,18 @@ pub fn drop_table(schema: &str, name: &str) -> String {
     format!("DROP TABLE {}.{}", quoted(schema), quoted(name))
 }
 
+fn full_name(table: &Table) -> String {
+    format!("{}.{}", quoted(&table.schema), quoted(&table.name))
+}
+
+/// All at once.
+pub fn drop_if_there(tables: &[Table]) -> String {
+    format!("DROP TABLE IF EXISTS {}", tables.iter().map(full_name).collect::<Vec<_>>().join(", "))
+}
+
 /// All at once: `(from, to)`.
 pub fn rename_tables(moves: &[(Table, Table)]) -> String {
-    let name = |table: &Table| format!("{}.{}", quoted(&table.schema), quoted(&table.name));
-    let one = |(from, to): &(Table, Table)| format!("{} TO {}", name(from), name(to));
+    let one = |(from, to): &(Table, Table)| format!("{} TO {}", full_name(from), full_name(to));
     format!("RENAME TABLE {}", moves.iter().map(one).collect::<Vec<_>>().join(", "))
 }
 

@@ -8,7 +8,7 @@ use mysql::LocalInfileHandler;
 
 use super::dump_sql::{self as sql, Taken};
 use super::facts::Facts;
-use super::session::{Connection, explained};
+use super::session::{Columns, Connection, explained};
 use super::side_by_side::Connected;
 use super::sql::kill_connection;
 use super::version::{Flavour, Version};
@@ -153,6 +153,11 @@ impl Loader {
         self.run(&sql::drop_table(schema, name))
     }
 
+    /// Removes those tables that are there, all at once.
+    pub fn drop_if_there(&mut self, tables: &[Table]) -> anyhow::Result<()> {
+        if tables.is_empty() { Ok(()) } else { self.run(&sql::drop_if_there(tables)) }
+    }
+
     /// Statements that follow work in this database.
     pub fn enter(&mut self, schema: &str) -> anyhow::Result<()> {
         self.run(&sql::use_database(schema))
@@ -209,9 +214,18 @@ impl Loader {
         self.run(&sql::add_to_table(&table.schema, &table.name, constraints))
     }
 
-    /// Makes an empty table of that name, where there is none.
-    pub fn mark(&mut self, schema: &str, name: &str) -> anyhow::Result<()> {
-        self.run(&sql::mark(schema, name))
+    /// Writes into a table of that name that `target` is not finished, or these `items` of it; on disk with the next
+    /// statement that changes a definition.
+    pub fn note(&mut self, schema: &str, name: &str, target: &str, items: &[&str]) -> anyhow::Result<()> {
+        self.run(&sql::make_note(schema, name))?;
+        self.run(&sql::note(schema, name, target, items))
+    }
+
+    /// What was written there: each time the target, and an item of it where not all of it is meant.
+    pub fn noted(&mut self, schema: &str, name: &str) -> anyhow::Result<Vec<(String, Option<String>)>> {
+        let rows = self.connection.rows(&sql::noted(schema, name))?;
+        let noted = |row: &Columns| Some((row.get(&["target"])?.to_owned(), row.get(&["item"]).map(str::to_owned)));
+        Ok(rows.iter().filter_map(noted).collect())
     }
 
     /// The names of its views.

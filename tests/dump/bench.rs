@@ -4,9 +4,9 @@ use std::path::PathBuf;
 
 use jiff::Timestamp;
 use mysnap::dump::{self, Compression, Dumped, Options, Readers, Selection};
-use mysnap::load::{self, Dump, Loaded, Request};
+use mysnap::load::{self, Dump, Loaded, Plan, Request};
 use mysnap::run::events::Silent;
-use mysnap::server::Session;
+use mysnap::server::{Address, Session};
 use mysnap::store::{Backup, Catalog, LocalStore, Manifest, Method, ProofLevel, Staging, Transfer, Work};
 use mysnap::sys::cancel::Cancel;
 
@@ -60,6 +60,19 @@ impl Bench {
         self.load_until(server, request, &Cancel::new(), &|_| {})
     }
 
+    /// The same on the way of `address`, where every other connection goes straight.
+    pub fn load_by(&self, server: &Server, address: &Address, request: &Request) -> anyhow::Result<Loaded> {
+        let (dump, plan) = (Dump::open(&self.store, &self.backup())?, self.plan(server, request)?);
+        load::execute(&plan, &dump, address, &|_| {}, &Cancel::new())
+    }
+
+    /// What a load would do.
+    pub fn plan(&self, server: &Server, request: &Request) -> anyhow::Result<Plan> {
+        let dump = Dump::open(&self.store, &self.backup())?;
+        let session: Session = server.session();
+        load::plan(&dump, request, &mut session.loader(true)?, session.facts())
+    }
+
     pub fn load_until(
         &self,
         server: &Server,
@@ -68,8 +81,7 @@ impl Bench {
         progress: &(dyn Fn(u64) + Sync),
     ) -> anyhow::Result<Loaded> {
         let dump = Dump::open(&self.store, &self.backup())?;
-        let session: Session = server.session();
-        let plan = load::plan(&dump, request, &mut session.loader(true)?, session.facts())?;
+        let plan = self.plan(server, request)?;
         load::execute(&plan, &dump, &server.address(), progress, cancel)
     }
 

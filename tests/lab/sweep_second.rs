@@ -5,7 +5,7 @@ use mysql::prelude::Queryable as _;
 
 use crate::dump::root;
 use crate::host::{self, Ran, mysnap, mysnap_ok, run, try_run};
-use crate::live::{DEFAULT_STALL, LOCAL, Undo, forget_stored, local, stored};
+use crate::live::{DEFAULT_STALL, LOCAL, Undo, forget_stored, local, stored, until};
 use crate::sweep::{Backup, Ready, shrink_the_redo_log, sweep, untouched};
 
 const SCRATCH: &str = "/srv/drill";
@@ -94,37 +94,84 @@ struct Load {
     plain: Vec<String>,
 }
 
+/// What is there of the restored database.
+#[derive(Debug, PartialEq, Eq)]
+enum There {
+    Nothing,
+    Half,
+    Whole,
+}
+
 impl Load {
-    /// How many rows the restored database has; none where there is no such database.
-    fn restored() -> Option<u32> {
+    fn there() -> There {
         let mut root = host::root();
-        let there: Option<String> = root.query_first(format!("SHOW DATABASES LIKE '{RESTORED}'")).unwrap();
-        there.map(|_| root.query_first(format!("SELECT COUNT(*) FROM {RESTORED}.t")).unwrap().unwrap())
+        // A server holds it for a client that was killed until it sees that, and its last statement is through.
+        until("the server lets go of the killed restore", || {
+            root.query_first::<u8, _>("SELECT IS_FREE_LOCK('mysnap restore')").unwrap() == Some(1)
+        });
+        let mut one = |query: String| root.query_first::<u32, _>(query).ok().flatten();
+        let mut counted = |table: &str, column: &str| {
+            one(format!("SELECT COUNT(*) FROM information_schema.{table} WHERE {column} = '{RESTORED}'"))
+        };
+        if counted("SCHEMATA", "SCHEMA_NAME") == Some(0) {
+            return There::Nothing;
+        }
+        let has_all = counted("REFERENTIAL_CONSTRAINTS", "CONSTRAINT_SCHEMA") == Some(1)
+            && counted("VIEWS", "TABLE_SCHEMA") == Some(1)
+            && counted("TABLES", "TABLE_SCHEMA") == Some(3)
+            && one(format!("SELECT COUNT(*) FROM {RESTORED}.t")) == Some(ROWS);
+        if has_all { There::Whole } else { There::Half }
+    }
+
+    /// What stands in the way of doing it again where it was cut short.
+    fn again(&mut self, there: &There) -> Option<String> {
+        let arguments = self.arguments();
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        let plan = mysnap(&[&arguments[..], &["--dry-run"]].concat());
+        if *there == There::Half && !plan.stdout.contains(&format!("database {RESTORED} was not finished")) {
+            return Some(format!("half of it is there, and nothing tells: {}{}", plan.stdout, plan.stderr));
+        }
+        let again = mysnap(&arguments);
+        if again.status != 0 {
+            return Some(format!("running it again: {}", again.stderr));
+        }
+        Self::is_done().err()
+    }
+
+    fn is_done() -> Result<(), String> {
+        let there = Self::there();
+        let aside: Option<String> = host::root().query_first("SHOW DATABASES LIKE 'mysnap\\_restoring%'").unwrap();
+        match (there, aside) {
+            (There::Whole, None) => Ok(()),
+            (there, aside) => Err(format!("it is through, and there is {there:?}; aside is {aside:?}")),
+        }
+    }
+
+    /// The next point begins as the first one did.
+    fn forget() {
+        let mut root = host::root();
+        let aside: Vec<String> = root.query("SHOW DATABASES LIKE 'mysnap\\_restoring%'").unwrap();
+        for name in aside.iter().map(String::as_str).chain([RESTORED]) {
+            root.query_drop(format!("DROP DATABASE IF EXISTS `{name}`")).unwrap();
+        }
     }
 }
 
 impl Ready for Load {
     fn arguments(&mut self) -> Vec<String> {
-        host::root().query_drop(format!("DROP DATABASE IF EXISTS {RESTORED}")).unwrap();
         let from = ["--config", &self.config, "restore", "latest", "--yes", "--workers", "1", "--into", &self.account];
         from.into_iter().chain(["--database", DATABASE, "--as", RESTORED]).map(str::to_owned).collect()
     }
 
-    /// All of it is in its place or nothing, and it can be run again.
+    /// All of it is in its place, or what is there is not taken for that, and running it again finishes it.
     fn objection(&mut self, ran: &Ran) -> Option<String> {
-        match Self::restored() {
-            Some(ROWS) => return None,
-            Some(rows) => return Some(format!("exit {} and {rows} rows are in place", ran.status)),
-            None if ran.status == 0 => return Some("exit 0 and nothing is restored".to_owned()),
-            None => {}
-        }
-        let arguments = self.arguments();
-        let again = mysnap(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
-        if again.status != 0 {
-            return Some(format!("running it again: {}", again.stderr));
-        }
-        let aside: Option<String> = host::root().query_first("SHOW DATABASES LIKE 'mysnap\\_restoring%'").unwrap();
-        aside.map(|name| format!("{name} is left"))
+        let objection = match Self::there() {
+            _ if ran.status == 0 => Self::is_done().err(),
+            There::Whole => None,
+            there => self.again(&there).map(|objection| format!("exit {}: {objection}", ran.status)),
+        };
+        Self::forget();
+        objection
     }
 
     fn elsewhere(&self) -> &[String] {
