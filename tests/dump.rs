@@ -9,6 +9,8 @@ mod bench;
 mod cut;
 #[path = "dump/directories.rs"]
 mod directories;
+#[path = "dump/history.rs"]
+mod history;
 #[path = "dump/killed.rs"]
 mod killed;
 #[path = "dump/own_data.rs"]

@@ -96,12 +96,17 @@ fn tables(
                 name: column.name.clone(),
                 text: column.is_made_of_text(),
                 enumeration: column.data_type == "enum",
+                row_end: table.history && column.row_end,
             })
             .collect();
         if !parts.is_empty() {
             let load =
                 statements::load(&name.schema, &name.name, &columns.iter().map(Column::taken).collect::<Vec<_>>());
-            let load = load.replacen("'mysnap'", "'/dev/stdin'", 1);
+            let mut load = load.replacen("'mysnap'", "'/dev/stdin'", 1);
+            if table.history {
+                let utc = "SET SESSION time_zone = '+00:00'";
+                load = format!("{utc}; {}; {load}", statements::WITH_HISTORY);
+            }
             sheet.comment(&format!(
                 "rows: {} {}.*.tsv* | CLIENT --local-infile -e",
                 compression.unpacker(),

@@ -83,12 +83,15 @@ pub struct Column {
     /// Whether it is an ENUM.
     #[serde(default, rename = "enum", skip_serializing_if = "std::ops::Not::not")]
     pub enumeration: bool,
+    /// Whether it says until when a row of a table with history was one of now.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub row_end: bool,
 }
 
 impl Column {
     /// The column as a load takes it.
     pub fn taken(&self) -> statements::Taken<'_> {
-        statements::Taken { name: &self.name, is_text: self.text, is_enum: self.enumeration }
+        statements::Taken { name: &self.name, is_text: self.text, is_enum: self.enumeration, is_row_end: self.row_end }
     }
 }
 

@@ -16,7 +16,8 @@ const WITHOUT_ROWS: [(&str, &str); 6] = [
     ("S3", "its rows are in an object store"),
 ];
 /// What a table whose rows keep their times without a column for them has all the same.
-const PERIOD: [&str; 2] = ["row_start", "row_end"];
+const PERIOD: [&str; 2] = ["row_start", ROW_END];
+const ROW_END: &str = "row_end";
 
 /// What is dumped.
 pub(super) struct Contents {
@@ -154,6 +155,7 @@ fn table(
             data_type: "timestamp".to_owned(),
             generated: false,
             period: true,
+            row_end: name == ROW_END,
         };
         columns.extend(PERIOD.map(hidden));
     }

@@ -27,8 +27,12 @@ pub const LOAD: &str = "SET SESSION character_set_client = utf8mb4, character_se
      wait_timeout = 604800, net_read_timeout = 3600, net_write_timeout = 3600, lock_wait_timeout = 60";
 /// Nothing of this session is told to replicas.
 pub const WITHOUT_BINARY_LOG: &str = "SET SESSION sql_log_bin = 0";
-/// Rows of the past are loaded with the times that they have (MariaDB 10.11).
-pub const WITH_HISTORY: &str = "SET SESSION system_versioning_insert_history = 1";
+/// Rows of the past are loaded with the times that they have (MariaDB 10.11). A row is one of now if its time ends
+/// where the server's times end, which is 2106 in MariaDB 11.5 and later on 64 bits, and 2038 otherwise.
+pub const WITH_HISTORY: &str = "SET SESSION system_versioning_insert_history = 1, \
+     @end_of_time = IFNULL(FROM_UNIXTIME(4294967295.999999), FROM_UNIXTIME(2147483647.999999))";
+/// The ends of time of all servers, in UTC.
+const ENDS_OF_TIME: &str = "'2038-01-19 03:14:07.999999', '2106-02-07 06:28:15.999999'";
 /// A server keeps the sizes of tables for a day otherwise (MySQL 8.0.3).
 pub const FRESH_SIZES: &str = "SET SESSION information_schema_stats_expiry = 0";
 /// The key that a server makes up itself is one like any other (MySQL 8.0.30).
@@ -193,15 +197,21 @@ pub struct Taken<'a> {
     pub is_text: bool,
     /// Whether it is an ENUM: the empty value that stands for a wrong one is taken with a warning.
     pub is_enum: bool,
+    /// Whether it says until when a row of a table with history was one of now. The end of another server's time is
+    /// no end in this one: the row would be one of the past, and nothing would tell.
+    pub is_row_end: bool,
 }
 
-/// Takes the rows of one part, in the form that `dump::encode` writes.
+/// Takes the rows of one part, in the form that `dump::encode` writes; with history after [`WITH_HISTORY`].
 pub fn load(schema: &str, table: &str, columns: &[Taken<'_>]) -> String {
     let (mut names, mut sets) = (Vec::new(), Vec::new());
     for (n, column) in columns.iter().enumerate() {
         if column.is_text {
             names.push(format!("@v{n}"));
             sets.push(format!("{} = CONVERT(@v{n} USING utf8mb4)", quoted(column.name)));
+        } else if column.is_row_end {
+            names.push(format!("@v{n}"));
+            sets.push(format!("{} = IF(@v{n} IN ({ENDS_OF_TIME}), @end_of_time, @v{n})", quoted(column.name)));
         } else {
             names.push(quoted(column.name));
         }
@@ -375,10 +385,14 @@ mod tests {
 
     #[test]
     fn what_is_made_of_text_is_converted_and_everything_else_taken_as_it_is() {
-        let columns =
-            [Taken { name: "id", is_text: false, is_enum: false }, Taken { name: "j", is_text: true, is_enum: false }];
+        let id = Taken { name: "id", is_text: false, is_enum: false, is_row_end: false };
+        let columns = [id, Taken { name: "j", is_text: true, ..id }];
         let statement = load("shop", "docs", &columns);
         assert!(statement.ends_with(r"LINES TERMINATED BY '\n' (`id`, @v1) SET `j` = CONVERT(@v1 USING utf8mb4)"));
         assert!(statement.contains(r"FIELDS TERMINATED BY '\t' ESCAPED BY '\\' "), "{statement}");
+        let until = load("shop", "past", &[id, Taken { name: "row_end", is_row_end: true, ..id }]);
+        let ends = "'2038-01-19 03:14:07.999999', '2106-02-07 06:28:15.999999'";
+        let end = format!("(`id`, @v1) SET `row_end` = IF(@v1 IN ({ends}), @end_of_time, @v1)");
+        assert!(until.ends_with(&end), "{until}");
     }
 }

@@ -104,6 +104,8 @@ pub struct Column {
     pub generated: bool,
     /// Whether it says since when, or until when, a row is valid.
     pub period: bool,
+    /// Whether it is the one that says until when.
+    pub row_end: bool,
 }
 
 /// Rows by a whole-numbered key: from `low` on, up to but without `high`.
@@ -467,7 +469,9 @@ impl Column {
         // DEFAULT_GENERATED is a default that is an expression: such a column is data.
         let computed = ["VIRTUAL GENERATED", "STORED GENERATED", "PERSISTENT"];
         let generated = !period && (computed.iter().any(|word| extra.contains(word)) || extra == "VIRTUAL");
-        Ok(Self { name: row.text("name")?, data_type: row.text("type")?.to_ascii_lowercase(), generated, period })
+        let row_end = expression == "ROW END";
+        let data_type = row.text("type")?.to_ascii_lowercase();
+        Ok(Self { name: row.text("name")?, data_type, generated, period, row_end })
     }
 
     /// Whether a server makes its value of text, and would take binary text for something else.

@@ -14,7 +14,9 @@ impl Ready for Clone {
     fn arguments(&mut self) -> Vec<String> {
         // A thick snapshot takes one clone.
         if !host::is_thin() {
-            kept().iter().for_each(|run| drop(mysnap_ok(&["release", run, "--yes"])));
+            for run in kept() {
+                mysnap_ok(&["release", &run, "--yes"]);
+            }
         }
         if kept().is_empty() {
             mysnap_ok(&["--config", &self.config, "backup", "local", "--keep-snapshot"]);

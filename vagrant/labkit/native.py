@@ -37,7 +37,7 @@ SERVERS = {
     "mariadb": Server("mariadb", "sid",
                       ("mariadb-server-core", "mariadb-client", "mydumper", "rsync", "zstd", *SSH),
                       "mariadbd", "mariadb", "mariadb-dump",
-                      ("mariadb-test-data", "usr/share/mysql/mysql-test")),
+                      ("mariadb-test-data", "usr/share/mariadb/mariadb-test")),
     "mysql": Server("mysql", "sid",
                     ("mysql-server-core", "mysql-client", "mydumper", "rsync", "zstd", *SSH),
                     "mysqld", "mysql", "mysqldump",
