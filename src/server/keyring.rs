@@ -97,8 +97,12 @@ fn told_of(told: &BTreeMap<String, String>, variables: &Variables) -> Option<Key
     Some(Keyring { component: told.get("component_name")?.clone(), file })
 }
 
-/// Where the account may not ask: what is configured and has its file, where that is a single one.
-fn guessed(configured: Vec<Keyring>) -> Option<Keyring> {
+/// Where the account may not ask: the only one that is configured, whose file may have been lost, or of several the one
+/// that has its file.
+fn guessed(mut configured: Vec<Keyring>) -> Option<Keyring> {
+    if configured.len() < 2 {
+        return configured.pop();
+    }
     let mut there: Vec<Keyring> =
         configured.into_iter().filter(|one| one.file.as_ref().is_none_or(|file| file.exists())).collect();
     if there.len() < 2 {
@@ -212,7 +216,7 @@ mod tests {
         let variables = variables(&[("plugin_dir", &plugin_dir), ("datadir", &datadir)]);
         let keys = data.join("keys");
         assert_eq!(configured(&variables), [keyring(FILE_COMPONENT, keys.to_str())]);
-        assert_eq!(guessed(configured(&variables)), None, "it has no file");
+        assert_eq!(guessed(configured(&variables)).unwrap().copied(), Some(keys.as_path()), "it may have been lost");
         durable::write(&keys, b"").unwrap();
         assert_eq!(guessed(configured(&variables)).unwrap().copied(), Some(keys.as_path()));
         durable::write(&plugins.join("component_keyring_kmip.cnf"), b"{}").unwrap();
