@@ -61,6 +61,11 @@ pub struct Volume {
 }
 
 impl Volume {
+    /// Whether its device is suspended at this moment, whatever was reported: every write to it then waits.
+    pub fn is_suspended(&self) -> bool {
+        self.device.is_some_and(super::is_suspended)
+    }
+
     /// Whether its device exists.
     pub fn is_active(&self) -> bool {
         self.device.is_some()

@@ -134,7 +134,7 @@ impl Runs {
         if left_alone.iter().all(|record| record.volumes().next().is_none()) {
             return Ok(());
         }
-        for volume in stuck(&left_alone, &lvm::volumes()?, is_suspended) {
+        for volume in stuck(&left_alone, &lvm::volumes()?, Volume::is_suspended) {
             if lvm::resume(volume).is_ok() {
                 let step = Step::Refresh { volume: volume.name.to_string() };
                 observer.event(Event::Note { text: format!("recover: {}", step.describe()) });
@@ -147,16 +147,12 @@ impl Runs {
         // A drill may run where there is no LVM.
         let volumes = if Call::is_installed("lvs") { lvm::volumes()? } else { Vec::new() };
         let dead: Vec<&Record> = self.dead.iter().map(|(record, _)| record).collect();
-        let mut steps = steps(&dead, &volumes, is_suspended);
+        let mut steps = steps(&dead, &volumes, Volume::is_suspended);
         steps.extend(self.stillborn.iter().map(|(run, _)| Step::Forget { run: run.clone() }));
         let unrecorded = unrecorded(&dead, &self.alive, &volumes);
         let interrupted = dead.iter().flat_map(|record| &record.intents).filter_map(interrupted).collect();
         Ok(Plan { steps, unrecorded, interrupted, adopted: self.dead, _stillborn: self.stillborn })
     }
-}
-
-fn is_suspended(volume: &Volume) -> bool {
-    volume.device.is_some_and(lvm::is_suspended)
 }
 
 /// The steps that clean up after `dead`: pure.

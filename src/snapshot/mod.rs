@@ -114,7 +114,7 @@ impl Spec {
     }
 
     fn origin_is_suspended(&self) -> bool {
-        self.origin.device.is_some_and(lvm::is_suspended)
+        self.origin.is_suspended()
     }
 
     fn tags(&self) -> Vec<String> {
@@ -232,7 +232,7 @@ impl Freezing {
 /// Suspended by something else, an origin would be taken for frozen before its snapshot is made; and whoever writes to
 /// it waits.
 pub fn refuse_suspended(origin: &Volume) -> anyhow::Result<()> {
-    if !origin.device.is_some_and(lvm::is_suspended) {
+    if !origin.is_suspended() {
         return Ok(());
     }
     let name = &origin.name;

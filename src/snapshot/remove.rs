@@ -46,7 +46,7 @@ pub fn remove(uuid: &str, run: &RunId) -> anyhow::Result<()> {
 /// The snapshot may be gone by then, and nobody would look again.
 fn resume_after_a_killed_command(origin: &str) -> anyhow::Result<()> {
     let volume = lvm::volumes()?.into_iter().find(|volume| volume.uuid == origin);
-    let suspended = volume.filter(|volume| volume.device.is_some_and(lvm::is_suspended));
+    let suspended = volume.filter(Volume::is_suspended);
     suspended.as_ref().map_or(Ok(()), lvm::resume)
 }
 

@@ -125,3 +125,13 @@ pub fn ended_well(stream: Stream) -> String {
     assert!(!said.contains("no restore can cross"), "{said}");
     said
 }
+
+/// The same of one whose tool was cut off: it says so, and nothing is missing.
+pub fn went_on(far: &Distant, bench: &Bench, stream: Stream) {
+    far.caught_up(bench);
+    let said = ended_well(stream);
+    assert!(said.contains("did not go on with") && said.contains("the archive goes on"), "{said}");
+    bench.compare(&far.server);
+    assert_eq!(bench.index().windows().len(), 1);
+    assert!(bench.verify().damaged.is_empty());
+}

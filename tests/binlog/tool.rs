@@ -15,7 +15,7 @@ use nix::sys::signal::{Signal, kill};
 
 use crate::LARGE;
 use crate::bench::{Bench, Tmpfs, Writers};
-use crate::distant::{Distant, GRANTS, SOON, ended_well, following, monitor, spools, tools};
+use crate::distant::{Distant, GRANTS, SOON, ended_well, following, monitor, spools, tools, went_on};
 use crate::elsewhere::Node;
 use crate::purge::purge;
 use crate::server::{IS_MARIADB, either, program, reset};
@@ -62,12 +62,7 @@ fn a_stream_by_the_tool_goes_on_whatever_is_killed() {
     }
     far.server.sql(&LARGE);
     drop(writers);
-    far.caught_up(&bench);
-    let said = ended_well(stream);
-    assert!(said.contains("did not go on with") && said.contains("the archive goes on"), "{said}");
-    bench.compare(&far.server);
-    assert_eq!(bench.index().windows().len(), 1);
-    assert!(bench.verify().damaged.is_empty());
+    went_on(&far, &bench, stream);
     // Whoever was killed took the tool with him; what is left of the spools went with the next one.
     let gone = || if tools(&bench).is_empty() { Ok(()) } else { Err(tools(&bench)) };
     retry::until(SOON, gone).unwrap();
