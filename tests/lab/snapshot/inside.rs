@@ -1,8 +1,8 @@
 //! S2, X2: LVM's own commands are killed or stopped at each of their device-mapper calls, with the run
 //! that started them dead; `recover` brings the origin back at once and removes what is left.
 //!
-//! `MYSNAP_SWEEP=whole` takes every call, `whole:N` those from the Nth on, otherwise some of each command, and SIGKILL
-//! behind each that suspends or resumes: there a device is suspended, or maps onto one that is not started yet.
+//! `MYSNAP_SWEEP=whole` takes every call, `whole:N-M` those from the Nth to the Mth, otherwise some of each command, and
+//! SIGKILL behind each that suspends or resumes: there a device is suspended, or maps onto one that is not started yet.
 
 use std::time::{Duration, Instant};
 
@@ -157,9 +157,13 @@ fn behind_switches(calls: &[String]) -> impl Iterator<Item = usize> {
 fn points(calls: &[String], before: usize) -> Vec<(usize, &'static str)> {
     let all: Vec<_> = (before + 1..=calls.len()).flat_map(|call| SIGNALS.map(|signal| (call, signal))).collect();
     let how = std::env::var("MYSNAP_SWEEP").unwrap_or_default();
-    if let Some(from) = how.strip_prefix("whole") {
-        let from = from.strip_prefix(':').map_or(1, |number| number.parse().unwrap());
-        return all.into_iter().filter(|(call, _)| *call >= from).collect();
+    if let Some(part) = how.strip_prefix("whole") {
+        let number = |text: &str| text.parse::<usize>().unwrap();
+        let taken = match part.strip_prefix(':').and_then(|part| part.split_once('-')) {
+            Some((from, to)) => number(from)..=number(to),
+            None => 1..=calls.len(),
+        };
+        return all.into_iter().filter(|(call, _)| taken.contains(call)).collect();
     }
     // Not a multiple of the number of signals, so that each comes up.
     let stride = (all.len() / SHORT_POINTS).max(1);
