@@ -25,6 +25,8 @@ const OF_LVM: &str = "LVM-";
 const GROUP_ENDS: usize = OF_LVM.len() + 32;
 /// What the origin of a thick snapshot maps onto.
 const REAL: &str = "-real";
+/// The device that the volumes of a thin pool map onto.
+const SHARED: &str = "-tpool";
 
 /// Brings back `volume`, which a killed command left suspended, as it was before that command.
 ///
@@ -109,8 +111,15 @@ fn all() -> anyhow::Result<Vec<Device>> {
     Ok(text.lines().filter_map(Device::listed).collect())
 }
 
+/// The name of the device that the volumes of `pool` map onto; none where it is not active.
+pub(super) fn of_pool(pool: &Volume) -> anyhow::Result<Option<String>> {
+    let own = letters(&pool.uuid);
+    let is_its = |device: &Device| device.uuid.ends_with(SHARED) && device.volume() == Some(&own);
+    Ok(all()?.into_iter().find(is_its).map(|device| device.name))
+}
+
 /// Waits for other LVM commands of the group, and keeps them away.
-fn alone(group: &VgName) -> anyhow::Result<LockFile> {
+pub(super) fn alone(group: &VgName) -> anyhow::Result<LockFile> {
     retry::until(PATIENCE, || lock_group(group))
 }
 
@@ -119,7 +128,7 @@ fn dmsetup(what: &str, name: &str) -> anyhow::Result<()> {
 }
 
 /// Identifiers without the hyphens that LVM writes them with.
-fn letters(uuid: &str) -> String {
+pub(super) fn letters(uuid: &str) -> String {
     uuid.replace('-', "")
 }
 

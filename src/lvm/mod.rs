@@ -10,6 +10,7 @@ mod ready;
 #[cfg(test)]
 mod recorded;
 mod report;
+mod uncounted;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -20,6 +21,7 @@ pub use devices::{remove_orphans, resume};
 pub use names::{CLONED_TAG, KEEP_TAG, LvName, LvRef, TAG, VgName, run_of, run_tag};
 pub use ready::Ready;
 pub use report::{Group, Volume, parse_volumes};
+pub use uncounted::forget_uncounted;
 
 use crate::fault::{Fault, Kind};
 use crate::sys::cmd::{Call, CommandError, Running};

@@ -35,8 +35,10 @@ pub fn remove(uuid: &str, run: &RunId) -> anyhow::Result<()> {
         origin = volume.origin_uuid.clone().or(origin);
         failed = lvm::remove(&volume).err();
         has_failed |= failed.is_some();
-        if let (Some(_), Some(origin)) = (&failed, &origin) {
-            resume_after_a_killed_command(origin)?;
+        if failed.is_some() {
+            origin.as_deref().map_or(Ok(()), resume_after_a_killed_command)?;
+            // Where it can't be looked at, the next removal fails as this one did, and says why.
+            drop(lvm::forget_uncounted(&volume));
         }
     }
     // A second command that goes well knows nothing of the devices of the first.

@@ -3,6 +3,7 @@
 //!
 //! `MYSNAP_SWEEP=whole` takes every call, `whole:N-M` those from the Nth to the Mth, otherwise some of each command, and
 //! SIGKILL behind each that suspends or resumes: there a device is suspended, or maps onto one that is not started yet.
+//! And at each message to a pool: behind it the pool has done what LVM does not know of.
 
 use std::time::{Duration, Instant};
 
@@ -153,6 +154,11 @@ fn behind_switches(calls: &[String]) -> impl Iterator<Item = usize> {
     calls.iter().zip(2..=calls.len()).filter(|(call, _)| call.contains("DM_DEV_SUSPEND")).map(|(_, next)| next)
 }
 
+/// The calls that tell a pool to do something.
+fn messages(calls: &[String]) -> impl Iterator<Item = usize> {
+    calls.iter().zip(1..).filter(|(call, _)| call.contains("DM_TARGET_MSG")).map(|(_, number)| number)
+}
+
 /// Those behind the first `before`.
 fn points(calls: &[String], before: usize) -> Vec<(usize, &'static str)> {
     let all: Vec<_> = (before + 1..=calls.len()).flat_map(|call| SIGNALS.map(|signal| (call, signal))).collect();
@@ -168,7 +174,8 @@ fn points(calls: &[String], before: usize) -> Vec<(usize, &'static str)> {
     // Not a multiple of the number of signals, so that each comes up.
     let stride = (all.len() / SHORT_POINTS).max(1);
     let some = all.iter().copied().step_by(if stride % SIGNALS.len() == 0 { stride + 1 } else { stride });
-    some.chain(behind_switches(calls).filter(|call| *call > before).map(|call| (call, "KILL"))).collect()
+    let dangerous = behind_switches(calls).chain(messages(calls));
+    some.chain(dangerous.filter(|call| *call > before).map(|call| (call, "KILL"))).collect()
 }
 
 /// What came of the points; told when it is dropped, also by one that failed, behind which there is no other.
