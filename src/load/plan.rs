@@ -267,7 +267,7 @@ fn leave_out_bound_triggers(target: &mut Target, dump: &Dump<'_>, warnings: &mut
 }
 
 /// In its head, before its body.
-fn names_database(trigger: &str, database: &str) -> bool {
+pub(super) fn names_database(trigger: &str, database: &str) -> bool {
     let upper = trigger.to_ascii_uppercase();
     let head = trigger.get(..upper.find("FOR EACH ROW").unwrap_or(trigger.len())).unwrap_or(trigger);
     [database.to_owned(), quoted(database)]

@@ -242,11 +242,14 @@ pub fn load_target(target: &str) -> anyhow::Result<()> {
     })
 }
 
-/// The readers of all reports.
+/// The readers of all reports, and of what `dmsetup` lists.
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) fn fuzz(report: &str) {
     drop(parse_volumes(report));
     drop(report::parse_groups(report));
     drop("vg0".parse().map(|group| report::parse_devices(report, &group)));
     drop(report.parse::<LvRef>());
+    for device in report.lines().filter_map(devices::Device::listed) {
+        device.volume();
+    }
 }
