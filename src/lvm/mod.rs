@@ -87,6 +87,15 @@ pub fn is_suspended((major, minor): (u32, u32)) -> bool {
     std::fs::read(format!("/sys/dev/block/{major}:{minor}/dm/suspended")).is_ok_and(|text| text.starts_with(b"1"))
 }
 
+/// What brings the suspended volume of `device` back, in words.
+pub fn how_to_resume(device: &Path) -> String {
+    let device = device.display();
+    format!(
+        "after a killed command `dmsetup clear {device}` and then `dmsetup resume {device}` bring it back; not \
+         `lvchange --refresh`, which may put half of what that command did in force"
+    )
+}
+
 /// An error while another LVM command holds the group.
 pub fn probe_group_lock(name: &VgName) -> anyhow::Result<()> {
     // LVM makes the file with the first command on the group; without it nobody can hold it.
