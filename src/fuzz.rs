@@ -6,11 +6,14 @@
 use std::path::Path;
 
 use crate::config::Config;
+use crate::drill::Drills;
+use crate::id::{CloneName, JobName, RunId};
+use crate::kept::Kept;
 use crate::run::Record;
 use crate::server::Version;
 use crate::store::{Destination, Manifest, Slot, StoredPath};
-use crate::sys::{mount, units};
-use crate::{binlog, check, instance, lvm, server, store};
+use crate::sys::{mount, talk, units};
+use crate::{binlog, check, dump, instance, load, lvm, node, rollback, server, store};
 
 /// A reader, and what it reads on a good day.
 #[derive(Clone, Copy)]
@@ -94,6 +97,87 @@ pub const TARGETS: &[Target] = &[
             b"36 35 98:0 /mnt1 /mnt2 rw,noatime master:1 - ext3 /dev/root rw,errors=continue",
             b"UUID=0a3407de-014b-458b-b5c1-848e92a327a3 /var/lib/mysql ext4 defaults 0 2\n",
             b"mariadbd  Ver 10.11.19-MariaDB-0+deb12u1 for debian-linux-gnu on x86_64 (Debian 12)",
+            b" 252       3 dm-3 1 0 8 2 5 0 4711 9 0 12 11 0 0 0 0 0 0",
+            b"252,3,vg0-data-real,LVM-abcdefghijklmnopqrstuvwxyzABCDEFabcdefghijklmnopqrstuvwxyzABCDEF-real",
+            b"000000003ecb81d8: 00000002 00000000 00010000 0001 01   568 ../my sql/mysqld.sock",
+            b"0::/system.slice/system-mysql.slice/mysql@a.service\n",
+            b"2026-11-26 12:00:00 0 [ERROR] InnoDB: Page 5 is damaged\n2026-11-26 12:00:00 0 [ERROR] Aborting\n",
+            br#"{"path": "/var/lib/mysql-keyring/keys", "read_only": false}"#,
+        ],
+        rounds: FEW,
+    },
+    Target {
+        name: "own_record",
+        read: own_record,
+        seeds: &[
+            include_bytes!("../tests/data/kept-1.json"),
+            include_bytes!("../tests/data/drill-earlier-1.json"),
+            include_bytes!("../tests/data/archive-1.json"),
+            br#"{"format":1,"timelines":{"20261126T110000Z":"binlog.000003","20261125T110000Z":null}}"#,
+            br#"{"at":"2026-11-26T12:00:00Z","streams":true,"end":{"file":"binlog.000005","offset":900}}"#,
+        ],
+        rounds: FEW,
+    },
+    Target { name: "dump_index", read: dump::fuzz::index, seeds: &[include_bytes!("../tests/data/fuzz/index.json")], rounds: FEW },
+    Target {
+        name: "dump_statement",
+        read: |bytes| load::fuzz::statement(&text(bytes)),
+        seeds: &[
+            b"CREATE TABLE `or``ders` (\n  `id` int(11) DEFAULT nextval(`shop`.`s`),\n  `c` varchar(9) COLLATE utf8mb4_bin COMMENT \
+              'a \\' b',\n  CONSTRAINT `f` FOREIGN KEY (`c`) REFERENCES `shop`.`t` (`id`) ON DELETE CASCADE,\n  \
+              CONSTRAINT `k` CHECK (`c` <> 'x')\n) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 DATA DIRECTORY='/srv/'",
+            b"CREATE SEQUENCE `s` start with 1 minvalue 1 maxvalue 9 increment by 1 cache 1000 nocycle ENGINE=InnoDB",
+            b"CREATE DEFINER=`a`@`%` TRIGGER t BEFORE INSERT ON `shop` .`orders` FOR EACH ROW SET @a = 'shop.x'",
+        ],
+        rounds: FEW,
+    },
+    Target {
+        name: "dump_contents",
+        read: dump::fuzz::contents,
+        seeds: &[b"orders\0Orders\0../etc/passwd\0-rf\0CREATE PROCEDURE a() SELECT '$$', '$0$'\0$$$$$$$$$$$$$$$$"],
+        rounds: FEW,
+    },
+    Target {
+        name: "dump_rows",
+        read: dump::fuzz::packed,
+        seeds: &[include_bytes!("../tests/data/fuzz/rows.zst"), include_bytes!("../tests/data/fuzz/rows.gz")],
+        rounds: FEW,
+    },
+    Target {
+        name: "node_request",
+        read: |bytes| node_request(&text(bytes)),
+        seeds: &[
+            include_bytes!("../tests/data/fuzz/prove.json"),
+            include_bytes!("../tests/data/fuzz/archive.json"),
+            include_bytes!("../tests/data/fuzz/expire.json"),
+            br#"{"files":[{"name":"binlog.000001","path":"/var/lib/mysql/binlog.000001"}]}"#,
+            br#"{"failed":{"kind":"Gap","error":"it was purged","hint":"take a full backup"}}"#,
+        ],
+        rounds: FEW,
+    },
+    Target {
+        name: "node_answer",
+        read: node_answer,
+        seeds: &[
+            br#"{"event":"phase_done","name":"start","ms":1500,"detail":"it answers"}"#,
+            br#"{"event":"error","error":"page 5","left":null,"hints":["look"]}"#,
+            include_bytes!("../tests/data/fuzz/found.json"),
+            include_bytes!("../tests/data/fuzz/dumped.json"),
+            br#"{"ask":"digest","log":3,"length":4711,"in_use":true}"#,
+            br#"{"ask":"done","passed":{"copied":5,"closed":["b.000001"],"alarms":[],"notes":[]},"end":null,"has_ended":false,"is_damaged":false}"#,
+        ],
+        rounds: FEW,
+    },
+    Target { name: "node_talk", read: talk::fuzz, seeds: &[b"\n{\"pass\":null}\n=5\nabcde\n\n=18446744073709551615\nx"], rounds: FEW },
+    Target {
+        name: "binlog_told",
+        read: |bytes| binlog::fuzz::told(&text(bytes)),
+        seeds: &[
+            b"071a4ecc-1bf9-11f1-a838-e6dd1807d029:1-9:11:tag:5-7,\n171a4ecc-1bf9-11f1-a838-e6dd1807d029:3",
+            b"0-1-300,0-2-9,7-1-18446744073709551615",
+            b"./b.000009\n/var/lib/mysql/b.000010\n",
+            b"binlog.000005.zst",
+            b"ERROR: Got error reading packet from server: bogus data in log event; the first event 'b.000001' at 4",
         ],
         rounds: FEW,
     },
@@ -163,6 +247,12 @@ fn names(bytes: &[u8]) {
     if let Some(slot) = Slot::parse(job, name) {
         assert_eq!(slot.relative(), format!("{job}/{name}"));
     }
+    if let Ok(id) = text.parse::<RunId>() {
+        let path = StoredPath::new(id.to_string());
+        assert!(path.is_ok(), "{id} is no name of a file");
+        path.iter().for_each(stays_inside);
+    }
+    drop((text.parse::<JobName>(), text.parse::<CloneName>(), units::parse_age(&text)));
     drop(text.parse::<units::Bytes>());
     drop(text.parse::<units::Percent>());
     drop(units::parse_duration(&text));
@@ -172,8 +262,35 @@ fn names(bytes: &[u8]) {
 fn system_table(bytes: &[u8]) {
     let text = text(bytes);
     mount::parse_mountinfo(&text);
-    check::fstab::ambiguous_device(&text, Path::new("/var/lib/mysql"));
+    check::fuzz::system(&text);
     instance::installed::parse(&text);
+    instance::fuzz(&text);
+    lvm::fuzz(&text);
+    rollback::fuzz(&text);
+    server::fuzz::system(&text);
+}
+
+/// What lies on disk between runs.
+fn own_record(bytes: &[u8]) {
+    if let Ok(kept) = serde_json::from_slice::<Kept>(bytes) {
+        let again = serde_json::to_vec(&kept).and_then(|written| serde_json::from_slice::<Kept>(&written));
+        assert!(again.is_ok_and(|again| again == kept), "a record changes when it is written again");
+    }
+    if let Ok(drills) = Drills::decode(bytes) {
+        let again = drills.clone().encode().map(|written| Drills::decode(&written));
+        assert!(again.is_ok_and(|again| again.is_ok_and(|again| again == drills)), "a record changes");
+    }
+    binlog::fuzz::records(bytes);
+}
+
+fn node_request(line: &str) {
+    node::fuzz::request(line);
+    binlog::fuzz::order(line);
+}
+
+fn node_answer(line: &[u8]) {
+    node::fuzz::answer(line);
+    binlog::fuzz::said(line);
 }
 
 fn run_record(bytes: &[u8]) {

@@ -3,6 +3,8 @@
 #![cfg(test)]
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
+#[path = "dump/accounts.rs"]
+mod accounts;
 #[path = "dump/bench.rs"]
 mod bench;
 #[path = "dump/cut.rs"]

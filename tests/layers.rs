@@ -59,7 +59,13 @@ const LAYERS: [(&str, &[&str]); 32] = [
             "status", "store", "sys", "verify",
         ],
     ),
-    ("fuzz", &["binlog", "check", "config", "instance", "lvm", "restore", "run", "server", "store", "sys"]),
+    (
+        "fuzz",
+        &[
+            "binlog", "check", "config", "drill", "dump", "id", "instance", "kept", "load", "lvm", "node", "restore",
+            "rollback", "run", "server", "store", "sys",
+        ],
+    ),
     ("main", &["cli", "exit", "sys"]),
 ];
 

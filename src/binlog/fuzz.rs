@@ -1,10 +1,19 @@
 //! The readers of this part, for [`crate::fuzz`].
 
+use std::path::Path;
+
+pub(crate) use super::elsewhere::fuzz::{order, said};
 use super::event::Kind;
-use super::gtid::GtidSet;
-use super::index::Index;
+use super::expired::Expired;
+use super::gtid::{Gtid, GtidSet};
+use super::index::{Index, is_plain};
+use super::known::Known;
+use super::pulse::Pulse;
 use super::reading::Reading;
+use super::rebuild::kind_of_file;
+use super::source;
 use super::summary::{Stop, Summary};
+use super::tool::Refusal;
 
 /// A file: whatever its events say is taken in and looked into, and a file that was walked over whole is walked over
 /// whole again.
@@ -36,6 +45,37 @@ pub(crate) fn index(bytes: &[u8]) {
     for window in index.windows() {
         drop((window.size(), window.times(), window.to_string()));
     }
+}
+
+/// What lies beside an index, and what the host remembers of archives.
+pub(crate) fn records(bytes: &[u8]) {
+    drop(serde_json::from_slice::<Pulse>(bytes));
+    drop(serde_json::from_slice::<Known>(bytes));
+    let Ok(expired) = Expired::decode(bytes) else { return };
+    let again = serde_json::to_vec(&expired).map(|bytes| Expired::decode(&bytes));
+    assert!(again.is_ok_and(|again| again.is_ok_and(|again| again == expired)), "it changes when it is written again");
+    if let Ok(mut index) = Index::decode(include_bytes!("../../tests/data/binlog/index-1.json")) {
+        expired.prune(&mut index);
+    }
+}
+
+/// What a server says of its binary logs: which there are, and sets of transactions; and what its tool says.
+pub(crate) fn told(text: &str) {
+    if let Ok(set) = text.parse::<GtidSet>() {
+        assert!(set.has_all(&set) && set.reaches(&set) && set.agrees_with(&set), "{set} is not in itself");
+        assert_eq!(set.to_string().parse(), Ok(set.clone()));
+        let mut joined = set.clone();
+        joined.join(&set);
+        assert_eq!(joined, set);
+    }
+    if let Ok(gtid) = text.parse::<Gtid>() {
+        assert_eq!(gtid.to_string().parse(), Ok(gtid));
+    }
+    for listed in source::listed(text.as_bytes(), Path::new("/var/lib/mysql")).unwrap_or_default() {
+        assert!(is_plain(&listed.name) && source::number(&listed.name).is_some(), "{listed:?} leads elsewhere");
+    }
+    kind_of_file(text);
+    Refusal::of(text);
 }
 
 /// Bodies of events behind the numbers of their kinds; made by hand from the documented format.

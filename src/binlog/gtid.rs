@@ -6,6 +6,7 @@ use std::str::FromStr;
 
 use super::bytes::Bytes;
 use super::event::{Header, Kind};
+use super::ranges::Ranges;
 
 /// The name of a transaction.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -77,9 +78,15 @@ fn tagged(mut bytes: Bytes<'_>) -> Option<Gtid> {
 fn tag(bytes: &mut Bytes<'_>) -> Option<String> {
     let length = bytes.variable()?;
     let tag = std::str::from_utf8(bytes.take_counted(length)?).ok()?;
+    is_tag(tag).then(|| tag.to_owned())
+}
+
+/// Whether MySQL gives such tags; each range of a set has a copy of its own.
+fn is_tag(tag: &str) -> bool {
+    const LONGEST: usize = 32;
     let begins = |c: char| c.is_ascii_lowercase() || c == '_';
     let plain = tag.chars().all(|c| begins(c) || c.is_ascii_digit()) && (tag.is_empty() || tag.starts_with(begins));
-    plain.then(|| tag.to_owned())
+    plain && tag.len() <= LONGEST
 }
 
 fn field(bytes: &mut Bytes<'_>, number: u64) -> Option<()> {
@@ -118,8 +125,7 @@ impl FromStr for Gtid {
 /// A set of transactions: of MySQL ranges of numbers, of MariaDB the last number of each server in each domain.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct GtidSet {
-    /// Ranges with both ends, in order and apart.
-    mysql: BTreeMap<Source, Vec<(u64, u64)>>,
+    mysql: BTreeMap<Source, Ranges>,
     mariadb: BTreeMap<(u32, u32), u64>,
 }
 
@@ -143,25 +149,8 @@ impl GtidSet {
         }
     }
 
-    fn add_range(&mut self, source: Source, (mut first, mut last): (u64, u64)) {
-        let ranges = self.mysql.entry(source).or_default();
-        // The usual case: the number after the last one.
-        if let Some(end) = ranges.last_mut()
-            && end.0 <= first
-            && end.1.checked_add(1) == Some(first)
-        {
-            end.1 = last;
-            return;
-        }
-        ranges.retain(|range| {
-            let apart = range.1.saturating_add(1) < first || last.saturating_add(1) < range.0;
-            if !apart {
-                (first, last) = (first.min(range.0), last.max(range.1));
-            }
-            apart
-        });
-        let at = ranges.partition_point(|range| range.0 < first);
-        ranges.insert(at, (first, last));
+    fn add_range(&mut self, source: Source, (first, last): (u64, u64)) {
+        self.mysql.entry(source).or_default().add(first, last);
     }
 
     /// Whether there is nothing in it.
@@ -171,18 +160,22 @@ impl GtidSet {
 
     /// Whether everything of `other` is in it.
     pub fn has_all(&self, other: &Self) -> bool {
-        let has_range = |source: &Source, range: &(u64, u64)| {
-            let own = self.mysql.get(source).map(Vec::as_slice).unwrap_or_default();
-            own.iter().any(|own| own.0 <= range.0 && range.1 <= own.1)
+        let has_ranges = |(source, ranges): (&Source, &Ranges)| {
+            let own = self.mysql.get(source);
+            ranges.iter().all(|(first, last)| own.is_some_and(|own| own.has(first, last)))
         };
-        other.mysql.iter().all(|(source, ranges)| ranges.iter().all(|range| has_range(source, range)))
+        other.mysql.iter().all(has_ranges)
             && other.mariadb.iter().all(|(place, number)| self.mariadb.get(place).is_some_and(|own| own >= number))
     }
 
     /// The same where of MariaDB one server's last number may stand for its whole domain, as in `gtid_binlog_pos`.
     pub fn reaches(&self, other: &Self) -> bool {
-        let in_domain = |domain: u32| self.mariadb.iter().filter(move |((own, _), _)| *own == domain).map(|(_, n)| *n);
-        let reached = |((domain, _), number): (&(u32, u32), &u64)| in_domain(*domain).max() >= Some(*number);
+        let mut highest: BTreeMap<u32, u64> = BTreeMap::new();
+        for ((domain, _), number) in &self.mariadb {
+            let known = highest.entry(*domain).or_insert(*number);
+            *known = (*known).max(*number);
+        }
+        let reached = |((domain, _), number): (&(u32, u32), &u64)| highest.get(domain) >= Some(number);
         let mysql = Self { mysql: other.mysql.clone(), mariadb: BTreeMap::new() };
         self.has_all(&mysql) && other.mariadb.iter().all(reached)
     }
@@ -190,9 +183,8 @@ impl GtidSet {
     /// Adds everything of `other`.
     pub fn join(&mut self, other: &Self) {
         for (source, ranges) in &other.mysql {
-            for range in ranges {
-                self.add_range(source.clone(), *range);
-            }
+            let own = self.mysql.entry(source.clone()).or_default();
+            ranges.iter().for_each(|(first, last)| own.add(first, last));
         }
         self.mariadb.extend(&other.mariadb);
     }
@@ -218,7 +210,7 @@ impl GtidSet {
         let mut mariadb = self.mariadb.iter();
         match (mysql.next(), mysql.next(), mariadb.next(), mariadb.next()) {
             (Some((source, (first, last))), None, None, _) if first == last => {
-                Some(Gtid::MySql { source: source.clone(), number: *first })
+                Some(Gtid::MySql { source: source.clone(), number: first })
             }
             (None, _, Some(((domain, server), number)), None) => {
                 Some(Gtid::MariaDb { domain: *domain, server: *server, number: *number })
@@ -262,7 +254,7 @@ impl fmt::Display for GtidSet {
         let mut separator = "";
         for (source, ranges) in &self.mysql {
             write!(f, "{separator}{source}")?;
-            for (first, last) in ranges {
+            for (first, last) in ranges.iter() {
                 if first == last { write!(f, ":{first}")? } else { write!(f, ":{first}-{last}")? }
             }
             separator = ",";
@@ -302,7 +294,7 @@ impl GtidSet {
         let mut source = Source { uuid: read_uuid(uuid)?, tag: String::new() };
         for piece in rest.split(':') {
             if piece.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_') {
-                source.tag = piece.to_ascii_lowercase();
+                source.tag = Some(piece.to_ascii_lowercase()).filter(|tag| is_tag(tag))?;
                 continue;
             }
             let (first, last) = piece.split_once('-').unwrap_or((piece, piece));

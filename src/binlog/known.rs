@@ -16,7 +16,7 @@ const DIRECTORY: &str = "/var/lib/mysnap/archives";
 
 /// An archive that was written to.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Known {
+pub(super) struct Known {
     /// 1.
     format: u32,
     /// Where it is.

@@ -38,6 +38,7 @@ mod origin;
 mod passed;
 mod place;
 mod pulse;
+mod ranges;
 mod reading;
 mod rebuild;
 pub mod rows;

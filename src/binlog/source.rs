@@ -98,7 +98,7 @@ fn encrypted(variable: &str) -> anyhow::Error {
 }
 
 /// The files in the text of a list; what is wrong with it otherwise. A line without an end is being written.
-fn listed(text: &[u8], datadir: &Path) -> Result<Vec<Listed>, String> {
+pub(super) fn listed(text: &[u8], datadir: &Path) -> Result<Vec<Listed>, String> {
     let text = std::str::from_utf8(text).map_err(|_| "is no text".to_owned())?;
     let lines = text.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n'));
     let files: Vec<Listed> = lines.map(|line| entry(line, datadir)).collect::<Result<_, _>>()?;

@@ -7,6 +7,8 @@
 pub mod coverage;
 pub mod finding;
 pub mod fstab;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzz;
 mod ground;
 mod live;
 mod node;

@@ -59,7 +59,7 @@ fn sectors_written(devices: &HashSet<(u32, u32)>) -> anyhow::Result<u64> {
     Ok(text.lines().filter_map(|line| written(line, devices)).sum())
 }
 
-fn written(line: &str, devices: &HashSet<(u32, u32)>) -> Option<u64> {
+pub(super) fn written(line: &str, devices: &HashSet<(u32, u32)>) -> Option<u64> {
     let mut fields = line.split_whitespace();
     let device = (fields.next()?.parse().ok()?, fields.next()?.parse().ok()?);
     devices.contains(&device).then(|| fields.nth(7)?.parse().ok())?

@@ -117,12 +117,14 @@ impl Drills {
         self
     }
 
-    fn decode(text: &[u8]) -> serde_json::Result<Self> {
+    /// Reads a record.
+    pub(crate) fn decode(text: &[u8]) -> serde_json::Result<Self> {
         let Record { last, earlier } = serde_json::from_slice(text)?;
         Ok(Self(std::iter::once(last).chain(earlier).collect()))
     }
 
-    fn encode(mut self) -> anyhow::Result<Vec<u8>> {
+    /// The bytes to store.
+    pub(crate) fn encode(mut self) -> anyhow::Result<Vec<u8>> {
         anyhow::ensure!(!self.0.is_empty(), "there is no drill to be written down");
         let last = self.0.remove(0);
         serde_json::to_vec_pretty(&Record { last, earlier: self.0 }).context("cannot write the record of the drill")

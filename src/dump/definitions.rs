@@ -1,5 +1,7 @@
 //! Statements as files: for the server's own client, and by their place for us.
 
+use std::collections::HashSet;
+
 use jiff::Timestamp;
 
 use super::index::{AccountText, Column, DatabaseIndex, Index, ObjectText, TableIndex, Text};
@@ -16,11 +18,8 @@ pub(super) struct Sheet {
 
 impl Sheet {
     /// A file that will hold `texts`: none of them has its delimiter.
-    fn new(path: String, title: &str, taken: Timestamp, texts: &[&[u8]]) -> Self {
-        let mut delimiter = "$$".to_owned();
-        while texts.iter().any(|text| text.windows(delimiter.len()).any(|piece| piece == delimiter.as_bytes())) {
-            delimiter.push('$');
-        }
+    pub(super) fn new(path: String, title: &str, taken: Timestamp, texts: &[&[u8]]) -> Self {
+        let delimiter = delimiter(texts);
         let begin = format!(
             "-- {title}, as of {taken}\n{};\nDELIMITER {delimiter}\n",
             statements::LOAD.split_whitespace().collect::<Vec<_>>().join(" ")
@@ -28,7 +27,7 @@ impl Sheet {
         Self { path, bytes: begin.into_bytes(), delimiter }
     }
 
-    fn add(&mut self, statement: &[u8]) -> Text {
+    pub(super) fn add(&mut self, statement: &[u8]) -> Text {
         let text = Text { file: self.path.clone(), at: self.bytes.len() as u64, length: statement.len() as u64 };
         self.bytes.extend_from_slice(statement);
         self.bytes.extend_from_slice(format!(" {}\n", self.delimiter).as_bytes());
@@ -40,6 +39,21 @@ impl Sheet {
             self.bytes.extend_from_slice(format!("-- {line}\n").as_bytes());
         }
     }
+}
+
+/// What ends a statement and is in none of `texts`. The servers' clients take no more than 15 characters of it: where
+/// dollar signs alone would be too many, a number between two is.
+fn delimiter(texts: &[&[u8]]) -> String {
+    const MOST: usize = 15;
+    let runs = texts.iter().flat_map(|text| text.split(|byte| *byte != b'$')).map(<[u8]>::len);
+    let dollars = runs.max().map_or(2, |longest| (longest + 1).max(2));
+    if dollars <= MOST {
+        return "$".repeat(dollars);
+    }
+    let pieces = texts.iter().flat_map(|text| text.split(|byte| *byte == b'$'));
+    let taken: HashSet<u32> = pieces.filter_map(|piece| std::str::from_utf8(piece).ok()?.parse().ok()).collect();
+    let free = (0..=u32::MAX).find(|number| !taken.contains(number)).unwrap_or_default();
+    format!("${free}$")
 }
 
 /// The index, and every file of statements. `parts` are those of each table.
@@ -171,6 +185,15 @@ fn accounts(contents: &Contents, taken: Timestamp) -> (Vec<AccountText>, Sheet) 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_delimiter_is_never_longer_than_the_clients_take() {
+        let dollars = "$".repeat(1 << 20);
+        assert_eq!(delimiter(&[b"SELECT 1"]), "$$");
+        assert_eq!(delimiter(&["$".repeat(14).as_bytes()]), "$".repeat(15));
+        assert_eq!(delimiter(&[dollars.as_bytes()]), "$0$");
+        assert_eq!(delimiter(&[dollars.as_bytes(), b"$0$1$ $3$"]), "$2$");
+    }
 
     #[test]
     fn the_delimiter_is_in_no_statement_and_each_is_found_again() {

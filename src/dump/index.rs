@@ -52,6 +52,14 @@ pub struct Text {
     pub length: u64,
 }
 
+impl Text {
+    /// Its bytes out of those of its file; none where that is too short.
+    pub fn of<'a>(&self, file: &'a [u8]) -> Option<&'a [u8]> {
+        let (at, length) = (usize::try_from(self.at).ok()?, usize::try_from(self.length).ok()?);
+        file.get(at..at.checked_add(length)?)
+    }
+}
+
 /// A table.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TableIndex {

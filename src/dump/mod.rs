@@ -11,6 +11,8 @@
 
 mod definitions;
 mod encode;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzz;
 mod index;
 mod names;
 mod pattern;

@@ -1,6 +1,6 @@
 //! Names of files for names of databases and tables: readable, safe, each its own.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
 
 /// Leaves room for the number of a part and the ending within 255 bytes.
@@ -8,22 +8,29 @@ const LONGEST: usize = 120;
 
 /// Gives names to files of one directory.
 #[derive(Debug, Default)]
-pub(super) struct Names(HashSet<String>);
+pub(super) struct Names {
+    given: HashSet<String>,
+    /// With which number a search goes on for those that begin alike.
+    next: HashMap<String, u32>,
+}
 
 impl Names {
     /// A name for `text` that no other text of this directory has, in lower and upper case either:
     /// a destination may not tell them apart.
     pub(super) fn of(&mut self, text: &str) -> String {
-        let plain = encoded(text);
-        let mut name = plain.clone();
-        for number in 2_u32.. {
-            if name.len() <= LONGEST && self.0.insert(name.to_lowercase()) {
-                break;
-            }
-            let begin: String = plain.chars().take(LONGEST - 12).collect();
-            name = format!("{begin}~{number}");
+        let mut name = encoded(text);
+        if name.len() <= LONGEST && self.given.insert(name.to_lowercase()) {
+            return name;
         }
-        name
+        name.truncate(LONGEST - 12);
+        let next = self.next.entry(name.to_lowercase()).or_insert(2);
+        loop {
+            let numbered = format!("{name}~{next}");
+            *next += 1;
+            if self.given.insert(numbered.to_lowercase()) {
+                return numbered;
+            }
+        }
     }
 }
 
@@ -43,6 +50,14 @@ fn encoded(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn thousands_that_begin_alike_each_get_a_name() {
+        let (mut names, mut given) = (Names::default(), HashSet::new());
+        for number in 0..50_000 {
+            assert!(given.insert(names.of(&format!("{}{number}", "中".repeat(50)))), "{number}");
+        }
+    }
 
     #[test]
     fn every_name_is_safe_and_its_own() {

@@ -3,7 +3,7 @@
 use super::Options;
 use super::names::Names;
 use super::{ObjectKind, Readers};
-use crate::server::{Account, Column, Database, Definition, Reader, Relation, RelationKind, Table};
+use crate::server::{Account, Accounts, Column, Database, Definition, Reader, Relation, RelationKind, Table};
 use crate::sys::cancel::Cancel;
 
 /// Engines whose rows are somewhere else, or nowhere.
@@ -77,8 +77,10 @@ pub(super) fn look(readers: &mut Readers, options: &Options, cancel: &Cancel) ->
             databases.push(contents(reader, (database, directory), options, is_second, &mut warnings, cancel)?);
         }
     }
-    let accounts = if options.selection.is_everything() { reader.accounts(readers.own_account)? } else { Vec::new() };
-    Ok(Contents { databases, accounts, warnings })
+    let everything = options.selection.is_everything();
+    let accounts = if everything { reader.accounts(readers.own_account)? } else { Accounts::default() };
+    warnings.extend(accounts.ignored);
+    Ok(Contents { databases, accounts: accounts.known, warnings })
 }
 
 fn contents(

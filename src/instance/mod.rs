@@ -439,6 +439,12 @@ fn launch(program: &Path, (uid, gid): (u32, u32), options: Vec<String>) -> anyho
     Ok(call.deadline(LIFE).start()?)
 }
 
+/// The reader of what a second server writes to its log, for [`crate::fuzz`].
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) fn fuzz(log: &str) {
+    last_errors(log);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -9,6 +9,8 @@
 
 mod execute;
 mod fits;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzz;
 mod objects;
 mod place;
 mod plan;

@@ -1,7 +1,7 @@
 //! What a load will do: decided from what was looked at, and nothing else.
 
 use super::source::Dump;
-use super::unfinished::{self, Left, Unfinished};
+use super::unfinished::{self, Left, There, Unfinished};
 use super::{Plan, Request, Target, TargetTable, fits, rewrite};
 use crate::dump::{AccountText, DatabaseIndex, ObjectKind, ObjectText, TableIndex};
 use crate::fault::{Fault, Kind};
@@ -161,7 +161,10 @@ fn target(wanted: &Wanted<'_>, request: &Request, place: Place, left: &Left) -> 
         .collect();
     let whole = request.tables.is_empty();
     let names: Vec<String> = tables.iter().map(|table| table.to.clone()).collect();
-    let is_unfinished = left.is_of(request, &to, &names);
+    let with_rows = |object: &&&ObjectText| matches!(object.kind, ObjectKind::View | ObjectKind::Sequence);
+    let objects = wanted.objects.iter().filter(with_rows).map(|object| object.name.as_str());
+    let made = names.iter().map(String::as_str).chain(objects).collect();
+    let is_unfinished = left.is_of(request, &to, &names, &There { names: &there, made });
     let in_the_way = in_the_way(request, &to, exists.then_some(&there), &names, is_unfinished)?;
     let objects: Vec<ObjectText> = wanted.objects.iter().map(|object| (*object).clone()).collect();
     let has_sequences = objects.iter().any(|object| object.kind == ObjectKind::Sequence);
@@ -201,7 +204,9 @@ pub fn refuse_taken(request: &Request, loader: &mut Loader) -> anyhow::Result<()
         let names: Vec<String> = request.tables.iter().map(|table| new.unwrap_or(table).clone()).collect();
         let exists = all.contains(to);
         let there = if exists { loader.tables(to)? } else { Vec::new() };
-        let is_unfinished = left.is_of(request, to, &names);
+        // What the load would put there is not known yet.
+        let made = there.iter().map(String::as_str).collect();
+        let is_unfinished = left.is_of(request, to, &names, &There { names: &there, made });
         in_the_way(request, to, exists.then_some(&there), &names, is_unfinished)?;
     }
     Ok(())
@@ -224,7 +229,7 @@ fn in_the_way(
         return Ok(taken);
     }
     let what = if whole {
-        format!("there is a database {to:?}, with {} tables", there.len())
+        format!("there is a database {to:?}, with {} tables and views", there.len())
     } else {
         format!("there is a table {to}.{}", taken.join(", "))
     };
@@ -267,7 +272,7 @@ fn leave_out_bound_triggers(target: &mut Target, dump: &Dump<'_>, warnings: &mut
 }
 
 /// In its head, before its body.
-fn names_database(trigger: &str, database: &str) -> bool {
+pub(super) fn names_database(trigger: &str, database: &str) -> bool {
     let upper = trigger.to_ascii_uppercase();
     let head = trigger.get(..upper.find("FOR EACH ROW").unwrap_or(trigger.len())).unwrap_or(trigger);
     [database.to_owned(), quoted(database)]

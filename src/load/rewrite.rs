@@ -3,6 +3,8 @@
 //! A server writes them itself (SHOW CREATE TABLE), always in the same form: a line for each column, key
 //! and constraint. Only what names tables is changed, outside of quotes.
 
+use std::collections::BTreeSet;
+
 use crate::server::quoted;
 
 /// What a statement that makes a table becomes.
@@ -119,7 +121,7 @@ fn skip_name(text: &str) -> Option<&str> {
 }
 
 /// Character sets, collations and engines that a statement asks for.
-pub(super) fn asked_for(statement: &str) -> Vec<(&'static str, String)> {
+pub(super) fn asked_for(statement: &str) -> BTreeSet<(&'static str, String)> {
     const WORDS: [(&str, &str); 6] = [
         ("CHARACTER SET ", "character set"),
         ("CHARSET=", "character set"),
@@ -129,14 +131,12 @@ pub(super) fn asked_for(statement: &str) -> Vec<(&'static str, String)> {
         ("ENGINE = ", "engine"),
     ];
     let text = without_quoted(statement);
-    let mut asked = Vec::new();
+    let mut asked = BTreeSet::new();
     for (word, what) in WORDS {
         for (at, _) in text.match_indices(word) {
             let value = text.get(at + word.len()..).unwrap_or_default();
-            let value: String = value.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect();
-            if !value.is_empty() && !asked.contains(&(what, value.clone())) {
-                asked.push((what, value));
-            }
+            let end = value.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).unwrap_or(value.len());
+            asked.extend(value.get(..end).filter(|value| !value.is_empty()).map(|value| (what, value.to_owned())));
         }
     }
     asked

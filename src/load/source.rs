@@ -53,9 +53,7 @@ impl<'a> Dump<'a> {
             let mut sheets = self.sheets.lock().unwrap_or_else(PoisonError::into_inner);
             Arc::clone(sheets.entry(text.file.clone()).or_insert(sheet))
         };
-        let (at, length) = (usize::try_from(text.at)?, usize::try_from(text.length)?);
-        let bytes = at.checked_add(length).and_then(|end| sheet.get(at..end));
-        let bytes = bytes.with_context(|| format!("{} has no statement at {at}", text.file))?;
+        let bytes = text.of(&sheet).with_context(|| format!("{} has no statement at {}", text.file, text.at))?;
         String::from_utf8(bytes.to_vec()).with_context(|| format!("a statement of {} is no text", text.file))
     }
 }

@@ -5,6 +5,8 @@
 //! yet its foreign keys, views and programs is never taken for whole: the next load finds the note, names the
 //! database, and may begin anew.
 
+use std::collections::HashSet;
+
 use super::{Plan, Request};
 use crate::fault::{Fault, Kind, kind_of};
 use crate::server::{Loader, RESTORING, Table};
@@ -59,11 +61,28 @@ pub(super) fn forget(loader: &mut Loader, asides: &[&String]) -> anyhow::Result<
     loader.drop_if_there(&notes.collect::<Vec<_>>())
 }
 
+/// What is in a database, tables and views, and what a load puts there.
+#[derive(Debug)]
+pub(super) struct There<'a> {
+    pub(super) names: &'a [String],
+    pub(super) made: Vec<&'a str>,
+}
+
+impl There<'_> {
+    /// Servers fold names to lower case or don't.
+    fn is_of_a_load(&self) -> bool {
+        let made: HashSet<String> = self.made.iter().map(|name| name.to_lowercase()).collect();
+        self.names.iter().all(|name| made.contains(&name.to_lowercase()))
+    }
+}
+
 impl Left {
     /// Whether a load has left half done just what `request` puts into `database`, `tables` where it names some:
-    /// then nothing that is there is anybody else's, and it gives way without `--replace`.
-    pub(super) fn is_of(&self, request: &Request, database: &str, tables: &[String]) -> bool {
+    /// then nothing that is there is anybody else's, and it gives way without `--replace`. Not where somebody has made
+    /// the database anew since: then it has what is not among `made`, which is all that the load would have put there.
+    pub(super) fn is_of(&self, request: &Request, database: &str, tables: &[String], there: &There<'_>) -> bool {
         self.unfinished.iter().any(|each| each.database == database && each.is_of(request, tables))
+            && (!request.tables.is_empty() || there.is_of_a_load())
     }
 }
 
@@ -93,7 +112,9 @@ impl Unfinished {
     pub(super) fn told(&self, begins_anew: bool) -> String {
         let what = self.what();
         if begins_anew {
-            return format!("{what} was not finished by a restore that was cut short: this one begins anew");
+            return format!(
+                "{what} was not finished by a restore that was cut short: this one begins anew, and what has been put there since is lost"
+            );
         }
         let aside = &self.aside;
         format!(
@@ -118,6 +139,19 @@ pub(super) fn failed(plan: &Plan, lost: bool, error: anyhow::Error) -> anyhow::E
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_somebody_made_anew_does_not_give_way() {
+        let strings = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        let unfinished = Unfinished { aside: "aside".into(), database: "shop".into(), tables: Vec::new() };
+        let left = Left { unfinished: vec![unfinished], ..Left::default() };
+        let is_of = |names: &[&str]| {
+            let names = strings(names);
+            left.is_of(&Request::default(), "shop", &[], &There { names: &names, made: vec!["orders", "names"] })
+        };
+        assert!(is_of(&[]) && is_of(&["orders"]) && is_of(&["ORDERS", "names"]));
+        assert!(!is_of(&["orders", "baskets"]));
+    }
 
     #[test]
     fn what_is_half_done_gives_way_to_a_restore_of_all_of_it_alone() {

@@ -134,7 +134,7 @@ pub(super) fn letters(uuid: &str) -> String {
 
 /// A device of a logical volume.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Device {
+pub(super) struct Device {
     path: PathBuf,
     name: String,
     uuid: String,
@@ -150,9 +150,10 @@ impl Device {
     }
 
     /// A line of `all`.
-    fn listed(line: &str) -> Option<Self> {
+    pub(super) fn listed(line: &str) -> Option<Self> {
         let mut columns = line.trim().splitn(4, ',').map(str::to_owned);
-        let (major, minor) = (columns.next()?, columns.next()?);
+        let mut number = || columns.next()?.parse::<u32>().ok();
+        let (major, minor) = (number()?, number()?);
         let path = PathBuf::from(format!("/sys/dev/block/{major}:{minor}"));
         let path = path.canonicalize().unwrap_or(path);
         Self { path, name: columns.next()?, uuid: columns.next()? }.if_of_lvm()
@@ -169,7 +170,7 @@ impl Device {
     }
 
     /// The identifier of its volume, without hyphens.
-    fn volume(&self) -> Option<&str> {
+    pub(super) fn volume(&self) -> Option<&str> {
         self.uuid.get(GROUP_ENDS..GROUP_ENDS + 32)
     }
 

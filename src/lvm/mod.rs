@@ -89,6 +89,15 @@ pub fn is_suspended((major, minor): (u32, u32)) -> bool {
     std::fs::read(format!("/sys/dev/block/{major}:{minor}/dm/suspended")).is_ok_and(|text| text.starts_with(b"1"))
 }
 
+/// What brings the suspended volume of `device` back, in words.
+pub fn how_to_resume(device: &Path) -> String {
+    let device = device.display();
+    format!(
+        "after a killed command `dmsetup clear {device}` and then `dmsetup resume {device}` bring it back; not \
+         `lvchange --refresh`, which may put half of what that command did in force"
+    )
+}
+
 /// An error while another LVM command holds the group.
 pub fn probe_group_lock(name: &VgName) -> anyhow::Result<()> {
     // LVM makes the file with the first command on the group; without it nobody can hold it.
@@ -244,11 +253,14 @@ pub fn load_target(target: &str) -> anyhow::Result<()> {
     })
 }
 
-/// The readers of all reports.
+/// The readers of all reports, and of what `dmsetup` lists.
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) fn fuzz(report: &str) {
     drop(parse_volumes(report));
     drop(report::parse_groups(report));
     drop("vg0".parse().map(|group| report::parse_devices(report, &group)));
     drop(report.parse::<LvRef>());
+    for device in report.lines().filter_map(devices::Device::listed) {
+        device.volume();
+    }
 }

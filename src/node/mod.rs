@@ -9,6 +9,8 @@
 //! [`survey`], [`prove`] and [`Bringing`] ask; [`serve`] answers, on the other side.
 
 mod ask;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzz;
 mod request;
 mod serve;
 mod survey;

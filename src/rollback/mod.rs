@@ -252,3 +252,9 @@ fn start(service: &Service, observer: &dyn Observer, cancel: &Cancel) -> anyhow:
         fault.hint(format!("`journalctl -u {unit}` says why; then `systemctl start {unit}`")).caused_by(error).into()
     })
 }
+
+/// The reader of a process's control groups, for [`crate::fuzz`].
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) fn fuzz(cgroup: &str) {
+    service::unit_of(cgroup);
+}

@@ -35,7 +35,7 @@ impl Service {
 }
 
 /// The last component of the control group that is a service (cgroups(7): `0::/path`).
-fn unit_of(cgroup: &str) -> Option<String> {
+pub(super) fn unit_of(cgroup: &str) -> Option<String> {
     let path = cgroup.lines().find_map(|line| line.strip_prefix("0::"))?;
     path.split('/').rfind(|part| part.ends_with(".service")).map(str::to_owned)
 }

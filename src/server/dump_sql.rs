@@ -54,6 +54,8 @@ pub const DATABASES: &str = "SELECT SCHEMA_NAME AS name, DEFAULT_CHARACTER_SET_N
 pub const ACCOUNTS: &str = "SELECT User AS user, Host AS host FROM mysql.user ORDER BY 1, 2";
 /// MariaDB keeps roles among the accounts, without a host.
 pub const ROLES: &str = "SELECT User AS user, is_role AS is_role FROM mysql.user WHERE is_role = 'Y' ORDER BY 1";
+/// Whether the server ignores accounts whose host is a name.
+pub const SKIPS_NAMES: &str = "SELECT @@skip_name_resolve";
 /// What the account was given, and what was taken from it again.
 pub const OWN_GRANTS: &str = "SHOW GRANTS";
 /// Privileges that hold everywhere, of this account and of others where it may see them.

@@ -1,12 +1,13 @@
 //! Answers of a server, made of bytes that nobody chose.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use super::facts::{Facts, Variables};
 use super::option_file::OptionFile;
 use super::session::Columns;
 use super::{Exactness, Position};
-use super::{layout, long_queries, position};
+use super::{keyring, layout, long_queries, position, running};
 
 /// Every reader of variables and rows, from lines `name=value`.
 pub(crate) fn answer(text: &str) {
@@ -28,6 +29,14 @@ pub(crate) fn answer(text: &str) {
     for upstream in &position.upstream {
         upstream.replication_statement(&facts);
     }
+}
+
+/// What the system says of sockets, and the configuration of a component that has keys.
+pub(crate) fn system(text: &str) {
+    for line in text.lines() {
+        running::listener(line, Path::new("/run/mysqld/mysqld.sock"), Path::new("/nonexistent/mysnap"));
+    }
+    keyring::path_of(text);
 }
 
 /// An option file.

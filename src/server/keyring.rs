@@ -128,8 +128,12 @@ fn configured(variables: &Variables) -> Vec<Keyring> {
 }
 
 fn path_in(configuration: &Path) -> Option<PathBuf> {
-    let text = std::fs::read_to_string(configuration).ok()?;
-    let json: serde_json::Value = serde_json::from_str(&text).ok()?;
+    path_of(&std::fs::read_to_string(configuration).ok()?)
+}
+
+/// The file of keys that the configuration of a component names.
+pub(super) fn path_of(configuration: &str) -> Option<PathBuf> {
+    let json: serde_json::Value = serde_json::from_str(configuration).ok()?;
     Some(json.get("path")?.as_str()?.into())
 }
 

@@ -10,6 +10,7 @@
 //! [`Position`] what a restored copy corresponds to, [`running`] whether a server uses a directory.
 
 mod access;
+mod accounts;
 mod binary_logs;
 mod credentials;
 mod dump_sql;
@@ -42,6 +43,7 @@ mod version;
 mod watchdog;
 
 pub use access::{Access, Address, Endpoint, TlsMode};
+pub use accounts::{Account, Accounts};
 pub use binary_logs::{LogEngine, ServerLog};
 pub use facts::{BinaryLog, Facts, FlushSettings};
 pub use hold::{Held, HoldLimits, HoldOutcome, LockChoice, LockMode};
@@ -51,9 +53,7 @@ pub use loader::{Abilities, Into, Loader, MadeAccount, RESTORING};
 pub use long_queries::{LongQuery, LongQueryPolicy};
 pub use position::{BinlogPosition, Exactness, Position, UpstreamPosition};
 pub use privileges::MissingPrivilege;
-pub use reader::{
-    Account, Column, Database, Definition, Named, Range, Reader, Relation, RelationKind, Settings, TableSize,
-};
+pub use reader::{Column, Database, Definition, Named, Range, Reader, Relation, RelationKind, Settings, TableSize};
 pub use replay::{Replayed, Replayer};
 pub use session::Session;
 pub use side_by_side::{Connected, side_by_side};

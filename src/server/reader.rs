@@ -27,14 +27,11 @@ const NOT_A_DATABASE: &str = "#mysql50#";
 /// Engines with views of their own, or whose rows are not dumped.
 const KEEP_A_VIEW: [&str; 10] =
     ["InnoDB", "ROCKSDB", "TokuDB", "MyRocks", "MRG_MYISAM", "BLACKHOLE", "FEDERATED", "CONNECT", "SPIDER", "S3"];
-/// Accounts that a server makes itself.
-const SYSTEM_ACCOUNTS: [&str; 4] = ["mysql.sys", "mysql.session", "mysql.infoschema", "mariadb.sys"];
-
 /// A connection that reads for a dump.
 pub struct Reader {
     connection: Connection,
-    flavour: Flavour,
-    version: Version,
+    pub(super) flavour: Flavour,
+    pub(super) version: Version,
     keeps_view: bool,
     warned: bool,
 }
@@ -154,15 +151,6 @@ pub struct Named {
     pub name: String,
     /// `PROCEDURE`, `FUNCTION`, `PACKAGE`, `PACKAGE BODY`; a trigger's table.
     pub about: String,
-}
-
-/// An account or a role, as statements that make it again.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Account {
-    /// Its name, quoted as a statement names it.
-    pub name: String,
-    /// What makes it and gives it what it has, in order.
-    pub statements: Vec<Vec<u8>>,
 }
 
 impl Connected for Reader {
@@ -332,42 +320,6 @@ impl Reader {
         self.one(&sql::sequence_value(&sequence.schema, &sequence.name))?.text("value")
     }
 
-    /// Every account that is not the server's own, roles first; `except` is left out.
-    pub fn accounts(&mut self, except: Option<&str>) -> anyhow::Result<Vec<Account>> {
-        let (mut names, mut roles) = (Vec::new(), Vec::new());
-        if self.flavour.is_mariadb() && self.version >= Version(10, 0, 5) {
-            for row in self.rows(sql::ROLES)? {
-                roles.push(row.text("user")?);
-            }
-        }
-        for row in self.rows(sql::ACCOUNTS)? {
-            let (user, host) = (row.text("user")?, row.text("host")?);
-            let left_out = Some(user.as_str()) == except || SYSTEM_ACCOUNTS.contains(&user.as_str());
-            if !(left_out || host.is_empty() && roles.contains(&user)) {
-                names.push(format!("{}@{}", literal(&user), literal(&host)));
-            }
-        }
-        // What is given to PUBLIC is given to everybody, and it is there always.
-        let roles = roles.into_iter().map(|role| {
-            if role == "PUBLIC" {
-                return (role.clone(), Some(b"GRANT USAGE ON *.* TO PUBLIC".to_vec()));
-            }
-            let name = super::sql::quoted(&role);
-            (name.clone(), Some(format!("CREATE ROLE {name}").into_bytes()))
-        });
-        let accounts: Vec<_> = roles.chain(names.into_iter().map(|name| (name, None))).collect();
-        accounts.into_iter().map(|(name, made)| self.account(name, made)).collect()
-    }
-
-    fn account(&mut self, name: String, made: Option<Vec<u8>>) -> anyhow::Result<Account> {
-        let create = match made {
-            Some(statement) => statement,
-            None => self.first_column(&sql::show_create_user(&name))?.pop().unwrap_or_default(),
-        };
-        let grants = self.first_column(&sql::show_grants(&name))?;
-        Ok(Account { name, statements: std::iter::once(create).chain(grants).collect() })
-    }
-
     /// The lowest and the highest value of a whole-numbered `key`; none where the table is empty.
     pub fn bounds(&mut self, table: &Table, key: &str) -> anyhow::Result<Option<(i128, i128)>> {
         let row = self.one(&sql::bounds(&table.schema, &table.name, key))?;
@@ -442,14 +394,14 @@ impl Reader {
         self.connection.run(statement).with_context(|| format!("the server refused `{statement}`"))
     }
 
-    fn rows(&mut self, query: &str) -> anyhow::Result<Vec<Raw>> {
+    pub(super) fn rows(&mut self, query: &str) -> anyhow::Result<Vec<Raw>> {
         let rows = self.connection.raw_rows(query)?;
         self.warned = self.connection.warned();
         self.let_go()?;
         Ok(rows)
     }
 
-    fn first_column(&mut self, query: &str) -> anyhow::Result<Vec<Vec<u8>>> {
+    pub(super) fn first_column(&mut self, query: &str) -> anyhow::Result<Vec<Vec<u8>>> {
         Ok(self.rows(query)?.iter().filter_map(Raw::first).collect())
     }
 

@@ -59,12 +59,14 @@ pub(super) fn listens_from(socket: &Path, directory: &Path) -> anyhow::Result<bo
 
 /// What a descriptor of the socket that `line` of `/proc/net/unix` describes looks like, where it
 /// listens on `socket`. A server's relative path starts from its `directory`.
-fn listener(line: &str, socket: &Path, directory: &Path) -> Option<PathBuf> {
+pub(super) fn listener(line: &str, socket: &Path, directory: &Path) -> Option<PathBuf> {
     const ACCEPTS: u32 = 0x1_0000;
     let mut fields = line.splitn(7, ' ').skip(3);
     let flags = u32::from_str_radix(fields.next()?, 16).ok()?;
     let (inode, path) = fields.nth(2)?.trim_start().split_once(' ')?;
-    let is_it = flags & ACCEPTS != 0 && directory.join(path).canonicalize().is_ok_and(|real| real == socket);
+    // Anybody's sockets are listed: what has another name is not looked at, wherever it lies.
+    let has_name = flags & ACCEPTS != 0 && Path::new(path).file_name() == socket.file_name();
+    let is_it = has_name && directory.join(path).canonicalize().is_ok_and(|real| real == socket);
     is_it.then(|| PathBuf::from(format!("socket:[{inode}]")))
 }
 

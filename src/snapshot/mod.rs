@@ -237,11 +237,7 @@ pub fn refuse_suspended(origin: &Volume) -> anyhow::Result<()> {
     }
     let name = &origin.name;
     Err(Fault::new(Kind::Refused, format!("volume {name} is suspended: whoever writes to it waits"))
-        .hint(format!(
-            "after a killed command `dmsetup clear {device}` and then `dmsetup resume {device}` bring it back; not \
-             `lvchange --refresh`, which may put half of what that command did in force",
-            device = name.device().display()
-        ))
+        .hint(lvm::how_to_resume(&name.device()))
         .into())
 }
 

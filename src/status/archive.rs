@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::suspended::Stuck;
 use super::{Archive, Level, Line};
 use crate::binlog::Pulse;
 use crate::binlog::standing::{self, Beginning, Behind, Standing};
@@ -13,9 +14,9 @@ use crate::sys::cancel::Cancel;
 use crate::sys::clock;
 use crate::sys::units::{Bytes, human_duration};
 
-pub(super) fn look(archive: &Archive, backups: &[&Manifest], cancel: &Cancel) -> Vec<Line> {
+pub(super) fn look(archive: &Archive, backups: &[&Manifest], stuck: &Stuck, cancel: &Cancel) -> Vec<Line> {
     let name = archive.name.as_str();
-    match standing::look(&archive.request, cancel) {
+    match stuck.refuse_servers().and_then(|()| standing::look(&archive.request, cancel)) {
         Ok(Some(standing)) => {
             let mut lines = vec![judge(archive, &standing, clock::now())];
             lines.extend(standing::gaps(&standing.index, &beginnings(backups)).iter().map(|gap| gap_line(name, gap)));

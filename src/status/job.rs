@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::suspended::Stuck;
 use super::{Job, Level, Line};
 use crate::drill::{Drills, Report};
 use crate::fault::{Kind, kind_of};
@@ -13,7 +14,8 @@ use crate::sys::clock;
 use crate::sys::units::{Bytes, human_duration};
 
 /// The backups of `job`.
-pub(super) fn catalog(job: &Job, cancel: &Cancel) -> anyhow::Result<Catalog> {
+pub(super) fn catalog(job: &Job, stuck: &Stuck, cancel: &Cancel) -> anyhow::Result<Catalog> {
+    stuck.refuse_destination(job)?;
     Catalog::read(&*store::open(&job.to, &job.ssh, cancel)?, Some(&job.name))
 }
 
@@ -146,7 +148,7 @@ mod tests {
     fn a_destination_that_is_not_there_yet_has_no_backup() {
         let nowhere = tempfile::tempdir().unwrap().path().join("none");
         let job = Job { to: nowhere.to_str().unwrap().parse().unwrap(), ..job() };
-        let lines = lines(&job, &catalog(&job, &Cancel::new()));
+        let lines = lines(&job, &catalog(&job, &Stuck::default(), &Cancel::new()));
         assert_eq!((lines.len(), lines[0].level), (1, Level::Critical));
         assert_eq!(lines[0].hint.as_deref(), Some("mysnap backup nightly"));
     }

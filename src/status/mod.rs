@@ -1,4 +1,4 @@
-//! How things stand: the newest backup of each job, archives of binary logs, runs at work, what dead ones left, how full
+//! How things stand: volumes that stay suspended, the newest backup of each job, archives of binary logs, runs at work, what dead ones left, how full
 //! snapshots and pools are. Changes nothing.
 //!
 //! Each line has a level; the worst one is the whole's, and its number is the exit status that
@@ -7,10 +7,13 @@
 mod archive;
 mod host;
 mod job;
+mod suspended;
 
 use std::time::Duration;
 
 use serde::Serialize;
+
+use suspended::Stuck;
 
 use crate::binlog;
 use crate::id::JobName;
@@ -64,7 +67,7 @@ impl Level {
 pub struct Line {
     /// How bad it is.
     pub level: Level,
-    /// `job`, `drill`, `archive`, `run`, `clone`, `leftover`, `snapshot`, `pool`.
+    /// `volume`, `job`, `drill`, `archive`, `run`, `clone`, `leftover`, `snapshot`, `pool`.
     pub what: &'static str,
     /// Which one.
     pub name: String,
@@ -158,16 +161,25 @@ pub struct Archive {
     pub max_lag: Duration,
 }
 
-/// Looks at the backups of `jobs`, at `archives`, whose gaps these backups may have bridged, and at this host.
+/// Looks at the backups of `jobs`, at `archives`, whose gaps these backups may have bridged, and at this host. Nothing
+/// on a volume that stays suspended is looked at: that would never end.
 pub fn look(jobs: &[Job], archives: &[Archive], cancel: &Cancel) -> Status {
-    let read: Vec<_> = jobs.iter().map(|job| (job, job::catalog(job, cancel))).collect();
+    let stuck = match Stuck::look(cancel) {
+        Ok(stuck) => stuck,
+        Err(error) => return Status::of(vec![Line::unknown("volume", "-", &error)]),
+    };
+    if let Some(line) = stuck.hides_records() {
+        return Status::of(stuck.lines(&[]).into_iter().chain([line]).collect());
+    }
+    let read: Vec<_> = jobs.iter().map(|job| (job, job::catalog(job, &stuck, cancel))).collect();
     let backups: Vec<&Manifest> = read
         .iter()
         .filter_map(|(_, catalog)| catalog.as_ref().ok())
         .flat_map(|catalog| catalog.good().map(|backup| &backup.manifest))
         .collect();
-    let mut lines: Vec<Line> = archives.iter().flat_map(|archive| archive::look(archive, &backups, cancel)).collect();
-    lines.splice(0..0, read.iter().flat_map(|(job, catalog)| job::lines(job, catalog)));
+    let mut lines = stuck.lines(&backups);
+    lines.extend(read.iter().flat_map(|(job, catalog)| job::lines(job, catalog)));
+    lines.extend(archives.iter().flat_map(|archive| archive::look(archive, &backups, &stuck, cancel)));
     lines.extend(host::runs());
     lines.extend(host::leftovers());
     lines.extend(host::volumes());

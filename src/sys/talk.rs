@@ -243,6 +243,21 @@ fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> anyhow::Result<()>
     Ok(())
 }
 
+/// The reader of what whoever started us says, for [`crate::fuzz`].
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) fn fuzz(mut input: &[u8]) {
+    let (mut taken, given) = (0, input.len());
+    let mut take = |word| {
+        taken += match word {
+            Word::Beat => 0,
+            Word::Line(line) => line.len(),
+            Word::Bytes(bytes) => bytes.len(),
+        }
+    };
+    while let Ok(true) = read_word(&mut input, &mut take) {}
+    assert!(taken <= given, "more is taken than was said");
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

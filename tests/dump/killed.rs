@@ -4,7 +4,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use mysnap::fault::hints_of;
+use mysnap::fault::{Kind, hints_of, kind_of};
 use mysnap::load::Request;
 use mysnap::sys::retry;
 
@@ -56,12 +56,16 @@ fn kill_before_each(server: &Server, bench: &Bench, request: &Request, mut look:
             return number;
         }
         loaded.unwrap_err();
-        // A server lets go of what a client held when it sees that it is gone.
-        let is_free = || (server.sql("SELECT IS_FREE_LOCK('mysnap restore')").trim() == "1").then_some(()).ok_or(());
-        retry::until(GONE, is_free).unwrap();
+        wait_until_gone(server);
         look(&at.lock().unwrap());
     }
     unreachable!("a load has an end")
+}
+
+/// A server lets go of what a client held when it sees that it is gone.
+fn wait_until_gone(server: &Server) {
+    let is_free = || (server.sql("SELECT IS_FREE_LOCK('mysnap restore')").trim() == "1").then_some(()).ok_or(());
+    retry::until(GONE, is_free).unwrap();
 }
 
 fn has(server: &Server, database: &str) -> bool {
@@ -183,5 +187,37 @@ fn what_fails_behind_the_move_is_told_and_done_anew_when_its_cause_is_gone() {
     server.sql("CREATE DATABASE elsewhere; CREATE TABLE elsewhere.t (id INT)");
     bench.load(&server, &beside).unwrap();
     assert_eq!(server.sql("SELECT COUNT(*) FROM beside.of_both").trim(), "0");
+    nothing_is_aside(&server);
+}
+
+#[test]
+fn a_database_that_somebody_makes_anew_after_a_killed_load_gives_way_to_replace_alone() {
+    let (server, bench) = (Server::start(), Bench::new());
+    let parent = "CREATE DATABASE small; CREATE TABLE small.parent (id INT PRIMARY KEY)";
+    server.sql(&format!(
+        "{parent}; CREATE TABLE small.child (id INT PRIMARY KEY, \
+         CONSTRAINT of_parent FOREIGN KEY (id) REFERENCES small.parent (id))"
+    ));
+    bench.dump(&server, &everything()).unwrap();
+    server.sql("DROP DATABASE small");
+    let small = request(&["small"]);
+    let cut = Cut::before(&server, |statement| statement.starts_with("ALTER TABLE"));
+    bench.load_by(&server, &cut.address(&server), &small).unwrap_err();
+    assert!(cut.is_cut() && bench.plan(&server, &small).is_ok(), "what is half done gives way");
+    wait_until_gone(&server);
+
+    server.sql(&format!("DROP DATABASE small; {parent}; CREATE TABLE small.mine AS SELECT 1 AS a"));
+    let error = bench.load(&server, &small).unwrap_err();
+    assert_eq!(kind_of(&error), Some(Kind::Refused), "{error:#}");
+    assert!(error.to_string().contains("there is a database \"small\", with 2 tables and views"), "{error:#}");
+    assert_eq!(server.sql("SELECT a FROM small.mine").trim(), "1");
+
+    let replace = Request { replace: true, ..small };
+    let warnings = bench.plan(&server, &replace).unwrap().warnings;
+    let told_of = |what| warnings.iter().any(|text| text.contains(what));
+    assert!(told_of("database small was not finished") && told_of("put there since is lost"), "{warnings:?}");
+    bench.load(&server, &replace).unwrap();
+    assert!(server.sql("SHOW CREATE TABLE small.child").contains("of_parent"));
+    assert!(!server.sql("SHOW TABLES FROM small").contains("mine"));
     nothing_is_aside(&server);
 }

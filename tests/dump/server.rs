@@ -249,6 +249,14 @@ impl Server {
             .unwrap()
     }
 
+    /// In order.
+    pub fn stop(&self) {
+        self.sql("SHUTDOWN");
+        if let Some(process) = self.process.lock().unwrap().take() {
+            process.wait().unwrap();
+        }
+    }
+
     /// As the kernel does where memory runs short.
     pub fn kill(&self) {
         if let Some(process) = self.process.lock().unwrap().take() {

@@ -1,5 +1,7 @@
 //! `mysnap status`, as monitoring and a person read it, through a day on which much goes wrong.
 
+use std::time::{Duration, Instant};
+
 use nix::sys::signal::Signal;
 
 use crate::host::{self, Ran, mysnap, mysnap_ok, run};
@@ -39,5 +41,33 @@ fn status_tells_of_age_of_runs_of_leftovers_and_of_what_cannot_be_known() {
     let _back = Undo::with("mv /etc/mysnap/moved.toml /etc/mysnap/status.toml");
     run(&["mv", "/etc/mysnap/status.toml", "/etc/mysnap/moved.toml"]);
     expect(&status(&config), 3, &["mysnap UNKNOWN: the configuration can't be used"]);
+    host::assert_nothing_left();
+}
+
+#[test]
+fn a_suspended_volume_of_which_no_run_knows_is_critical_and_not_waited_for() {
+    forget_stored();
+    let good = local("status-good", "");
+    mysnap_ok(&["--config", &good, "backup", "local"]);
+    // What would wait: backups on that volume, the server's files.
+    let there = "[job.inside]\nto = \"/var/lib/mysql/inside\"\n[binlog.lab]\nto = \"/srv/local\"\n";
+    let config = local("status-stuck", there);
+    let resume = Undo::with("dmsetup resume /dev/vg0/data");
+    run(&["dmsetup", "suspend", "/dev/vg0/data"]);
+    let began = Instant::now();
+    let stuck = status(&config);
+    let json = mysnap(&["--config", &config, "status", "--json"]);
+    let took = began.elapsed();
+    drop(resume);
+
+    let told = "mysnap CRITICAL: volume vg0/data: is suspended: whoever reads or writes below /var/lib/mysql waits, \
+                the data of local too";
+    let inside = "UNKNOWN  job inside: /var/lib/mysql/inside lies on /dev/mapper/vg0-data, which is suspended";
+    let archive = "UNKNOWN  archive lab: /dev/mapper/vg0-data is suspended";
+    expect(&stuck, 2, &[told, "`dmsetup resume /dev/mapper/vg0-data`", inside, archive, "OK  job local:"]);
+    let json: serde_json::Value = serde_json::from_str(&json.stdout).unwrap();
+    assert_eq!((&json["level"], &json["lines"][0]["what"]), (&"critical".into(), &"volume".into()), "{json}");
+    assert!(took < Duration::from_secs(90), "{took:?}");
+    expect(&status(&good), 0, &["mysnap OK: 1 job with a good backup in time, nothing left behind"]);
     host::assert_nothing_left();
 }

@@ -57,7 +57,7 @@ impl Line {
 
 impl Reply {
     /// An error where that is what was said.
-    fn or_failed(self) -> anyhow::Result<Self> {
+    pub(super) fn or_failed(self) -> anyhow::Result<Self> {
         match self {
             Self::Failed { kind: Some(kind), error, hint } if hint.is_empty() => Err(Fault::new(kind, error).into()),
             Self::Failed { kind: Some(kind), error, hint } => Err(Fault::new(kind, error).hint(hint).into()),

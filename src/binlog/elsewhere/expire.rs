@@ -36,10 +36,16 @@ pub(in crate::binlog) fn expire(node: &Node, plan: &Plan) -> anyhow::Result<()> 
 
 /// The node's side of it.
 pub(super) fn carry_out(home: PathBuf, plan: &Plan) -> anyhow::Result<Removed> {
+    refuse_strange(plan)?;
+    expire::execute(&Home::new(home), plan)?;
+    Ok(Removed { files: plan.count() })
+}
+
+/// Names become paths.
+pub(super) fn refuse_strange(plan: &Plan) -> anyhow::Result<()> {
     let names = plan.timelines.iter().flat_map(|one| one.files.iter().chain([&one.id]).chain(&one.first));
     for name in names {
         anyhow::ensure!(is_plain(name), "{name:?} is no name of what is in an archive");
     }
-    expire::execute(&Home::new(home), plan)?;
-    Ok(Removed { files: plan.count() })
+    Ok(())
 }

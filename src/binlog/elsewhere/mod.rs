@@ -11,6 +11,8 @@
 mod ask;
 mod expire;
 mod fetch;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzz;
 mod host;
 mod receive;
 
