@@ -13,6 +13,8 @@ mod directories;
 mod history;
 #[path = "dump/killed.rs"]
 mod killed;
+#[path = "dump/large.rs"]
+mod large;
 #[path = "dump/own_data.rs"]
 mod own_data;
 #[allow(dead_code, reason = "binlog.rs uses the rest")]

@@ -6,7 +6,7 @@ use std::path::Path;
 use super::Context;
 use super::args::RestoreArgs;
 use super::source::Opened;
-use crate::dump::{Compression, Options, Pattern, Selection};
+use crate::dump::{Compression, Options, Pattern, Selection, Sizes};
 use crate::extract;
 use crate::fault::{Fault, Kind};
 use crate::load::{self, Dump, Loaded, Plan, Request};
@@ -37,7 +37,12 @@ pub(super) fn extract(
     let wanted = extract::Request {
         backup: backup.clone(),
         scratch: arguments.dump.scratch.clone(),
-        dump: Options { selection: selection(&loading), workers: loading.workers, compression: Compression::Zstd },
+        dump: Options {
+            selection: selection(&loading),
+            workers: loading.workers,
+            compression: Compression::Zstd,
+            sizes: Sizes::default(),
+        },
         transfer: opened.transfer,
     };
     let steps = extract::describe(&wanted, &*opened.store);

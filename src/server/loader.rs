@@ -33,6 +33,11 @@ const MAY_NOT_PROXY: u16 = 1698;
 const HAS_RUN_OUT: u16 = 4084;
 /// ER_PLUGIN_IS_NOT_LOADED: it would check the account's logins.
 const NO_SUCH_PLUGIN: u16 = 1524;
+/// ER_WARN_ALLOWED_PACKET_OVERFLOWED: MySQL makes JSON of text that is no longer than that.
+const TOO_LARGE: u16 = 1301;
+/// What helps then.
+pub(super) const LARGER_PACKETS: &str =
+    "raise the server's max_allowed_packet above the longest JSON value: SET GLOBAL max_allowed_packet = 1073741824";
 /// ER_GENERATED_COLUMN…: the time for which a row was valid is not taken.
 const PERIOD_IGNORED: &str = "1906";
 /// WARN_DATA_TRUNCATED.
@@ -56,6 +61,22 @@ pub struct Abilities {
     pub engines: Vec<String>,
     /// Whether it takes rows from its clients.
     pub local_infile: bool,
+}
+
+/// A statement, or rows, that the server did not take as they are.
+#[derive(Debug, thiserror::Error)]
+#[error("{text}")]
+pub struct NotTaken {
+    text: String,
+    /// Whether it had no room for them, on disk or in memory: another server would have taken them.
+    pub lacks_room: bool,
+}
+
+impl NotTaken {
+    /// What it would not take with any room.
+    pub fn at_all(text: String) -> Self {
+        Self { text, lacks_room: false }
+    }
 }
 
 /// What came of making an account.
@@ -268,13 +289,10 @@ impl Loader {
             anyhow::bail!("the rows could not be read: {why}");
         }
         let taken = loaded.map_err(|error| refused(error, &statement))?;
-        anyhow::ensure!(
-            taken.rows == rows,
-            "the server took {} of {rows} rows of {}.{}",
-            taken.rows,
-            into.schema,
-            into.table
-        );
+        if taken.rows != rows {
+            let text = format!("the server took {} of {rows} rows of {}.{}", taken.rows, into.schema, into.table);
+            return Err(NotTaken::at_all(text).into());
+        }
         if taken.warnings > 0 {
             self.refuse_changed(into)?;
         }
@@ -295,7 +313,8 @@ impl Loader {
         if told.is_empty() {
             return Ok(());
         }
-        anyhow::bail!("the server changed rows of {}.{}: {}", into.schema, into.table, told.join("; "))
+        let text = format!("the server changed rows of {}.{}: {}", into.schema, into.table, told.join("; "));
+        Err(NotTaken::at_all(text).into())
     }
 
     fn run(&mut self, statement: &str) -> anyhow::Result<()> {
@@ -311,6 +330,13 @@ fn without_text(error: &mysql::Error) -> anyhow::Error {
     }
 }
 
+/// ER_DISK_FULL, ER_ERROR_ON_WRITE, ER_OUTOFMEMORY, ER_OUT_OF_SORTMEMORY, ER_OUT_OF_RESOURCES, ER_RECORD_FILE_FULL;
+/// or ENOSPC in another one's words.
+fn lacks_room(code: u16, said: &str) -> bool {
+    const CODES: [u16; 6] = [1021, 1026, 1037, 1038, 1041, 1114];
+    CODES.contains(&code) || ["No space left", "error 28 ", "errno: 28"].iter().any(|words| said.contains(words))
+}
+
 /// Of a statement only what it is about is told: further on may stand a password (CONNECTION of a table).
 fn refused(error: mysql::Error, statement: &str) -> anyhow::Error {
     const TOLD: usize = 120;
@@ -322,7 +348,11 @@ fn refused(error: mysql::Error, statement: &str) -> anyhow::Error {
         return Fault::new(Kind::Config, message).hint(hint).caused_by(error).into();
     }
     let said = told.message.split(" near '").next().unwrap_or_default();
-    anyhow::anyhow!("{message}: {said} (error {})", told.code)
+    let text = format!("{message}: {said} (error {})", told.code);
+    if told.code == TOO_LARGE {
+        return Fault::new(Kind::Config, text).hint(LARGER_PACKETS).into();
+    }
+    NotTaken { lacks_room: lacks_room(told.code, &told.message), text }.into()
 }
 
 /// What is said of a row was changed in it; the rest is advice, or about what the server computes of the row.

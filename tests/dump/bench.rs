@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use jiff::Timestamp;
-use mysnap::dump::{self, Compression, Dumped, Options, Readers, Selection};
+use mysnap::dump::{self, Compression, Dumped, Options, Readers, Selection, Sizes};
 use mysnap::load::{self, Dump, Loaded, Plan, Request};
 use mysnap::run::events::Silent;
 use mysnap::server::{Address, Session};
@@ -92,7 +92,7 @@ impl Bench {
 
 /// All of a server.
 pub fn everything() -> Options {
-    Options { selection: Selection::default(), workers: 3, compression: Compression::Zstd }
+    Options { selection: Selection::default(), workers: 3, compression: Compression::Zstd, sizes: Sizes::default() }
 }
 
 /// These databases.
