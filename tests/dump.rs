@@ -30,7 +30,7 @@ use mysnap::load::{Dump, Request};
 use mysnap::store::Catalog;
 use mysnap::sys::cancel::Cancel;
 use mysnap::sys::durable;
-use server::Server;
+use server::{Server, either};
 
 const UGLY: &str = include_str!("dump/ugly.sql");
 
@@ -113,6 +113,26 @@ fn one_table_comes_back_beside_the_live_one_or_in_its_place() {
     assert_eq!(server.sql("SELECT SUM(a) FROM second.small").trim(), "6");
     assert!(!server.sql("SHOW TABLES FROM second").contains("later"), "the whole database gave way");
     assert!(!server.sql("SHOW DATABASES").contains("mysnap_restoring"));
+}
+
+#[test]
+fn an_event_beside_the_live_one_does_not_run_and_keeps_its_definer() {
+    let (server, bench) = (Server::start(), Bench::new());
+    let elsewhere = either("DISABLE ON SLAVE", "DISABLE ON REPLICA");
+    server.sql(&format!(
+        "SET NAMES utf8mb4; CREATE DATABASE shop; USE shop; \
+         CREATE DEFINER='no`body é'@'no%where' EVENT `ti``dy` ON SCHEDULE EVERY 1 DAY STARTS '2037-01-01 00:00:00' DO DO 1; \
+         CREATE EVENT elsewhere ON SCHEDULE EVERY 1 DAY STARTS '2037-01-01 00:00:00' {elsewhere} DO DO 2"
+    ));
+    bench.dump(&server, &everything()).unwrap();
+    bench.load(&server, &Request { new_name: Some("beside".into()), ..request(&["shop"]) }).unwrap();
+    let events = |database: &str| {
+        let of = "SELECT EVENT_NAME, DEFINER, STATUS FROM information_schema.EVENTS WHERE EVENT_SCHEMA";
+        server.sql(&format!("{of} = '{database}' ORDER BY 1"))
+    };
+    let before = events("shop");
+    assert!(before.contains("no`body é@no%where\tENABLED"), "{before}");
+    assert_eq!(events("beside"), before.replace("\tENABLED", "\tDISABLED"));
 }
 
 #[test]

@@ -254,9 +254,15 @@ impl Loader {
         self.connection.list(&sql::views(schema))
     }
 
-    /// Has an event wait until somebody enables it.
+    /// Has an event of the database that was entered wait until somebody enables it; it stays its definer's.
     pub fn disable_event(&mut self, name: &str) -> anyhow::Result<()> {
-        self.run(&sql::disable_event(name))
+        let found = self.connection.rows(&sql::event(name))?;
+        let told = |row: &Columns| Some((row.get(&["status"])? == "ENABLED", row.get(&["definer"])?.to_owned()));
+        match found.first().and_then(told) {
+            Some((false, _)) => Ok(()),
+            Some((true, definer)) => self.run(&sql::disable_event(name, &definer)),
+            None => anyhow::bail!("the server does not tell of event {name}, which was just made"),
+        }
     }
 
     /// What stands in the way of settings in which a program was made: those that this server has not.
