@@ -11,6 +11,8 @@ mod cut;
 mod directories;
 #[path = "dump/history.rs"]
 mod history;
+#[path = "dump/into.rs"]
+mod into;
 #[path = "dump/killed.rs"]
 mod killed;
 #[path = "dump/large.rs"]

@@ -130,6 +130,12 @@ impl Loader {
         Ok(self.connection.value(sql::CLAIM)?.as_deref() == Some("1"))
     }
 
+    /// Privileges that a load needs and that were given to the account nowhere: with them on some databases alone it
+    /// may get as far as it should. What its roles were given is not looked at.
+    pub fn missing_privileges(&mut self) -> anyhow::Result<Vec<&'static str>> {
+        Ok(missing_of(&self.connection.list(sql::OWN_GRANTS)?))
+    }
+
     /// The names of all databases.
     pub fn databases(&mut self) -> anyhow::Result<Vec<String>> {
         self.connection.list(sql::DATABASES)
@@ -350,8 +356,7 @@ fn refused(error: mysql::Error, statement: &str) -> anyhow::Error {
     let message = format!("the server refused `{} …`", head.trim_end());
     let mysql::Error::MySqlError(told) = &error else { return anyhow::Error::from(error).context(message) };
     if MAY_NOT.contains(&told.code) {
-        let hint = "--into FILE names an option file of an account that may: [client] and socket=… alone is root by its socket";
-        return Fault::new(Kind::Config, message).hint(hint).caused_by(error).into();
+        return Fault::new(Kind::Config, message).hint(ANOTHER_ACCOUNT).caused_by(error).into();
     }
     let said = told.message.split(" near '").next().unwrap_or_default();
     let text = format!("{message}: {said} (error {})", told.code);
@@ -373,6 +378,26 @@ fn is_change(code: &str, text: &str, enums: &[&str], computed: &[&str]) -> bool 
     of_a_row && !is_empty_enum && !computed.iter().any(names)
 }
 
+/// What helps where an account may not.
+pub const ANOTHER_ACCOUNT: &str =
+    "--into FILE names an option file of an account that may: [client] and socket=… alone is root by its socket";
+/// What makes tables aside, fills them and moves them into their place.
+const NEEDED: [&str; 4] = ["CREATE", "DROP", "ALTER", "INSERT"];
+
+/// Those of [`NEEDED`] that none of `grants` gives.
+fn missing_of(grants: &[String]) -> Vec<&'static str> {
+    let given = |needed: &str| {
+        grants.iter().filter_map(|grant| grant.strip_prefix("GRANT ")).any(|grant| match grant.split_once(" ON ") {
+            Some((privileges, _)) if !grant.starts_with(['`', '\'']) => {
+                privileges.split(',').map(str::trim).any(|one| one == needed || one == "ALL PRIVILEGES")
+            }
+            // A role.
+            _ => true,
+        })
+    };
+    NEEDED.into_iter().filter(|needed| !given(needed)).collect()
+}
+
 fn feed(text: &mut impl Read, server: &mut impl Write) -> std::io::Result<()> {
     let mut piece = vec![0; PIECE];
     loop {
@@ -385,6 +410,18 @@ fn feed(text: &mut impl Read, server: &mut impl Write) -> std::io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn whoever_was_given_something_somewhere_may_try() {
+        let missing = |grants: &[&str]| missing_of(&grants.iter().map(|grant| (*grant).to_owned()).collect::<Vec<_>>());
+        assert_eq!(missing(&["GRANT USAGE ON *.* TO `a ON b`@`%`"]), NEEDED);
+        assert_eq!(missing(&["GRANT SELECT, INSERT (`CREATE`, x) ON `a`.`b` TO `a`@`%`"]), NEEDED);
+        assert_eq!(missing(&["GRANT SELECT, INSERT, CREATE ON *.* TO `a`@`%`"]), ["DROP", "ALTER"]);
+        assert!(missing(&["GRANT USAGE ON *.* TO `a`@`%`", "GRANT ALL PRIVILEGES ON `shop`.* TO `a`@`%`"]).is_empty());
+        for role in ["GRANT `dba`@`%` TO `a`@`%`", "GRANT `dba` TO `a`@`%`", "GRANT `of ON x`@`%` TO `a`@`%`"] {
+            assert!(missing(&["GRANT USAGE ON *.* TO `a`@`%`", role]).is_empty(), "{role}");
+        }
+    }
 
     #[test]
     fn only_what_changed_a_row_is_held_against_it() {

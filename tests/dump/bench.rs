@@ -85,8 +85,13 @@ impl Bench {
         load::execute(&plan, &dump, &server.address(), progress, cancel)
     }
 
+    /// What `--from` names.
+    pub fn destination(&self) -> PathBuf {
+        self.home.path().join("destination")
+    }
+
     pub fn stored(&self, path: &str) -> PathBuf {
-        self.home.path().join("destination/dump").join(ID).join("dump").join(path)
+        self.destination().join("dump").join(ID).join("dump").join(path)
     }
 }
 
