@@ -8,6 +8,11 @@
 mod archive;
 #[path = "expire/bench.rs"]
 mod bench;
+#[path = "expire/drilled.rs"]
+mod drilled;
+#[allow(dead_code, reason = "pitr.rs uses the rest")]
+#[path = "pitr/room.rs"]
+mod room;
 #[allow(dead_code, reason = "dump.rs uses the rest")]
 #[path = "dump/server.rs"]
 mod server;

@@ -6,12 +6,12 @@ use std::path::Path;
 use super::Context;
 use super::args::RestoreArgs;
 use super::source::Opened;
-use crate::dump::{Compression, Options, Pattern, Selection};
+use crate::dump::{Compression, Options, Pattern, Selection, Sizes};
 use crate::extract;
-use crate::fault::{Fault, Kind};
+use crate::fault::{Fault, Kind, kind_of};
 use crate::load::{self, Dump, Loaded, Plan, Request};
 use crate::run::events::{Event, Observer};
-use crate::server::{Access, Address, BinlogPosition, Position, Session};
+use crate::server::{ANOTHER_ACCOUNT, Access, Address, BinlogPosition, Position, Session};
 use crate::store::{Backup, Store};
 use crate::sys::units::Bytes;
 
@@ -37,7 +37,12 @@ pub(super) fn extract(
     let wanted = extract::Request {
         backup: backup.clone(),
         scratch: arguments.dump.scratch.clone(),
-        dump: Options { selection: selection(&loading), workers: loading.workers, compression: Compression::Zstd },
+        dump: Options {
+            selection: selection(&loading),
+            workers: loading.workers,
+            compression: Compression::Zstd,
+            sizes: Sizes::default(),
+        },
         transfer: opened.transfer,
     };
     let steps = extract::describe(&wanted, &*opened.store);
@@ -71,7 +76,26 @@ pub(super) struct Target {
 
 pub(super) fn target(context: &Context<'_>, opened: &Opened, arguments: &RestoreArgs) -> anyhow::Result<Target> {
     let access = arguments.dump.into.as_deref().map_or_else(|| Ok(opened.server.clone()), access)?;
-    Ok(Target { address: access.resolve()?, session: access.connect(context.cancel)? })
+    let target = Target { address: access.resolve()?, session: access.connect(context.cancel)? };
+    refuse_powerless(&target)?;
+    Ok(target)
+}
+
+/// Nobody is asked for what the account could not do.
+fn refuse_powerless(target: &Target) -> anyhow::Result<()> {
+    let Address { user, endpoint, .. } = &target.address;
+    let refused = |what: &str| {
+        let message = format!("the account {user:?} of the server at {endpoint} {what}");
+        Fault::new(Kind::Config, message).hint(ANOTHER_ACCOUNT)
+    };
+    let missing = target.session.loader(true).and_then(|mut loader| loader.missing_privileges());
+    match missing {
+        Ok(missing) if missing.is_empty() => Ok(()),
+        Ok(missing) => Err(refused(&format!("was not given {}", missing.join(", "))).into()),
+        // MySQL lets not everybody set what a restore sets for itself.
+        Err(error) if kind_of(&error) == Some(Kind::Config) => Err(refused("may not restore").caused_by(error).into()),
+        Err(error) => Err(error),
+    }
 }
 
 pub(super) fn request(arguments: &RestoreArgs) -> Request {

@@ -3,7 +3,7 @@
 use super::args::{BinlogArchive, PointArgs, RestoreArgs};
 use super::source::{Opened, refuse_increment};
 use super::{Context, binlog, load, restore as files};
-use crate::dump::{Compression, Options};
+use crate::dump::{Compression, Options, Sizes};
 use crate::fault::{Fault, Kind};
 use crate::load::refuse_taken;
 use crate::pitr::{self, Outcome, Plan, Point, Sources, Target, Wanted as Extracted};
@@ -186,6 +186,7 @@ fn into_server(
             selection: load::selection(&loading),
             workers: loading.workers,
             compression: Compression::Zstd,
+            sizes: Sizes::default(),
         },
         transfer: opened.transfer,
     };

@@ -391,6 +391,7 @@ fn dump_options(job: &Layers<'_>) -> anyhow::Result<dump::Options> {
         },
         workers: job.get::<Number<1, 64>>("workers")?.0,
         compression: job.get("compression")?,
+        sizes: dump::Sizes::default(),
     })
 }
 

@@ -3,6 +3,7 @@
 //! restore. Nothing of the live server is touched, and nothing is left but a record of the outcome.
 
 mod dumped;
+mod hindered;
 mod record;
 
 use std::path::{Path, PathBuf};
@@ -22,6 +23,7 @@ use crate::sys::cancel::Cancel;
 use crate::sys::clock;
 use crate::sys::units::{Bytes, milliseconds};
 
+pub use hindered::Hindered;
 pub use record::{Drills, Report};
 
 /// What was asked for.
@@ -49,8 +51,30 @@ pub struct Found {
     pub shown: Shown,
 }
 
-/// Does it and records what it says about the backup, good or bad.
+/// Does it and records what it says about the backup, good or bad; or why it says nothing.
 pub fn drill(request: &Request, store: &dyn Store, observer: &dyn Observer, cancel: &Cancel) -> anyhow::Result<Report> {
+    carried_out(request, store, observer, cancel).map_err(|error| {
+        if !hindered::is_of_the_drill(&error) || cancel.signal().is_some() {
+            return error;
+        }
+        let Request { backup, .. } = request;
+        let hindered = Hindered {
+            destination: store.destination().to_string(),
+            backup: backup.manifest.id.clone(),
+            at: clock::now(),
+            why: format!("{error:#}"),
+        };
+        let noted = hindered::save(&backup.manifest.job, &hindered);
+        Failure::join(error, noted.err().into_iter().collect())
+    })
+}
+
+fn carried_out(
+    request: &Request,
+    store: &dyn Store,
+    observer: &dyn Observer,
+    cancel: &Cancel,
+) -> anyhow::Result<Report> {
     let manifest = &request.backup.manifest;
     recover::recover(observer)?;
     recover::refuse_unfit(&request.scratch, manifest)?;
@@ -67,7 +91,8 @@ pub fn drill(request: &Request, store: &dyn Store, observer: &dyn Observer, canc
     let report = Report::of(request, store, took, clock::now(), worked.as_ref());
     // A full disk or a cut network says nothing about the backup.
     let told = worked.as_ref().map_or_else(|error| kind_of(error) == Some(Kind::Verify), |_| true);
-    let recorded = if told { record::save(&report, store) } else { Ok(()) };
+    let record = || record::save(&report, store).and_then(|()| hindered::forget(&report.job, store));
+    let recorded = if told { record() } else { Ok(()) };
     let left: Vec<anyhow::Error> = [uncleaned, recorded.err()].into_iter().flatten().collect();
     match worked {
         Err(error) => Err(Failure::join(error, left)),

@@ -131,7 +131,7 @@ impl Drills {
     }
 }
 
-fn path(job: &JobName) -> PathBuf {
+pub(super) fn path(job: &JobName) -> PathBuf {
     Path::new(DIRECTORY).join(format!("{job}.json"))
 }
 

@@ -69,6 +69,25 @@ pub struct Options {
     pub workers: u32,
     /// How the rows are packed.
     pub compression: Compression,
+    /// How much is read and stored at once.
+    #[serde(default)]
+    pub sizes: Sizes,
+}
+
+/// How much is read and stored at once, in bytes of unpacked rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sizes {
+    /// A file of rows ends at about this length: what a load takes as one transaction, and what is in memory of a
+    /// part. A larger row makes a larger part.
+    pub part: u64,
+    /// A table that is larger is read in ranges of its key.
+    pub range: u64,
+}
+
+impl Default for Sizes {
+    fn default() -> Self {
+        Self { part: 32 << 20, range: 48 << 20 }
+    }
 }
 
 /// The connections of a dump.

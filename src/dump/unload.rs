@@ -12,11 +12,6 @@ use super::{Options, Part, Readers};
 use crate::server::{Range, Reader, side_by_side};
 use crate::sys::cancel::Cancel;
 
-/// A file of rows ends at about this length, unpacked: what a load takes as one transaction, and
-/// what is in memory of a part.
-const PART: u64 = 32 << 20;
-/// What is larger is read in ranges of its key.
-const RANGE: u64 = 48 << 20;
 /// No table is cut into more.
 const MOST_RANGES: u64 = 10_000;
 /// A signal is looked for after so many rows.
@@ -54,7 +49,7 @@ pub(super) fn unload(
     cancel: &Cancel,
 ) -> anyhow::Result<Vec<Vec<Part>>> {
     let Some(first) = readers.all.first_mut() else { anyhow::bail!("a dump needs a connection") };
-    let units = units(first, contents, cancel)?;
+    let units = units(first, contents, options.sizes.range, cancel)?;
     let tables = contents.databases.iter().map(|database| database.tables.len()).sum();
     let work = Work {
         queue: Mutex::new(units),
@@ -78,7 +73,12 @@ pub(super) fn unload(
 }
 
 /// The smallest first: the largest is taken from the end, so that none is left over for one worker alone.
-fn units<'a>(reader: &mut Reader, contents: &'a Contents, cancel: &Cancel) -> anyhow::Result<Vec<Unit<'a>>> {
+fn units<'a>(
+    reader: &mut Reader,
+    contents: &'a Contents,
+    largest: u64,
+    cancel: &Cancel,
+) -> anyhow::Result<Vec<Unit<'a>>> {
     let mut units = Vec::new();
     let tables = contents.databases.iter().flat_map(|d| d.tables.iter().map(|table| (d.directory.as_str(), table)));
     for (number, (directory, table)) in tables.enumerate() {
@@ -86,7 +86,7 @@ fn units<'a>(reader: &mut Reader, contents: &'a Contents, cancel: &Cancel) -> an
         if !table.has_rows {
             continue;
         }
-        let ranges = ranges(reader, table)?;
+        let ranges = ranges(reader, table, largest)?;
         let bytes = table.bytes / ranges.len() as u64;
         units.extend(ranges.into_iter().map(|range| Unit { number, table, directory, range, bytes }));
     }
@@ -94,14 +94,19 @@ fn units<'a>(reader: &mut Reader, contents: &'a Contents, cancel: &Cancel) -> an
     Ok(units)
 }
 
-fn ranges(reader: &mut Reader, table: &TableContents) -> anyhow::Result<Vec<Option<Range>>> {
-    let (Some(key), true) = (&table.key, table.bytes > RANGE) else { return Ok(vec![None]) };
+fn ranges(reader: &mut Reader, table: &TableContents, largest: u64) -> anyhow::Result<Vec<Option<Range>>> {
+    let (Some(key), true) = (&table.key, table.bytes > largest) else { return Ok(vec![None]) };
     let Some((low, high)) = reader.bounds(&table.table, key)? else { return Ok(vec![None]) };
-    let wanted = table.bytes.div_ceil(RANGE).min(MOST_RANGES);
+    let wanted = table.bytes.div_ceil(largest.max(1)).min(MOST_RANGES);
+    Ok(ranges_of(key, (low, high), wanted).into_iter().map(Some).collect())
+}
+
+/// At most `wanted` ranges, of which each key is in one; those beyond what was seen are in the first and the last.
+fn ranges_of(key: &str, (low, high): (i128, i128), wanted: u64) -> Vec<Range> {
     let cuts = cuts(low, high, wanted);
     let begins = std::iter::once(None).chain(cuts.iter().copied().map(Some));
     let ends = cuts.iter().copied().map(Some).chain([None]);
-    Ok(begins.zip(ends).map(|(low, high)| Some(Range { key: key.clone(), low, high })).collect())
+    begins.zip(ends).map(|(low, high)| Range { key: key.to_owned(), low, high }).collect()
 }
 
 /// Where `low..=high` is cut into at most `wanted` ranges: each cut is above `low`, once, in order.
@@ -134,7 +139,7 @@ fn read(reader: &mut Reader, unit: &Unit<'_>, work: &Work<'_>) -> anyhow::Result
         if rows % LOOK == 0 {
             work.cancel.check()?;
         }
-        if packer.bytes() < PART {
+        if packer.bytes() < work.options.sizes.part {
             return Ok(());
         }
         store(std::mem::replace(&mut packer, Packer::new(compression)), unit, work)
@@ -162,6 +167,8 @@ fn store(packer: Packer, unit: &Unit<'_>, work: &Work<'_>) -> anyhow::Result<()>
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -172,5 +179,22 @@ mod tests {
         assert_eq!(cuts(1, 3, 100), [2, 3]);
         let all = i128::from(u64::MAX);
         assert_eq!(cuts(0, all, 2), [i128::from(u64::MAX / 2 + 1)]);
+    }
+
+    proptest! {
+        #[test]
+        fn any_key_is_in_exactly_one_range(
+            (one, other, key) in prop_oneof![
+                [any::<i64>(), any::<i64>(), any::<i64>()].prop_map(|[a, b, c]| (a.into(), b.into(), c.into())),
+                [any::<u64>(), any::<u64>(), any::<u64>()].prop_map(|[a, b, c]| (a.into(), b.into(), c.into())),
+                [-9_i128..9, -9_i128..9, -20_i128..20].prop_map(|[a, b, c]| (a, b, c)),
+            ],
+            wanted in 1..=MOST_RANGES,
+        ) {
+            let ranges = ranges_of("id", (one.min(other), one.max(other)), wanted);
+            prop_assert!(!ranges.is_empty() && ranges.len() as u64 <= wanted);
+            let holds = |range: &&Range| range.low.is_none_or(|low| low <= key) && range.high.is_none_or(|high| key < high);
+            prop_assert_eq!(ranges.iter().filter(holds).count(), 1);
+        }
     }
 }

@@ -167,14 +167,14 @@ fn is_needed(entry: &FileEntry, options: &Options) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dump::{Compression, Pattern, Selection};
+    use crate::dump::{Compression, Pattern, Selection, Sizes};
     use crate::store::{Sha256, StoredPath};
 
     #[test]
     fn only_other_databases_files_are_not_read() {
         let include = vec![Pattern::exact("shop", Some("orders"))];
         let selection = Selection { include, exclude: Vec::new() };
-        let options = Options { selection, workers: 1, compression: Compression::None };
+        let options = Options { selection, workers: 1, compression: Compression::None, sizes: Sizes::default() };
         let needed = |path: &str| {
             let path = StoredPath::new(path).unwrap();
             is_needed(&FileEntry::made_file(&"datadir".parse().unwrap(), path, 1, Sha256::of(b"")), &options)

@@ -94,6 +94,11 @@ impl Installed {
         let series = |version: Version| (version.0, version.1);
         self.flavour.is_mariadb() == facts.flavour.is_mariadb() && series(self.version) == series(facts.version)
     }
+
+    /// Whether it knows all that a dump of that server may ask for.
+    pub fn takes_dumps_of(&self, facts: &Facts) -> bool {
+        self.flavour.is_mariadb() == facts.flavour.is_mariadb() && self.version >= facts.version
+    }
 }
 
 #[cfg(test)]

@@ -68,6 +68,8 @@ pub(super) fn of(facts: &Facts, placed: &[Placed], told: Told<'_>) -> Vec<String
         format!("--log-error={}", at(super::ERROR_LOG)),
         format!("--tmpdir={}", temporary.display()),
         format!("--server-id={SERVER_ID}"),
+        // MySQL gives and takes no JSON that is longer.
+        "--max-allowed-packet=1073741824".to_owned(),
         format!("--innodb-buffer-pool-size={}", told.public.map_or(BUFFER_POOL, |public| public.buffer_pool).0),
     ];
     options.extend(told.network());

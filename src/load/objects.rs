@@ -3,7 +3,7 @@
 use super::Target;
 use super::source::Dump;
 use crate::dump::{AccountText, ObjectKind, ObjectText};
-use crate::server::{Loader, MadeAccount, Settings, Table, statements};
+use crate::server::{Loader, MadeAccount, NotTaken, Settings, Table, statements};
 
 /// Adds foreign keys. Nothing is compared: they held when the dump was made.
 pub(super) fn bind(foreign_keys: &[(Table, Vec<String>)], loader: &mut Loader) -> anyhow::Result<()> {
@@ -86,6 +86,8 @@ pub(super) fn make_accounts(
             }
         }
     }
-    anyhow::ensure!(failed.is_empty(), "all data is in place, but not every account: {}", failed.join("; "));
-    Ok(notes)
+    if failed.is_empty() {
+        return Ok(notes);
+    }
+    Err(NotTaken::at_all(format!("all data is in place, but not every account: {}", failed.join("; "))).into())
 }

@@ -65,7 +65,10 @@ pub fn plan(dump: &Dump<'_>, request: &Request, loader: &mut Loader, facts: &Fac
     for target in &plan.databases {
         refuse_history(target, facts)?;
     }
-    plan.warnings.extend(brought_home(dump, &plan.databases)?);
+    let home = "had a DATA DIRECTORY or INDEX DIRECTORY, and get their files in the directory of their database";
+    plan.warnings.extend(brought_home(dump, &plan.databases, rewrite::has_directory, home)?);
+    let alone = "were in a tablespace of several tables, and get files of their own";
+    plan.warnings.extend(brought_home(dump, &plan.databases, rewrite::has_tablespace, alone)?);
     plan.databases.iter_mut().try_for_each(|target| leave_out_bound_triggers(target, dump, &mut plan.warnings))?;
     plan.warnings.extend(plan.databases.iter().flat_map(left_out));
     plan.steps = steps(&plan, request);
@@ -280,17 +283,21 @@ pub(super) fn names_database(trigger: &str, database: &str) -> bool {
         .any(|name| head.contains(&format!("{name}.")) || head.contains(&format!("{name} .")))
 }
 
-/// Tables whose files were in a directory of their own.
-fn brought_home(dump: &Dump<'_>, databases: &[Target]) -> anyhow::Result<Option<String>> {
+/// Tables whose definition `was` of a place of their own, and what becomes of that.
+fn brought_home(
+    dump: &Dump<'_>,
+    databases: &[Target],
+    was: fn(&str) -> bool,
+    what: &str,
+) -> anyhow::Result<Option<String>> {
     let mut names = Vec::new();
     for target in databases {
         for table in &target.tables {
-            if rewrite::has_directory(&dump.statement(&table.table.definition)?) {
+            if was(&dump.statement(&table.table.definition)?) {
                 names.push(format!("{}.{}", target.from, table.table.name));
             }
         }
     }
-    let what = "had a DATA DIRECTORY or INDEX DIRECTORY, and get their files in the directory of their database";
     Ok((!names.is_empty()).then(|| format!("{} {what}", names.join(", "))))
 }
 

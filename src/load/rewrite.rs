@@ -45,6 +45,7 @@ impl Move<'_> {
                     last.truncate(last.trim_end_matches(',').len());
                 }
             }
+            let line = if in_body { line } else { &in_own_file(line) };
             match self.constraint(line).filter(|_| in_body) {
                 Some(Constraint::ForeignKey(text)) => foreign_keys.push(text),
                 Some(Constraint::Other(text)) => lines.push(text),
@@ -148,6 +149,23 @@ pub(super) fn has_directory(statement: &str) -> bool {
     ["DATA DIRECTORY", "INDEX DIRECTORY"].iter().any(|word| text.contains(word))
 }
 
+/// How MySQL tells that a table is in the file of a tablespace, which another server may not have.
+const IN_TABLESPACE: &str = ") /*!50100 TABLESPACE ";
+/// Tablespaces that every server has: a file for each table, and its own.
+const EVERYWHERE: [&str; 2] = ["`innodb_file_per_table`", "`innodb_system`"];
+
+/// The line that closes a table's body, without the tablespace that it is in.
+fn in_own_file(line: &str) -> String {
+    let rest = line.strip_prefix(IN_TABLESPACE).filter(|rest| !EVERYWHERE.iter().any(|name| rest.starts_with(name)));
+    let rest = rest.and_then(skip_name).and_then(|rest| rest.strip_prefix(" */"));
+    rest.map_or_else(|| line.to_owned(), |rest| format!("){rest}"))
+}
+
+/// Whether a statement that makes a table puts its rows into the file of a tablespace with others.
+pub(super) fn has_tablespace(statement: &str) -> bool {
+    statement.lines().any(|line| in_own_file(line) != line)
+}
+
 /// Text and names in quotes say nothing about what the server must know.
 fn without_quoted(statement: &str) -> String {
     let (mut text, mut quote) = (String::with_capacity(statement.len()), None);
@@ -210,6 +228,22 @@ mod tests {
         assert!(statement.contains("nextval(`shop2`.`s`)") && foreign_keys[2].contains("REFERENCES `shop2`.`t`"));
         assert!(statement.contains("\n  CHECK (`c` <> ' REFERENCES `')"), "{statement}");
         assert!(Move { from: "a", staging: "b", to: "c", name: "d", renamed: false }.of("DROP TABLE `x`").is_none());
+    }
+
+    #[test]
+    fn a_table_of_a_tablespace_gets_a_file_of_its_own() {
+        let table = |tablespace: &str| {
+            format!(
+                "CREATE TABLE `t` (\n  `a` int COMMENT ') /*!50100 TABLESPACE `x` */'\n) /*!50100 TABLESPACE {tablespace} */ ENGINE=InnoDB\n/*!50100 x */"
+            )
+        };
+        let made = |tablespace: &str| {
+            let text = table(tablespace);
+            Move { from: "a", staging: "s", to: "a", name: "t", renamed: false }.of(&text).unwrap().statement
+        };
+        assert!(made("`of ``all`").ends_with(" `x` */'\n) ENGINE=InnoDB\n/*!50100 x */"), "{}", made("`of ``all`"));
+        assert!(has_tablespace(&table("`of ``all`")) && !has_tablespace(&table("`innodb_system`")));
+        assert!(made("`innodb_system`").contains("\n) /*!50100 TABLESPACE `innodb_system` */ ENGINE=InnoDB\n"));
     }
 
     #[test]

@@ -38,6 +38,12 @@ impl<'a> Dump<'a> {
         Ok(Self { files, sheets: Mutex::default(), manifest, index })
     }
 
+    /// About so much room it takes as files of a server: rows and their indexes are larger than their text.
+    pub fn room(&self) -> u64 {
+        let tables = self.index.databases.iter().flat_map(|database| &database.tables);
+        2 * tables.flat_map(|table| &table.parts).map(|part| part.bytes).sum::<u64>()
+    }
+
     /// The file at `path` below the dump's root.
     pub(super) fn bytes(&self, path: &str) -> anyhow::Result<Vec<u8>> {
         self.files.bytes(path)

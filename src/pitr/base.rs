@@ -26,14 +26,12 @@ pub fn is_whole(backup: &Backup, store: &dyn Store) -> anyhow::Result<bool> {
     Ok(backup.manifest.method == Method::Copy || !Dump::open(store, backup)?.index.accounts.is_empty())
 }
 
-/// About so much room it takes as files: rows and their indexes are larger than their text.
+/// About so much room it takes as files.
 pub(super) fn room(backup: &Backup, store: &dyn Store) -> anyhow::Result<u64> {
     if backup.manifest.method == Method::Copy {
         return Ok(backup.manifest.files.totals.bytes);
     }
-    let index = Dump::open(store, backup)?.index;
-    let tables = index.databases.iter().flat_map(|database| &database.tables);
-    Ok(2 * tables.flat_map(|table| &table.parts).map(|part| part.bytes).sum::<u64>())
+    Ok(Dump::open(store, backup)?.room())
 }
 
 /// Has the files recover, compares where they stand with what was recorded, and lets go of what the live server

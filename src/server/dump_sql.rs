@@ -282,8 +282,19 @@ pub fn views(schema: &str) -> String {
     format!("SELECT TABLE_NAME AS name FROM information_schema.VIEWS WHERE TABLE_SCHEMA = {}", literal(schema))
 }
 
-pub fn disable_event(name: &str) -> String {
-    format!("ALTER EVENT {} DISABLE", quoted(name))
+/// Of the database in use.
+pub fn event(name: &str) -> String {
+    format!(
+        "SELECT STATUS AS status, DEFINER AS definer FROM information_schema.EVENTS \
+         WHERE EVENT_SCHEMA = DATABASE() AND EVENT_NAME = {}",
+        literal(name)
+    )
+}
+
+/// Whoever changes an event is its definer from then on, unless the statement names another.
+pub fn disable_event(name: &str, definer: &str) -> String {
+    let (user, host) = definer.rsplit_once('@').unwrap_or((definer, ""));
+    format!("ALTER DEFINER = {}@{} EVENT {} DISABLE", literal(user), literal(host), quoted(name))
 }
 
 /// Of the SQL modes in which a program was made those that a server knows: others it refuses, and with

@@ -33,6 +33,11 @@ const MAY_NOT_PROXY: u16 = 1698;
 const HAS_RUN_OUT: u16 = 4084;
 /// ER_PLUGIN_IS_NOT_LOADED: it would check the account's logins.
 const NO_SUCH_PLUGIN: u16 = 1524;
+/// ER_WARN_ALLOWED_PACKET_OVERFLOWED: MySQL makes JSON of text that is no longer than that.
+const TOO_LARGE: u16 = 1301;
+/// What helps then.
+pub(super) const LARGER_PACKETS: &str =
+    "raise the server's max_allowed_packet above the longest JSON value: SET GLOBAL max_allowed_packet = 1073741824";
 /// ER_GENERATED_COLUMN…: the time for which a row was valid is not taken.
 const PERIOD_IGNORED: &str = "1906";
 /// WARN_DATA_TRUNCATED.
@@ -56,6 +61,22 @@ pub struct Abilities {
     pub engines: Vec<String>,
     /// Whether it takes rows from its clients.
     pub local_infile: bool,
+}
+
+/// A statement, or rows, that the server did not take as they are.
+#[derive(Debug, thiserror::Error)]
+#[error("{text}")]
+pub struct NotTaken {
+    text: String,
+    /// Whether it had no room for them, on disk or in memory: another server would have taken them.
+    pub lacks_room: bool,
+}
+
+impl NotTaken {
+    /// What it would not take with any room.
+    pub fn at_all(text: String) -> Self {
+        Self { text, lacks_room: false }
+    }
 }
 
 /// What came of making an account.
@@ -107,6 +128,12 @@ impl Loader {
     /// Whether nobody else restores into this server; nobody else can while this connection lives.
     pub fn claim(&mut self) -> anyhow::Result<bool> {
         Ok(self.connection.value(sql::CLAIM)?.as_deref() == Some("1"))
+    }
+
+    /// Privileges that a load needs and that were given to the account nowhere: with them on some databases alone it
+    /// may get as far as it should. What its roles were given is not looked at.
+    pub fn missing_privileges(&mut self) -> anyhow::Result<Vec<&'static str>> {
+        Ok(missing_of(&self.connection.list(sql::OWN_GRANTS)?))
     }
 
     /// The names of all databases.
@@ -233,9 +260,15 @@ impl Loader {
         self.connection.list(&sql::views(schema))
     }
 
-    /// Has an event wait until somebody enables it.
+    /// Has an event of the database that was entered wait until somebody enables it; it stays its definer's.
     pub fn disable_event(&mut self, name: &str) -> anyhow::Result<()> {
-        self.run(&sql::disable_event(name))
+        let found = self.connection.rows(&sql::event(name))?;
+        let told = |row: &Columns| Some((row.get(&["status"])? == "ENABLED", row.get(&["definer"])?.to_owned()));
+        match found.first().and_then(told) {
+            Some((false, _)) => Ok(()),
+            Some((true, definer)) => self.run(&sql::disable_event(name, &definer)),
+            None => anyhow::bail!("the server does not tell of event {name}, which was just made"),
+        }
     }
 
     /// What stands in the way of settings in which a program was made: those that this server has not.
@@ -268,13 +301,10 @@ impl Loader {
             anyhow::bail!("the rows could not be read: {why}");
         }
         let taken = loaded.map_err(|error| refused(error, &statement))?;
-        anyhow::ensure!(
-            taken.rows == rows,
-            "the server took {} of {rows} rows of {}.{}",
-            taken.rows,
-            into.schema,
-            into.table
-        );
+        if taken.rows != rows {
+            let text = format!("the server took {} of {rows} rows of {}.{}", taken.rows, into.schema, into.table);
+            return Err(NotTaken::at_all(text).into());
+        }
         if taken.warnings > 0 {
             self.refuse_changed(into)?;
         }
@@ -295,7 +325,8 @@ impl Loader {
         if told.is_empty() {
             return Ok(());
         }
-        anyhow::bail!("the server changed rows of {}.{}: {}", into.schema, into.table, told.join("; "))
+        let text = format!("the server changed rows of {}.{}: {}", into.schema, into.table, told.join("; "));
+        Err(NotTaken::at_all(text).into())
     }
 
     fn run(&mut self, statement: &str) -> anyhow::Result<()> {
@@ -311,6 +342,13 @@ fn without_text(error: &mysql::Error) -> anyhow::Error {
     }
 }
 
+/// ER_DISK_FULL, ER_ERROR_ON_WRITE, ER_OUTOFMEMORY, ER_OUT_OF_SORTMEMORY, ER_OUT_OF_RESOURCES, ER_RECORD_FILE_FULL;
+/// or ENOSPC in another one's words.
+fn lacks_room(code: u16, said: &str) -> bool {
+    const CODES: [u16; 6] = [1021, 1026, 1037, 1038, 1041, 1114];
+    CODES.contains(&code) || ["No space left", "error 28 ", "errno: 28"].iter().any(|words| said.contains(words))
+}
+
 /// Of a statement only what it is about is told: further on may stand a password (CONNECTION of a table).
 fn refused(error: mysql::Error, statement: &str) -> anyhow::Error {
     const TOLD: usize = 120;
@@ -318,11 +356,14 @@ fn refused(error: mysql::Error, statement: &str) -> anyhow::Error {
     let message = format!("the server refused `{} …`", head.trim_end());
     let mysql::Error::MySqlError(told) = &error else { return anyhow::Error::from(error).context(message) };
     if MAY_NOT.contains(&told.code) {
-        let hint = "--into FILE names an option file of an account that may: [client] and socket=… alone is root by its socket";
-        return Fault::new(Kind::Config, message).hint(hint).caused_by(error).into();
+        return Fault::new(Kind::Config, message).hint(ANOTHER_ACCOUNT).caused_by(error).into();
     }
     let said = told.message.split(" near '").next().unwrap_or_default();
-    anyhow::anyhow!("{message}: {said} (error {})", told.code)
+    let text = format!("{message}: {said} (error {})", told.code);
+    if told.code == TOO_LARGE {
+        return Fault::new(Kind::Config, text).hint(LARGER_PACKETS).into();
+    }
+    NotTaken { lacks_room: lacks_room(told.code, &told.message), text }.into()
 }
 
 /// What is said of a row was changed in it; the rest is advice, or about what the server computes of the row.
@@ -337,6 +378,26 @@ fn is_change(code: &str, text: &str, enums: &[&str], computed: &[&str]) -> bool 
     of_a_row && !is_empty_enum && !computed.iter().any(names)
 }
 
+/// What helps where an account may not.
+pub const ANOTHER_ACCOUNT: &str =
+    "--into FILE names an option file of an account that may: [client] and socket=… alone is root by its socket";
+/// What makes tables aside, fills them and moves them into their place.
+const NEEDED: [&str; 4] = ["CREATE", "DROP", "ALTER", "INSERT"];
+
+/// Those of [`NEEDED`] that none of `grants` gives.
+fn missing_of(grants: &[String]) -> Vec<&'static str> {
+    let given = |needed: &str| {
+        grants.iter().filter_map(|grant| grant.strip_prefix("GRANT ")).any(|grant| match grant.split_once(" ON ") {
+            Some((privileges, _)) if !grant.starts_with(['`', '\'']) => {
+                privileges.split(',').map(str::trim).any(|one| one == needed || one == "ALL PRIVILEGES")
+            }
+            // A role.
+            _ => true,
+        })
+    };
+    NEEDED.into_iter().filter(|needed| !given(needed)).collect()
+}
+
 fn feed(text: &mut impl Read, server: &mut impl Write) -> std::io::Result<()> {
     let mut piece = vec![0; PIECE];
     loop {
@@ -349,6 +410,18 @@ fn feed(text: &mut impl Read, server: &mut impl Write) -> std::io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn whoever_was_given_something_somewhere_may_try() {
+        let missing = |grants: &[&str]| missing_of(&grants.iter().map(|grant| (*grant).to_owned()).collect::<Vec<_>>());
+        assert_eq!(missing(&["GRANT USAGE ON *.* TO `a ON b`@`%`"]), NEEDED);
+        assert_eq!(missing(&["GRANT SELECT, INSERT (`CREATE`, x) ON `a`.`b` TO `a`@`%`"]), NEEDED);
+        assert_eq!(missing(&["GRANT SELECT, INSERT, CREATE ON *.* TO `a`@`%`"]), ["DROP", "ALTER"]);
+        assert!(missing(&["GRANT USAGE ON *.* TO `a`@`%`", "GRANT ALL PRIVILEGES ON `shop`.* TO `a`@`%`"]).is_empty());
+        for role in ["GRANT `dba`@`%` TO `a`@`%`", "GRANT `dba` TO `a`@`%`", "GRANT `of ON x`@`%` TO `a`@`%`"] {
+            assert!(missing(&["GRANT USAGE ON *.* TO `a`@`%`", role]).is_empty(), "{role}");
+        }
+    }
 
     #[test]
     fn only_what_changed_a_row_is_held_against_it() {

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::dump_sql as sql;
 use super::facts::Facts;
-use super::loader::RESTORING;
+use super::loader::{LARGER_PACKETS, RESTORING};
 use super::session::{Connection, Raw, explained};
 use super::side_by_side::Connected;
 use super::sql::{kill_connection, literal};
@@ -27,6 +27,9 @@ const NOT_A_DATABASE: &str = "#mysql50#";
 /// Engines with views of their own, or whose rows are not dumped.
 const KEEP_A_VIEW: [&str; 10] =
     ["InnoDB", "ROCKSDB", "TokuDB", "MyRocks", "MRG_MYISAM", "BLACKHOLE", "FEDERATED", "CONNECT", "SPIDER", "S3"];
+/// ER_WARN_ALLOWED_PACKET_OVERFLOWED.
+const TOO_LARGE: &[u8] = b"1301";
+
 /// A connection that reads for a dump.
 pub struct Reader {
     connection: Connection,
@@ -339,7 +342,20 @@ impl Reader {
         let columns: Vec<String> = columns.iter().map(|each| sql::column(&each.name, &each.data_type)).collect();
         let query = sql::rows(&table.schema, &table.name, &columns, history, range);
         self.connection.each_row(&query, take).map_err(|error| of_damaged(table, error))?;
+        if self.connection.warned() {
+            self.refuse_cut(table)?;
+        }
         self.let_go()
+    }
+
+    /// MySQL gives JSON as text, and an empty one in its place where that is longer than its `max_allowed_packet`: it warns
+    /// only.
+    fn refuse_cut(&mut self, table: &Table) -> anyhow::Result<()> {
+        let told = self.connection.raw_rows(sql::WARNINGS)?;
+        let is_cut = |row: &&Raw| row.bytes("Code").is_some_and(|code| code == TOO_LARGE);
+        let Some(row) = told.iter().find(is_cut) else { return Ok(()) };
+        let message = format!("the server does not give all of a row of {table}: {}", row.text("Message")?);
+        Err(Fault::new(Kind::Config, message).hint(LARGER_PACKETS).into())
     }
 
     /// Every table of everybody's databases, with its size.

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::suspended::Stuck;
 use super::{Job, Level, Line};
-use crate::drill::{Drills, Report};
+use crate::drill::{Drills, Hindered, Report};
 use crate::fault::{Kind, kind_of};
 use crate::store::{self, Catalog, Item, Manifest};
 use crate::sys::cancel::Cancel;
@@ -60,6 +60,10 @@ fn drilled(job: &Job, catalog: &Catalog) -> Vec<Line> {
         Ok(drills) => drills,
         Err(error) => return vec![Line::unknown("drill", name, &error)],
     };
+    let hindered = match Hindered::of(&job.name, &job.to) {
+        Ok(hindered) => hindered.map(|hindered| hindered_line(name, &hindered, clock::now())),
+        Err(error) => Some(Line::unknown("drill", name, &error)),
+    };
     let is_there = |report: &&Report| catalog.items.iter().any(|item| item.slot().id == report.backup);
     let newest = catalog.good().next().map(|backup| &backup.manifest.id);
     let last = drills.last();
@@ -70,19 +74,38 @@ fn drilled(job: &Job, catalog: &Catalog) -> Vec<Line> {
         // Newer ones are there for whoever needs one.
         if is_newest { line } else { Line { level: Level::Warning, ..line }.hint(SPOILT) }
     };
-    last.map(|report| drill_line(name, report, clock::now())).into_iter().chain(others.map(line)).collect()
+    last.map(|report| drill_line(name, report, clock::now()))
+        .into_iter()
+        .chain(hindered)
+        .chain(others.map(line))
+        .collect()
 }
 
 const SPOILT: &str = "it counts as no backup; remove it when it is understood";
 
+fn hindered_line(name: &str, hindered: &Hindered, now: Timestamp) -> Line {
+    let Hindered { backup, why, .. } = hindered;
+    let text = format!(
+        "the last drill, of backup {backup}, could not be carried out {}, which says nothing about the backup: {why}",
+        ago(hindered.at, now)
+    );
+    Line::new(Level::Warning, "drill", name, text).hint(format!("mysnap drill {name}"))
+}
+
+/// How long ago, in words.
+fn ago(at: Timestamp, now: Timestamp) -> String {
+    let ago = Duration::try_from(now.duration_since(at)).map_or_else(|_| "in future".to_owned(), human_duration);
+    format!("{ago} ago")
+}
+
 fn drill_line(name: &str, report: &Report, now: Timestamp) -> Line {
-    let ago = Duration::try_from(now.duration_since(report.at)).map_or_else(|_| "in future".to_owned(), human_duration);
+    let ago = ago(report.at, now);
     let took = human_duration(Duration::from_millis(report.total_ms));
     if let Some(why) = &report.failure {
-        let text = format!("backup {} did not come back, {ago} ago: {why}", report.backup);
+        let text = format!("backup {} did not come back, {ago}: {why}", report.backup);
         return Line::new(Level::Critical, "drill", name, text).hint(format!("mysnap drill {name}"));
     }
-    Line::new(Level::Ok, "drill", name, format!("backup {} came back in {took}, {ago} ago", report.backup))
+    Line::new(Level::Ok, "drill", name, format!("backup {} came back in {took}, {ago}", report.backup))
 }
 
 fn judge(job: &Job, newest: &Manifest, now: Timestamp) -> Line {

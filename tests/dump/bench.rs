@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use jiff::Timestamp;
-use mysnap::dump::{self, Compression, Dumped, Options, Readers, Selection};
+use mysnap::dump::{self, Compression, Dumped, Options, Readers, Selection, Sizes};
 use mysnap::load::{self, Dump, Loaded, Plan, Request};
 use mysnap::run::events::Silent;
 use mysnap::server::{Address, Session};
@@ -85,14 +85,19 @@ impl Bench {
         load::execute(&plan, &dump, &server.address(), progress, cancel)
     }
 
+    /// What `--from` names.
+    pub fn destination(&self) -> PathBuf {
+        self.home.path().join("destination")
+    }
+
     pub fn stored(&self, path: &str) -> PathBuf {
-        self.home.path().join("destination/dump").join(ID).join("dump").join(path)
+        self.destination().join("dump").join(ID).join("dump").join(path)
     }
 }
 
 /// All of a server.
 pub fn everything() -> Options {
-    Options { selection: Selection::default(), workers: 3, compression: Compression::Zstd }
+    Options { selection: Selection::default(), workers: 3, compression: Compression::Zstd, sizes: Sizes::default() }
 }
 
 /// These databases.

@@ -6,7 +6,7 @@ use mysnap::load::Request;
 use mysnap::sys::cmd::Call;
 
 use crate::bench::{Bench, everything, request};
-use crate::server::{Server, either};
+use crate::server::{IS_MARIADB, Server, either};
 
 /// Every file below `directory`, with its size and its time.
 fn files(directory: &Path) -> String {
@@ -36,7 +36,8 @@ fn a_table_of_another_directory_comes_back_in_that_of_its_database() {
          INSERT INTO apart.one VALUES (1, 1); INSERT INTO apart.parted VALUES (1), (11);",
         either(isam.as_str(), "CREATE TABLE apart.isam (id INT PRIMARY KEY) ENGINE=MyISAM;")
     ));
-    server.sql("FLUSH TABLES");
+    // What the server has in memory of them it writes there when it likes.
+    server.sql("FLUSH TABLES; FLUSH TABLES apart.one, apart.parted FOR EXPORT; UNLOCK TABLES");
     bench.dump(&server, &everything()).unwrap();
     let before = files(elsewhere.path());
     assert!(before.contains("one.ibd") && before.contains("parted"), "{before}");
@@ -54,6 +55,26 @@ fn a_table_of_another_directory_comes_back_in_that_of_its_database() {
         }
     }
     assert_eq!(files(elsewhere.path()), before, "the live server's files were touched");
+}
+
+#[test]
+fn a_table_of_a_tablespace_comes_back_with_a_file_of_its_own() {
+    if *IS_MARIADB {
+        println!("MySQL's alone: MariaDB has no such tablespaces");
+        return;
+    }
+    let (server, other, bench) = (Server::start(), Server::start(), Bench::new());
+    server.sql(
+        "CREATE DATABASE apart; CREATE TABLESPACE `of ``all` ADD DATAFILE 'of_all.ibd'; \
+         CREATE TABLE apart.one (id INT PRIMARY KEY) TABLESPACE `of ``all`; INSERT INTO apart.one VALUES (1), (2); \
+         CREATE TABLE apart.two (id INT PRIMARY KEY) TABLESPACE innodb_system; INSERT INTO apart.two VALUES (3)",
+    );
+    bench.dump(&server, &everything()).unwrap();
+    let warnings = bench.plan(&other, &request(&["apart"])).unwrap().warnings;
+    assert!(warnings.iter().any(|text| text.starts_with("apart.one were in a tablespace")), "{warnings:?}");
+    bench.load(&other, &request(&["apart"])).unwrap();
+    assert_eq!(other.sql("SELECT SUM(id) FROM apart.one; SELECT SUM(id) FROM apart.two"), "3\n3\n");
+    assert!(other.datadir().join("apart/one.ibd").exists() && !other.datadir().join("apart/two.ibd").exists());
 }
 
 /// MySQL takes no directory that it was not told of.

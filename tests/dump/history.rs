@@ -13,7 +13,10 @@ const VALID: &str = "SELECT COUNT(*), MAX(x) FROM beside.";
 /// holds such rows of both kinds; an older one only of its own.
 #[test]
 fn a_row_that_is_valid_now_stays_so_in_a_server_whose_time_ends_elsewhere() {
-    assert!(*IS_MARIADB, "MySQL has no such tables");
+    if !*IS_MARIADB {
+        println!("MariaDB's alone: MySQL has no such tables");
+        return;
+    }
     let (server, bench) = (Server::start(), Bench::new());
     let own = server
         .sql("SET time_zone = '+00:00'; SELECT FROM_UNIXTIME(4294967295.999999) IS NOT NULL")

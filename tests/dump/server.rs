@@ -121,7 +121,7 @@ impl Server {
                 "--enforce-gtid-consistency=ON",
                 "--mysqlx=OFF",
                 "--secure-file-priv=",
-                "--cte-max-recursion-depth=100000",
+                "--cte-max-recursion-depth=1000000",
             ],
         );
         let process = Call::new(&self.program)

@@ -10,7 +10,13 @@ pub struct Room(PathBuf);
 impl Room {
     /// One over `directory`, which must be empty.
     pub fn over(directory: &Path) -> Self {
-        Call::new("mount").args(["-t", "tmpfs", "-o", "size=4g", "tmpfs"]).arg(directory).run().unwrap();
+        Self::of(directory, "4g")
+    }
+
+    /// One of that size.
+    pub fn of(directory: &Path, size: &str) -> Self {
+        let size = format!("size={size}");
+        Call::new("mount").args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(directory).run().unwrap();
         Self(directory.to_owned())
     }
 }

@@ -1,0 +1,75 @@
+//! A server that lets nobody in, or lets in somebody who may nothing.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use mysnap::sys::cmd::Call;
+use mysnap::sys::durable;
+
+use crate::bench::{Bench, everything};
+use crate::server::{Server, either};
+
+/// What `restore` of the backup in `from` into a server says, and how it ends.
+fn restored(from: &Path, into: &Path, more: &[&str]) -> (Option<i32>, String) {
+    let [from, into] = [from, into].map(|path| path.display().to_string());
+    let finished = Call::new(env!("CARGO_BIN_EXE_mysnap"))
+        .args(["restore", "latest", "--from", &from, "--into", &into, "--database", "shop"])
+        .args(more.iter().copied())
+        .finish()
+        .unwrap();
+    (finished.status.code(), String::from_utf8([finished.stdout, finished.stderr].concat()).unwrap())
+}
+
+/// An option file of an account.
+fn option_file(directory: &Path, server: &Server, user: &str, password: &str) -> PathBuf {
+    let path = directory.join(format!("{user}-{}.cnf", password.len()));
+    let socket = server.socket();
+    let text = format!("[client]\nsocket={}\nuser={user}\npassword={password}\n", socket.display());
+    durable::write(&path, text.as_bytes()).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+    path
+}
+
+#[test]
+fn who_may_not_restore_into_a_server_is_told_before_anything_is_read_or_asked() {
+    let (server, bench, home) = (Server::start(), Bench::new(), tempfile::tempdir().unwrap());
+    server.sql(&format!(
+        "CREATE DATABASE shop; CREATE TABLE shop.t (a INT); INSERT INTO shop.t VALUES (1), (2); \
+         CREATE USER app@localhost IDENTIFIED BY 'the-right-one'; CREATE USER reader@localhost IDENTIFIED BY 'the-right-one'; \
+         GRANT SELECT ON *.* TO reader@localhost; CREATE USER dba@localhost IDENTIFIED BY 'the-right-one'; \
+         CREATE ROLE everything; GRANT ALL ON *.* TO everything; GRANT everything TO dba@localhost; {}",
+        either("SET DEFAULT ROLE everything FOR dba@localhost", "SET DEFAULT ROLE everything TO dba@localhost")
+    ));
+    bench.dump(&server, &everything()).unwrap();
+    // Whoever reads the dump finds that it is damaged.
+    let index = bench.stored("index.json");
+    let good = std::fs::read(&index).unwrap();
+    durable::write(&index, b"{}").unwrap();
+    let socket = server.socket().display().to_string();
+    let of = |user, password| option_file(home.path(), &server, user, password);
+    let refused = "refused the login of \"app\" with the password in";
+    for (file, words) in [
+        (of("app", "another"), refused),
+        (of("app", "the-right-one"), "the account \"app\" of the server at socket"),
+        (of("reader", "the-right-one"), "the account \"reader\" of the server at socket"),
+    ] {
+        for more in [&[][..], &["--replace"], &["--replace", "--yes"], &["--dry-run"], &["--as", "beside"]] {
+            let (status, said) = restored(&bench.destination(), &file, more);
+            assert!(
+                status == Some(2) && said.contains(words) && said.contains(&socket),
+                "{more:?}: {status:?}: {said}"
+            );
+            assert!(
+                words == refused
+                    || said.contains(either("was not given CREATE, DROP, ALTER, INSERT", "may not restore"))
+            );
+            assert!(!said.contains("plan") && !said.contains("the-right-one"), "{more:?}: {said}");
+        }
+    }
+    let (status, said) = restored(&bench.destination(), &of("dba", "the-right-one"), &["--replace"]);
+    assert_eq!(status, Some(8), "{said}");
+    durable::write(&index, &good).unwrap();
+    let (status, said) = restored(&bench.destination(), &of("dba", "the-right-one"), &["--as", "beside"]);
+    assert_eq!(status, Some(0), "{said}");
+    assert_eq!(server.sql("SELECT SUM(a) FROM beside.t; SELECT COUNT(*) FROM shop.t"), "3\n2\n");
+}
