@@ -52,6 +52,8 @@ pub struct Abilities {
     pub charsets: Vec<String>,
     /// Collations.
     pub collations: Vec<String>,
+    /// Character sets with their default collation.
+    pub default_collations: Vec<(String, String)>,
     /// Storage engines.
     pub engines: Vec<String>,
     /// Whether it takes rows from its clients.
@@ -67,6 +69,18 @@ pub enum MadeAccount {
     IsThere,
     /// The server could not check its logins; in its words.
     NeedsPlugin(String),
+}
+
+/// A statement that the server did not take.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the server refused `{statement} …`: {said} (error {code})")]
+pub struct Refusal {
+    /// How the statement begins.
+    pub statement: String,
+    /// The server's words.
+    pub said: String,
+    /// Its number for them.
+    pub code: u16,
 }
 
 /// Where the rows of a part go.
@@ -98,10 +112,25 @@ impl Loader {
         let connection = Connection::open_for(address, ANSWER, LARGEST).map_err(|e| explained(e, address))?;
         let mut loader = Self { connection, flavour: facts.flavour, version: facts.version };
         loader.run(sql::LOAD)?;
+        loader.accept_what_was_accepted()?;
         if !binary_log {
             loader.run(sql::WITHOUT_BINARY_LOG)?;
         }
         Ok(loader)
+    }
+
+    /// An account that may not say so gets the server's refusal for the table that needs it.
+    fn accept_what_was_accepted(&mut self) -> anyhow::Result<()> {
+        for (since, statement) in sql::STRICTER {
+            if self.flavour.is_mariadb() || self.version < since {
+                continue;
+            }
+            match self.connection.run(statement) {
+                Err(mysql::Error::MySqlError(error)) if MAY_NOT.contains(&error.code) => {}
+                done => done.map_err(|error| refused(error, statement))?,
+            }
+        }
+        Ok(())
     }
 
     /// Whether nobody else restores into this server; nobody else can while this connection lives.
@@ -121,10 +150,13 @@ impl Loader {
 
     /// What the server can take.
     pub fn abilities(&mut self) -> anyhow::Result<Abilities> {
+        let defaults = self.connection.rows(sql::DEFAULT_COLLATIONS)?;
+        let default = |row: &Columns| Some((row.get(&["name"])?.to_owned(), row.get(&["value"])?.to_owned()));
         let full_names = self.flavour.is_mariadb() && self.version >= Version(10, 10, 1);
         Ok(Abilities {
             charsets: self.connection.list(sql::CHARACTER_SETS)?,
             collations: self.connection.list(if full_names { sql::FULL_COLLATIONS } else { sql::COLLATIONS })?,
+            default_collations: defaults.iter().filter_map(default).collect(),
             engines: self.connection.list(sql::ENGINES)?,
             local_infile: self.connection.value(sql::LOCAL_INFILE)?.as_deref() == Some("1"),
         })
@@ -322,7 +354,7 @@ fn refused(error: mysql::Error, statement: &str) -> anyhow::Error {
         return Fault::new(Kind::Config, message).hint(hint).caused_by(error).into();
     }
     let said = told.message.split(" near '").next().unwrap_or_default();
-    anyhow::anyhow!("{message}: {said} (error {})", told.code)
+    Refusal { statement: head.trim_end().to_owned(), said: said.to_owned(), code: told.code }.into()
 }
 
 /// What is said of a row was changed in it; the rest is advice, or about what the server computes of the row.

@@ -47,7 +47,7 @@ pub use facts::{BinaryLog, Facts, FlushSettings};
 pub use hold::{Held, HoldLimits, HoldOutcome, LockChoice, LockMode};
 pub use inspect::{Checked, Inspector, Table};
 pub use layout::{Place, PlaceKind};
-pub use loader::{Abilities, Into, Loader, MadeAccount, RESTORING};
+pub use loader::{Abilities, Into, Loader, MadeAccount, RESTORING, Refusal};
 pub use long_queries::{LongQuery, LongQueryPolicy};
 pub use position::{BinlogPosition, Exactness, Position, UpstreamPosition};
 pub use privileges::MissingPrivilege;
