@@ -170,6 +170,29 @@ fn an_event_beside_the_live_one_does_not_run_and_keeps_its_definer() {
 }
 
 #[test]
+fn a_table_that_counts_by_a_sequence_comes_back_where_the_sequence_is() {
+    if !*IS_MARIADB {
+        println!("MariaDB's alone: MySQL has no sequences");
+        return;
+    }
+    let (server, bench) = (Server::start(), Bench::new());
+    server.sql(ugly());
+    bench.dump(&server, &everything()).unwrap();
+    let rows = server.sql("SELECT * FROM ugly.by_ticket ORDER BY id");
+    server.sql("DROP TABLE ugly.by_ticket; DROP SEQUENCE ugly.tickets");
+    let one = Request { tables: vec!["by_ticket".into()], ..request(&["ugly"]) };
+    let error = bench.load(&server, &one).unwrap_err();
+    assert_eq!(kind_of(&error), Some(Kind::Refused));
+    let words = "ugly.by_ticket takes a default from sequence ugly.tickets, which is not there";
+    assert!(error.to_string().contains(words), "{error:#}");
+    server.sql("CREATE SEQUENCE ugly.tickets START WITH 4711");
+    bench.load(&server, &one).unwrap();
+    assert_eq!(server.sql("SELECT * FROM ugly.by_ticket ORDER BY id"), rows);
+    server.sql("INSERT INTO ugly.by_ticket (a) VALUES (3)");
+    assert_eq!(server.sql("SELECT id FROM ugly.by_ticket WHERE a = 3").trim(), "4711");
+}
+
+#[test]
 fn only_what_is_meant_is_dumped() {
     let (server, bench) = (Server::start(), Bench::new());
     server.sql(ugly());

@@ -344,6 +344,9 @@ pub struct DumpArgs {
     /// A new name for it, beside what is there
     #[arg(long = "as", value_name = "NAME", requires = "databases", help_heading = DUMPS)]
     pub new_name: Option<String>,
+    /// Another collation for texts that have OLD. Can be given several times
+    #[arg(long = "collation", value_name = "OLD=NEW", value_parser = pair, conflicts_with = "to", help_heading = DUMPS)]
+    pub collations: Vec<(String, String)>,
     /// The server that gets it: a socket, an option file, HOST or HOST:PORT; else that of the job
     #[arg(long, value_name = "SERVER", conflicts_with = "to", help_heading = DUMPS)]
     pub into: Option<String>,
@@ -356,6 +359,14 @@ pub struct DumpArgs {
     /// Keep it from the server's binary log, and so from its replicas
     #[arg(long, conflicts_with = "to", help_heading = DUMPS)]
     pub no_binary_log: bool,
+}
+
+/// Two names of collations.
+fn pair(text: &str) -> Result<(String, String), String> {
+    let is_name = |name: &str| !name.is_empty() && name.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'_');
+    let names = text.split_once('=').filter(|(old, new)| is_name(old) && is_name(new));
+    let (old, new) = names.ok_or("allowed: the names of two collations, OLD=NEW")?;
+    Ok((old.to_owned(), new.to_owned()))
 }
 
 /// Arguments of `recover`.

@@ -103,6 +103,7 @@ pub(super) fn request(arguments: &RestoreArgs) -> Request {
         databases: arguments.dump.databases.clone(),
         tables: arguments.dump.tables.clone(),
         new_name: arguments.dump.new_name.clone(),
+        collations: arguments.dump.collations.clone(),
         replace: arguments.replace,
         workers: arguments.dump.workers,
         binary_log: !arguments.dump.no_binary_log,

@@ -13,7 +13,7 @@ use crate::load::{self, Dump};
 use crate::proof::{self, Subject};
 use crate::recover;
 use crate::run::events::{Event, Observer};
-use crate::server::{Facts, NotTaken, running};
+use crate::server::{Facts, NotTaken, Refusal, running};
 use crate::store::{Shown, Store};
 use crate::sys::cancel::Cancel;
 use crate::sys::units::{Bytes, human_duration, milliseconds};
@@ -89,8 +89,10 @@ fn without_blame(error: anyhow::Error) -> anyhow::Error {
 /// A dump that an empty server like the one that was dumped does not take is no backup; what ends a load for want of
 /// room, or with the connection, says nothing about it. Nor does what another server does not take.
 fn judged(error: anyhow::Error, facts: &Facts) -> anyhow::Error {
-    let is_not_taken = |not: &NotTaken| !not.lacks_room;
-    let refused = error.chain().filter_map(|cause| cause.downcast_ref()).any(is_not_taken);
+    let is_not_taken = |cause: &(dyn std::error::Error + 'static)| {
+        cause.is::<NotTaken>() || cause.downcast_ref().is_some_and(|refusal: &Refusal| !refusal.lacks_room())
+    };
+    let refused = error.chain().any(is_not_taken);
     // What fails behind the move to its place is of that kind, whatever it is.
     let is_judged = kind_of(&error).is_some_and(|kind| kind != Kind::Copy);
     if is_judged || !refused || !installed::server().is_some_and(|found| found.takes_dumps_of(facts)) {

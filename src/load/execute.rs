@@ -5,7 +5,7 @@ use anyhow::Context as _;
 use super::place::{self, Changed};
 use super::rewrite::{Made, Move};
 use super::source::Dump;
-use super::{Loaded, Plan, Target, objects, rows, unfinished};
+use super::{Loaded, Plan, Target, objects, rehearse, rows, unfinished};
 use crate::dump::{ObjectKind, ObjectText};
 use crate::fault::{Failure, Fault, Kind};
 use crate::server::{Address, Loader, Table};
@@ -21,6 +21,7 @@ pub fn execute(
     cancel: &Cancel,
 ) -> anyhow::Result<Loaded> {
     let mut crew = Crew::gather(plan, address)?;
+    rehearse::rehearse(plan, dump, &mut crew.leader, cancel)?;
     for name in &plan.abandoned {
         crew.leader.drop_database(name)?;
     }
@@ -35,7 +36,7 @@ pub fn execute(
     let made = placed.and_then(|()| complete(plan, dump, loader, &changed));
     // What could not be given to an account is told when the note of what is not finished is gone.
     let (made, accounts) = match made {
-        Ok(()) => (Ok(()), objects::make_accounts(&plan.accounts, dump, loader)),
+        Ok(()) => (Ok(()), objects::make_accounts(plan, dump, loader)),
         Err(error) if changed.is_begun => (Err(unfinished::failed(plan, changed.lost, error)), Ok(Vec::new())),
         Err(error) => (Err(error), Ok(Vec::new())),
     };
@@ -51,7 +52,7 @@ pub fn execute(
 fn complete(plan: &Plan, dump: &Dump<'_>, loader: &mut Loader, changed: &Changed) -> anyhow::Result<()> {
     objects::bind(&changed.foreign_keys, loader)?;
     plan.databases.iter().try_for_each(|target| {
-        objects::make_all(target, dump, loader).with_context(|| {
+        objects::make_all(plan, target, dump, loader).with_context(|| {
             format!("the tables of {} are in place, but something that belongs to them is not", target.to)
         })
     })
@@ -109,7 +110,7 @@ fn stage(
         loader.enter(&target.staging)?;
         for table in &target.tables {
             cancel.check()?;
-            let statement = dump.statement(&table.table.definition)?;
+            let statement = plan.crossing.table(&dump.statement(&table.table.definition)?).statement;
             let Target { from, staging, to, .. } = target;
             let moved = Move { from, staging, to, name: &table.to, renamed: table.renamed };
             let made = moved.of(&statement);

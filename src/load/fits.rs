@@ -2,55 +2,164 @@
 
 use std::collections::BTreeMap;
 
+use super::dialect::Crossing;
 use super::plan::Wanted;
-use super::rewrite;
 use super::source::Dump;
+use super::{Request, Target, rewrite};
+use crate::dump::{ObjectKind, ObjectText};
 use crate::fault::{Fault, Kind};
 use crate::server::{Abilities, Facts};
 
 /// So many names are told.
 const TOLD: usize = 5;
 
-/// Refuses what the server of `facts` does not know, by name: what stands in the way, and where.
+/// What stands in the way, and where.
+#[derive(Default)]
+struct Unknown(BTreeMap<(&'static str, String), Vec<String>>);
+
+impl Unknown {
+    fn add(&mut self, what: &'static str, value: &str, user: &str) {
+        let users = self.0.entry((what, value.to_owned())).or_default();
+        if !users.iter().any(|each| each == user) {
+            users.push(user.to_owned());
+        }
+    }
+}
+
+/// Refuses what the server of `facts` does not know, by name: what stands in the way, and where. What a table will be
+/// without is returned, as warnings.
 pub(super) fn refuse_unknown(
     dump: &Dump<'_>,
     wanted: &[Wanted<'_>],
-    facts: &Facts,
+    (crossing, facts): (&Crossing, &Facts),
     abilities: &Abilities,
-) -> anyhow::Result<()> {
-    let mut unknown: BTreeMap<(&str, String), Vec<String>> = BTreeMap::new();
+) -> anyhow::Result<Vec<String>> {
+    let (mut unknown, mut without) = (Unknown::default(), Unknown::default());
     for each in wanted {
         let database = &each.database.name;
-        let of_database = [("character set", &each.database.charset), ("collation", &each.database.collation)];
+        let collation = crossing.collation(&each.database.collation);
+        let of_database = [("character set", each.database.charset.as_str()), ("collation", collation)];
         for (what, value) in of_database {
             if !knows(abilities, what, value) {
-                unknown.entry((what, value.clone())).or_default().push(database.clone());
+                unknown.add(what, value, database);
             }
         }
         for table in &each.tables {
-            for (what, value) in rewrite::asked_for(&dump.statement(&table.definition)?) {
+            let name = format!("{database}.{}", table.name);
+            let carried = crossing.table(&dump.statement(&table.definition)?);
+            carried.lacks.iter().for_each(|lack| unknown.add("", lack, &name));
+            carried.without.iter().for_each(|what| without.add("", what, &name));
+            for (what, value) in rewrite::asked_for(&carried.statement) {
                 if !knows(abilities, what, &value) {
-                    unknown.entry((what, value)).or_default().push(format!("{database}.{}", table.name));
+                    unknown.add(what, &value, &name);
                 }
             }
         }
-    }
-    if unknown.is_empty() {
-        return Ok(());
-    }
-    let told = unknown.iter().map(|((what, value), users)| {
-        let more = users.len().saturating_sub(TOLD);
-        let mut names: Vec<String> = users.iter().take(TOLD).cloned().collect();
-        if more > 0 {
-            names.push(format!("{more} more"));
+        for object in &each.objects {
+            refuse_object(object, database, crossing, abilities, &mut unknown);
         }
-        format!("{what} {value} ({})", names.join(", "))
-    });
+    }
+    let without = without.0.iter().map(|((_, what), users)| format!("{} will be without {what}", named(users)));
+    if unknown.0.is_empty() {
+        return Ok(without.collect());
+    }
+    let told =
+        unknown.0.iter().map(|((what, value), users)| format!("{what} {value} ({})", named(users)).trim().to_owned());
     let told: Vec<String> = told.collect();
-    let server = &dump.manifest.server;
     let message = format!("{} {} does not know {}", facts.flavour, facts.version, told.join("; "));
-    let fault = Fault::new(Kind::Refused, message);
-    Err(fault.hint(format!("load into {} {} or a later release of it", server.flavour, server.version)).into())
+    Err(Fault::new(Kind::Refused, message).hint(hint(dump)).into())
+}
+
+/// What can be done about a dump that a server does not take.
+pub(super) fn hint(dump: &Dump<'_>) -> String {
+    let server = &dump.manifest.server;
+    format!(
+        "load into {} {} or a later release of it, or only what it knows: --database and --table name it; --collation OLD=NEW has another collation",
+        server.flavour, server.version
+    )
+}
+
+/// A program in a mode that a server has not would mean something else there.
+fn refuse_object(
+    object: &ObjectText,
+    database: &str,
+    crossing: &Crossing,
+    abilities: &Abilities,
+    unknown: &mut Unknown,
+) {
+    let name = format!("{} {database}.{}", object.kind.name(), object.name);
+    if object.kind == ObjectKind::Sequence && !crossing.has_sequences() {
+        unknown.add("", "sequences", &format!("{database}.{}", object.name));
+    }
+    let modes = object.settings.sql_mode.as_deref().unwrap_or_default();
+    for mode in modes.split(',').filter(|mode| crossing.lacks_mode(mode)) {
+        unknown.add("sql_mode", mode, &name);
+    }
+    if let Some(client) = object.settings.client.as_deref().filter(|client| !knows(abilities, "character set", client))
+    {
+        unknown.add("character set", client, &name);
+    }
+}
+
+/// A program's own collation, which its literals are compared by, or the nearest that the server knows.
+pub(super) fn nearest_collation<'a>(abilities: &'a Abilities, collation: &'a str) -> &'a str {
+    if knows(abilities, "collation", collation) {
+        return collation;
+    }
+    // The same order of characters in two releases of Unicode, by the names of both families.
+    let near = [("_0900_", "_uca1400_"), ("_uca1400_", "_0900_")].map(|(own, other)| collation.replacen(own, other, 1));
+    if let Some(known) =
+        abilities.collations.iter().find(|each| near.iter().any(|near| near.eq_ignore_ascii_case(each)))
+    {
+        return known;
+    }
+    let charset = alias(collation.split('_').next().unwrap_or_default());
+    let default = abilities.default_collations.iter().find(|(name, _)| alias(name) == charset);
+    default.map_or(collation, |(_, default)| default)
+}
+
+/// What somebody wants otherwise.
+pub(super) fn collated(crossing: &Crossing, request: &Request) -> Vec<String> {
+    let told = request.collations.iter().map(|(own, _)| {
+        format!(
+            "what has collation {own} gets {}: texts may sort otherwise, and others be equal",
+            crossing.collation(own)
+        )
+    });
+    told.collect()
+}
+
+/// Programs whose collation the server does not know.
+pub(super) fn compared_otherwise(target: &Target, crossing: &Crossing, abilities: &Abilities) -> Option<String> {
+    let (mut names, mut nearest) = (Vec::new(), BTreeMap::new());
+    for object in target.objects.iter().filter(|object| !object.broken) {
+        let Some(own) = object.settings.collation.as_deref() else { continue };
+        // What somebody wants otherwise is told already.
+        let collation = crossing.collation(own);
+        let near = nearest_collation(abilities, collation);
+        if near != collation {
+            nearest.insert(collation, near);
+            names.push(format!("{} {}", object.kind.name(), object.name));
+        }
+    }
+    let told: Vec<String> = nearest.iter().map(|(own, near)| format!("{near}, not {own}")).collect();
+    (!names.is_empty())
+        .then(|| format!("{} of {} compare their own literals by {}", named(&names), target.from, told.join("; ")))
+}
+
+/// A few of these names, and how many more there are.
+fn named(users: &[String]) -> String {
+    first(users, TOLD)
+}
+
+/// The first `most` of these, and how many more there are.
+pub(super) fn first(users: &[String], most: usize) -> String {
+    let mut names: Vec<String> = users.iter().take(most).cloned().collect();
+    let more = users.len().saturating_sub(most);
+    if more > 0 {
+        names.push(format!("{more} more"));
+    }
+    names.join(", ")
 }
 
 fn knows(abilities: &Abilities, what: &str, value: &str) -> bool {
@@ -72,14 +181,12 @@ fn alias(name: &str) -> String {
     }
 }
 
-/// What may go wrong between servers of different families and releases, and can't be known before.
-pub(super) fn doubts(dump: &Dump<'_>, facts: &Facts) -> Option<String> {
+/// What servers of different families and releases do otherwise, and nobody can know before it is used.
+pub(super) fn doubts(dump: &Dump<'_>, crossing: &Crossing, facts: &Facts) -> Option<String> {
     let from = &dump.manifest.server;
-    let other = from.flavour.is_mariadb() != facts.flavour.is_mariadb();
-    let older = !other && facts.version < from.version;
-    (other || older).then(|| {
+    crossing.differs().then(|| {
         format!(
-            "the dump is of {} {}, the server is {} {}: a table that it does not know ends the restore, and nothing is changed; a view or program that it does not know is told when the tables are in place",
+            "the dump is of {} {}, the server is {} {}: everything without rows is tried aside first, and what it does not take ends the restore before anything is changed; what a program does inside is known when it is used",
             from.flavour, from.version, facts.flavour, facts.version
         )
     })
@@ -95,6 +202,7 @@ mod tests {
             charsets: vec!["utf8mb3".into(), "utf8mb4".into()],
             collations: vec!["utf8_bin".into()],
             engines: vec!["InnoDB".into()],
+            default_collations: vec![("utf8mb3".into(), "utf8mb3_general_ci".into())],
             local_infile: true,
         };
         assert!(knows(&abilities, "character set", "utf8") && knows(&abilities, "collation", "utf8mb3_bin"));

@@ -7,22 +7,26 @@
 //!
 //! [`plan()`] looks and decides, [`execute()`] does and decides nothing.
 
+mod dialect;
 mod execute;
 mod fits;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzz;
+mod line;
 mod objects;
 mod place;
 mod plan;
+mod rehearse;
 mod rewrite;
 mod rows;
 mod source;
 mod unfinished;
 
 use crate::dump::{AccountText, ObjectText, TableIndex};
-use crate::server::{Address, Facts, Session};
+use crate::server::{Abilities, Address, Facts, Session};
 use crate::store::{Backup, Store};
 use crate::sys::cancel::Cancel;
+use dialect::Crossing;
 pub use execute::execute;
 pub use plan::{plan, refuse_taken};
 pub use source::Dump;
@@ -39,6 +43,8 @@ pub struct Request {
     pub tables: Vec<String>,
     /// Another name for the one database, or for the one table where one is named.
     pub new_name: Option<String>,
+    /// Another collation for one that the dump has: `(its, ours)`.
+    pub collations: Vec<(String, String)>,
     /// Take the place of what is there, instead of refusing.
     pub replace: bool,
     /// How many connections load side by side.
@@ -69,6 +75,8 @@ pub struct Plan {
     workers: u32,
     binary_log: bool,
     facts: Facts,
+    crossing: Crossing,
+    abilities: Abilities,
 }
 
 /// A database to be loaded.

@@ -1,7 +1,7 @@
 //! What belongs to tables that are in their place.
 
-use super::Target;
 use super::source::Dump;
+use super::{Plan, Target, fits};
 use crate::dump::{AccountText, ObjectKind, ObjectText};
 use crate::server::{Loader, MadeAccount, NotTaken, Settings, Table, statements};
 
@@ -15,46 +15,61 @@ pub(super) fn bind(foreign_keys: &[(Table, Vec<String>)], loader: &mut Loader) -
     Ok(())
 }
 
-/// Programs and views may need one another: what fails is tried again as long as others succeed.
-pub(super) fn make_all(target: &Target, dump: &Dump<'_>, loader: &mut Loader) -> anyhow::Result<()> {
+/// Makes what belongs to the tables of `target`, which are in their place.
+pub(super) fn make_all(plan: &Plan, target: &Target, dump: &Dump<'_>, loader: &mut Loader) -> anyhow::Result<()> {
     loader.enter(&target.to)?;
-    let mut waiting: Vec<&ObjectText> =
-        target.objects.iter().filter(|o| o.kind != ObjectKind::Sequence && !o.broken).collect();
-    waiting.sort_by_key(|object| object.kind);
-    while !waiting.is_empty() {
-        let (before, mut failed, mut why) = (waiting.len(), Vec::new(), None);
-        for object in waiting {
-            if let Err(error) = make(object, target, dump, loader) {
-                why.get_or_insert_with(|| error.context(format!("cannot make {}.{}", target.to, object.name)));
-                failed.push(object);
-            }
-        }
-        match why {
-            Some(error) if failed.len() == before => return Err(error),
-            _ => waiting = failed,
-        }
-    }
-    Ok(())
+    let objects = target.objects.iter().filter(|object| object.kind != ObjectKind::Sequence && !object.broken);
+    let failed = in_any_order(objects.collect(), |object| make(object, plan, target, dump, loader));
+    let first = failed.into_iter().next();
+    first.map_or(Ok(()), |(object, error)| Err(error.context(format!("cannot make {}.{}", target.to, object.name))))
 }
 
-fn make(object: &ObjectText, target: &Target, dump: &Dump<'_>, loader: &mut Loader) -> anyhow::Result<()> {
-    let sql_mode = object.settings.sql_mode.as_deref().map(|modes| loader.known_modes(modes));
-    let settings = statements::as_stored(&Settings { sql_mode, ..object.settings.clone() });
-    loader.make_as_stored(settings.as_deref(), &dump.statement(&object.text)?)?;
+/// Programs and views may need one another: what fails is tried again as long as others succeed. What fails at last is
+/// returned, with its error.
+pub(super) fn in_any_order(
+    mut waiting: Vec<&ObjectText>,
+    mut make: impl FnMut(&ObjectText) -> anyhow::Result<()>,
+) -> Vec<(&ObjectText, anyhow::Error)> {
+    waiting.sort_by_key(|object| object.kind);
+    loop {
+        let before = waiting.len();
+        let failed = waiting.into_iter().filter_map(|object| Some((object, make(object).err()?)));
+        let failed: Vec<(&ObjectText, anyhow::Error)> = failed.collect();
+        if failed.is_empty() || failed.len() == before {
+            return failed;
+        }
+        waiting = failed.into_iter().map(|(object, _)| object).collect();
+    }
+}
+
+fn make(object: &ObjectText, plan: &Plan, target: &Target, dump: &Dump<'_>, loader: &mut Loader) -> anyhow::Result<()> {
+    make_as_stored(object, plan, &dump.statement(&object.text)?, loader)?;
     // Beside the database that it was made for it would do its work there twice.
     let runs_twice = object.kind == ObjectKind::Event && target.from != target.to;
     if runs_twice { loader.disable_event(&object.name) } else { Ok(()) }
 }
 
-/// First every account, then what each is given: a role that is granted must be there. What could not be
-/// made is told when everything else is.
-pub(super) fn make_accounts(
-    accounts: &[AccountText],
-    dump: &Dump<'_>,
+/// Makes a program by `statement` in the settings that it was made in, or those next to them that the server has.
+pub(super) fn make_as_stored(
+    object: &ObjectText,
+    plan: &Plan,
+    statement: &str,
     loader: &mut Loader,
-) -> anyhow::Result<Vec<String>> {
+) -> anyhow::Result<()> {
+    let stored = &object.settings;
+    let sql_mode = stored.sql_mode.as_deref().map(|modes| loader.known_modes(modes));
+    let nearest = |name| fits::nearest_collation(&plan.abilities, plan.crossing.collation(name)).to_owned();
+    let collation = stored.collation.as_deref().map(nearest);
+    let settings = statements::as_stored(&Settings { sql_mode, collation, ..stored.clone() });
+    loader.make_as_stored(settings.as_deref(), &plan.crossing.collated(statement))
+}
+
+/// First every account, then what each is given: a role that is granted must be there. What could not be
+/// made is told when everything else is; between servers of different families and releases that is no failure, since
+/// no server has all of what another lets its accounts log in by, and grants them.
+pub(super) fn make_accounts(plan: &Plan, dump: &Dump<'_>, loader: &mut Loader) -> anyhow::Result<Vec<String>> {
     let (mut made, mut notes, mut failed) = (Vec::new(), Vec::new(), Vec::new());
-    let mut waiting: Vec<&AccountText> = accounts.iter().collect();
+    let mut waiting: Vec<&AccountText> = plan.accounts.iter().collect();
     while !waiting.is_empty() {
         let (before, mut again) = (waiting.len(), Vec::new());
         failed.clear();
@@ -70,7 +85,7 @@ pub(super) fn make_accounts(
                 }
                 // A default role may come later.
                 Err(error) => {
-                    failed.push(format!("account {}: {error:#}", account.name));
+                    failed.push(format!("account {} was left out: {error:#}", account.name));
                     again.push(account);
                 }
             }
@@ -82,12 +97,15 @@ pub(super) fn make_accounts(
             match loader.grant(&dump.statement(grant)?) {
                 Ok(None) => {}
                 Ok(Some(why)) => notes.push(format!("account {} has not all that it had: {why}", account.name)),
-                Err(error) => failed.push(format!("what account {} is given: {error:#}", account.name)),
+                Err(error) => failed.push(format!("account {} has not all that it had: {error:#}", account.name)),
             }
         }
+    }
+    if plan.crossing.differs() {
+        notes.append(&mut failed);
     }
     if failed.is_empty() {
         return Ok(notes);
     }
-    Err(NotTaken::at_all(format!("all data is in place, but not every account: {}", failed.join("; "))).into())
+    Err(NotTaken(format!("all data is in place, but not every account: {}", failed.join("; "))).into())
 }

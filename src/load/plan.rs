@@ -1,5 +1,6 @@
 //! What a load will do: decided from what was looked at, and nothing else.
 
+use super::dialect::Crossing;
 use super::source::Dump;
 use super::unfinished::{self, Left, There, Unfinished};
 use super::{Plan, Request, Target, TargetTable, fits, rewrite};
@@ -20,7 +21,8 @@ pub fn plan(dump: &Dump<'_>, request: &Request, loader: &mut Loader, facts: &Fac
     let wanted = wanted(dump, request)?;
     let there = loader.databases()?;
     let abilities = loader.abilities()?;
-    fits::refuse_unknown(dump, &wanted, facts, &abilities)?;
+    let crossing = Crossing::new(&dump.manifest.server, facts, &request.collations);
+    let without = fits::refuse_unknown(dump, &wanted, (&crossing, facts), &abilities)?;
     let left = unfinished::look(loader, &there)?;
     let staging = free_name(&dump.manifest.id.as_str().to_ascii_lowercase(), &left.unfinished);
     let mut databases = Vec::new();
@@ -32,7 +34,10 @@ pub fn plan(dump: &Dump<'_>, request: &Request, loader: &mut Loader, facts: &Fac
             refuse_views(each, request, &loader.views(&to)?)?;
         }
         let place = Place { to, staging: format!("{staging}_{n}"), exists, tables };
-        databases.push(target(each, request, place, &left)?);
+        databases.push(Target {
+            collation: crossing.collation(&each.database.collation).to_owned(),
+            ..target(each, request, place, &left)?
+        });
     }
     let is_done_anew = |each: &&Unfinished| {
         let of = databases.iter().find(|target| target.to == each.database);
@@ -46,7 +51,11 @@ pub fn plan(dump: &Dump<'_>, request: &Request, loader: &mut Loader, facts: &Fac
     let opens_local_infile = !abilities.local_infile;
     let mut plan = Plan {
         steps: Vec::new(),
-        warnings: fits::doubts(dump, facts).into_iter().collect(),
+        warnings: fits::doubts(dump, &crossing, facts)
+            .into_iter()
+            .chain(without)
+            .chain(fits::collated(&crossing, request))
+            .collect(),
         destroys: !(left.abandoned.is_empty() && superseded.is_empty())
             || databases.iter().any(|target| target.replaces_all || !target.replaced.is_empty()),
         bytes,
@@ -58,13 +67,17 @@ pub fn plan(dump: &Dump<'_>, request: &Request, loader: &mut Loader, facts: &Fac
         workers: request.workers,
         binary_log: request.binary_log,
         facts: facts.clone(),
+        crossing,
+        abilities,
     };
     plan.warnings.extend(dump.manifest.proof.failure.iter().map(|why| format!("the backup is bad: {why}")));
     plan.warnings.extend(superseded.into_iter().map(|each| each.told(true)));
     plan.warnings.extend(kept.into_iter().map(|each| each.told(false)));
     for target in &plan.databases {
         refuse_history(target, facts)?;
+        plan.warnings.extend(fits::compared_otherwise(target, &plan.crossing, &plan.abilities));
     }
+    refuse_missing_sequences(dump, &plan.databases, loader)?;
     let home = "had a DATA DIRECTORY or INDEX DIRECTORY, and get their files in the directory of their database";
     plan.warnings.extend(brought_home(dump, &plan.databases, rewrite::has_directory, home)?);
     let alone = "were in a tablespace of several tables, and get files of their own";
@@ -299,6 +312,27 @@ fn brought_home(
         }
     }
     Ok((!names.is_empty()).then(|| format!("{} {what}", names.join(", "))))
+}
+
+/// A default may be the next value of a sequence, which one table alone does not bring.
+fn refuse_missing_sequences(dump: &Dump<'_>, databases: &[Target], loader: &mut Loader) -> anyhow::Result<()> {
+    for target in databases {
+        for table in &target.tables {
+            for (schema, name) in rewrite::sequences(&dump.statement(&table.table.definition)?) {
+                let schema = if schema == target.from { target.to.clone() } else { schema };
+                let is_sequence = |object: &ObjectText| object.kind == ObjectKind::Sequence && object.name == name;
+                let comes = databases.iter().any(|each| each.to == schema && each.objects.iter().any(is_sequence));
+                if !comes && !loader.tables(&schema)?.contains(&name) {
+                    let sequence = format!("{schema}.{name}");
+                    let of = format!("{}.{}", target.from, table.table.name);
+                    let what = format!("{of} takes a default from sequence {sequence}, which is not there");
+                    let hint = format!("CREATE SEQUENCE {sequence} first, or load the whole database");
+                    return Err(Fault::new(Kind::Refused, what).hint(hint).into());
+                }
+            }
+        }
+    }
+    Ok(())
 }
 
 fn left_out(target: &Target) -> Vec<String> {

@@ -109,7 +109,7 @@ fn after_name(statement: &str) -> Option<(&str, &str)> {
 }
 
 /// What follows a quoted name.
-fn skip_name(text: &str) -> Option<&str> {
+pub(super) fn skip_name(text: &str) -> Option<&str> {
     let mut rest = text.strip_prefix('`')?;
     loop {
         let at = rest.find('`')?;
@@ -149,21 +149,46 @@ pub(super) fn has_directory(statement: &str) -> bool {
     ["DATA DIRECTORY", "INDEX DIRECTORY"].iter().any(|word| text.contains(word))
 }
 
-/// How MySQL tells that a table is in the file of a tablespace, which another server may not have.
-const IN_TABLESPACE: &str = ") /*!50100 TABLESPACE ";
-/// Tablespaces that every server has: a file for each table, and its own.
+const TABLESPACE: &str = "/*!50100 TABLESPACE ";
+/// Tablespaces that every MySQL has: a file for each table, and its own.
 const EVERYWHERE: [&str; 2] = ["`innodb_file_per_table`", "`innodb_system`"];
 
-/// The line that closes a table's body, without the tablespace that it is in.
-fn in_own_file(line: &str) -> String {
-    let rest = line.strip_prefix(IN_TABLESPACE).filter(|rest| !EVERYWHERE.iter().any(|name| rest.starts_with(name)));
-    let rest = rest.and_then(skip_name).and_then(|rest| rest.strip_prefix(" */"));
-    rest.map_or_else(|| line.to_owned(), |rest| format!("){rest}"))
-}
-
-/// Whether a statement that makes a table puts its rows into the file of a tablespace with others.
+/// Whether a statement that makes a table puts its rows into the file of a tablespace with others (MySQL).
 pub(super) fn has_tablespace(statement: &str) -> bool {
     statement.lines().any(|line| in_own_file(line) != line)
+}
+
+/// The line that closes a table's body, without a tablespace that another server may not have.
+fn in_own_file(line: &str) -> String {
+    let is_everywhere = |(_, rest): (&str, &str)| EVERYWHERE.iter().any(|name| rest.starts_with(name));
+    if line.split_once(TABLESPACE).is_some_and(is_everywhere) { line.to_owned() } else { without_tablespace(line) }
+}
+
+/// A statement that makes a table, or a line of one, without a tablespace.
+pub(super) fn without_tablespace(statement: &str) -> String {
+    let mask = masked(statement);
+    let comment = mask.find(TABLESPACE).and_then(|at| Some((at, at + mask.get(at..)?.find("*/")? + 2)));
+    let Some((begin, end)) = comment else { return statement.to_owned() };
+    let (before, behind) = (statement.get(..begin).unwrap_or_default(), statement.get(end..).unwrap_or_default());
+    format!("{before}{}", behind.trim_start_matches(' '))
+}
+
+/// The sequences that a table takes defaults from: database and name.
+pub(super) fn sequences(statement: &str) -> Vec<(String, String)> {
+    const NEXT: &str = "nextval(";
+    let mask = masked(statement);
+    let named = |(at, _): (usize, &str)| {
+        let (schema, rest) = unquoted(statement.get(at + NEXT.len()..)?)?;
+        Some((schema, unquoted(rest.strip_prefix('.')?)?.0))
+    };
+    mask.match_indices(NEXT).filter_map(named).collect()
+}
+
+/// The name at the beginning of a text, and what follows it.
+fn unquoted(text: &str) -> Option<(String, &str)> {
+    let rest = skip_name(text)?;
+    let name = text.get(1..text.len() - rest.len() - 1)?;
+    Some((name.replace("``", "`"), rest))
 }
 
 /// Text and names in quotes say nothing about what the server must know.
@@ -179,6 +204,42 @@ fn without_quoted(statement: &str) -> String {
             None if matches!(c, '\'' | '"' | '`') => quote = Some(c),
             None => text.push(c),
         }
+    }
+    text
+}
+
+/// Whether a statement that makes a trigger names the database of it, or of its table.
+pub(super) fn is_of_a_named_database(statement: &str) -> bool {
+    let upper = masked(statement).to_ascii_uppercase();
+    let head = upper.find("FOR EACH ROW").and_then(|end| upper.get(..end)).unwrap_or(&upper);
+    // What comes before is who made it.
+    head.split_once("TRIGGER").is_none_or(|(_, named)| named.contains('.'))
+}
+
+/// A statement that makes an event, which waits until somebody enables it.
+pub(super) fn switched_off(statement: &str) -> String {
+    const ON: &str = " PRESERVE ENABLE ";
+    let Some(at) = masked(statement).find(ON) else { return statement.to_owned() };
+    let (begin, rest) = statement.split_at(at);
+    format!("{begin} PRESERVE DISABLE {}", rest.get(ON.len()..).unwrap_or_default())
+}
+
+/// A statement in which text and names in quotes are masked: every byte stays in its place.
+pub(super) fn masked(statement: &str) -> String {
+    let (mut text, mut quote, mut escaped) = (String::with_capacity(statement.len()), None, false);
+    for c in statement.chars() {
+        let is_end = !escaped && quote == Some(c);
+        escaped = !escaped && c == '\\' && matches!(quote, Some('\'' | '"'));
+        match quote {
+            Some(_) if is_end => quote = None,
+            Some(_) => {
+                text.extend(std::iter::repeat_n('~', c.len_utf8()));
+                continue;
+            }
+            None if matches!(c, '\'' | '"' | '`') => quote = Some(c),
+            None => {}
+        }
+        text.push(c);
     }
     text
 }
@@ -247,6 +308,17 @@ mod tests {
     }
 
     #[test]
+    fn a_program_is_tried_where_it_can_do_nothing() {
+        let trigger = |begin: &str| {
+            is_of_a_named_database(&format!("CREATE DEFINER=`a`@`10.0.0.1` {begin} for each row SET @a = t.b"))
+        };
+        assert!(trigger("TRIGGER shop.t BEFORE INSERT ON x") && trigger("trigger t BEFORE INSERT ON `shop` . `x`"));
+        assert!(!trigger("TRIGGER `t.1` BEFORE INSERT ON `x.y`"));
+        let event = "CREATE EVENT `a PRESERVE ENABLE b` ON SCHEDULE EVERY 1 DAY ON COMPLETION NOT PRESERVE ENABLE COMMENT 'x' DO SELECT 1";
+        assert_eq!(switched_off(event), event.replacen("NOT PRESERVE ENABLE", "NOT PRESERVE DISABLE", 1));
+    }
+
+    #[test]
     fn what_a_server_must_know_is_found_outside_of_quotes() {
         let asked = asked_for(TABLE);
         let has = |what, value: &str| asked.contains(&(what, value.to_owned()));
@@ -255,6 +327,11 @@ mod tests {
         let of = |options: &str| has_directory(&format!("CREATE TABLE `t` (\n  `DATA DIRECTORY` int\n) {options}"));
         assert!(of("ENGINE=InnoDB DATA DIRECTORY='/srv/'") && of("(PARTITION `p` INDEX DIRECTORY = '/srv')"));
         assert!(!of("COMMENT='DATA DIRECTORY=''/srv'''"));
+        let general = "CREATE TABLE `t` (\n  `a` int\n) /*!50100 TABLESPACE `t*/` */ ENGINE=InnoDB";
+        assert!(has_tablespace(general) && !has_tablespace(TABLE));
+        assert_eq!(without_tablespace(general), "CREATE TABLE `t` (\n  `a` int\n) ENGINE=InnoDB");
+        assert_eq!(sequences(TABLE), [("shop".to_owned(), "s".to_owned())]);
         assert_eq!(without_quoted(r"a 'b\'c' d `e``f` g"), "a  d  g");
+        assert_eq!(masked(r"a 'b\'é' d `e``\` g"), r"a '~~~~~' d `~``~` g");
     }
 }

@@ -25,6 +25,13 @@ pub const LOAD: &str = "SET SESSION character_set_client = utf8mb4, character_se
      character_set_results = utf8mb4, time_zone = '+00:00', foreign_key_checks = 0, unique_checks = 0, \
      sql_mode = 'NO_AUTO_VALUE_ON_ZERO,ALLOW_INVALID_DATES,NO_DIR_IN_CREATE', max_error_count = 65535, lc_messages = 'en_US', \
      wait_timeout = 604800, net_read_timeout = 3600, net_write_timeout = 3600, lock_wait_timeout = 60";
+/// What a MySQL may refuse of tables that one has accepted: without a primary key, and with a foreign key on what is no
+/// key of its own. It may add a key too. Each with the release that it came with, and what takes it away.
+pub const STRICTER: [(Version, &str); 3] = [
+    (Version(8, 0, 13), "SET SESSION sql_require_primary_key = OFF"),
+    (Version(8, 0, 30), "SET SESSION sql_generate_invisible_primary_key = OFF"),
+    (Version(8, 4, 0), "SET SESSION restrict_fk_on_non_standard_key = OFF"),
+];
 /// Nothing of this session is told to replicas.
 pub const WITHOUT_BINARY_LOG: &str = "SET SESSION sql_log_bin = 0";
 /// Rows of the past are loaded with the times that they have (MariaDB 10.11). A row is one of now if its time ends
@@ -48,6 +55,8 @@ pub const COLLATIONS: &str = "SELECT COLLATION_NAME FROM information_schema.COLL
 pub const FULL_COLLATIONS: &str =
     "SELECT FULL_COLLATION_NAME FROM information_schema.COLLATION_CHARACTER_SET_APPLICABILITY";
 pub const CHARACTER_SETS: &str = "SELECT CHARACTER_SET_NAME FROM information_schema.CHARACTER_SETS";
+pub const DEFAULT_COLLATIONS: &str =
+    "SELECT CHARACTER_SET_NAME AS name, DEFAULT_COLLATE_NAME AS value FROM information_schema.CHARACTER_SETS";
 pub const ENGINES: &str = "SELECT ENGINE FROM information_schema.ENGINES WHERE SUPPORT IN ('YES', 'DEFAULT')";
 pub const DATABASES: &str = "SELECT SCHEMA_NAME AS name, DEFAULT_CHARACTER_SET_NAME AS charset, \
      DEFAULT_COLLATION_NAME AS collation FROM information_schema.SCHEMATA ORDER BY 1";

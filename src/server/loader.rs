@@ -57,27 +57,18 @@ pub struct Abilities {
     pub charsets: Vec<String>,
     /// Collations.
     pub collations: Vec<String>,
+    /// Character sets with their default collation.
+    pub default_collations: Vec<(String, String)>,
     /// Storage engines.
     pub engines: Vec<String>,
     /// Whether it takes rows from its clients.
     pub local_infile: bool,
 }
 
-/// A statement, or rows, that the server did not take as they are.
+/// Rows or accounts that the server did not take as they are, with any room.
 #[derive(Debug, thiserror::Error)]
-#[error("{text}")]
-pub struct NotTaken {
-    text: String,
-    /// Whether it had no room for them, on disk or in memory: another server would have taken them.
-    pub lacks_room: bool,
-}
-
-impl NotTaken {
-    /// What it would not take with any room.
-    pub fn at_all(text: String) -> Self {
-        Self { text, lacks_room: false }
-    }
-}
+#[error("{0}")]
+pub struct NotTaken(pub String);
 
 /// What came of making an account.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -88,6 +79,25 @@ pub enum MadeAccount {
     IsThere,
     /// The server could not check its logins; in its words.
     NeedsPlugin(String),
+}
+
+/// A statement that the server did not take.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the server refused `{statement} …`: {said} (error {code})")]
+pub struct Refusal {
+    /// How the statement begins.
+    pub statement: String,
+    /// The server's words.
+    pub said: String,
+    /// Its number for them.
+    pub code: u16,
+}
+
+impl Refusal {
+    /// Whether the server had no room, on disk or in memory: another one would have taken the statement.
+    pub fn lacks_room(&self) -> bool {
+        lacks_room(self.code, &self.said)
+    }
 }
 
 /// Where the rows of a part go.
@@ -119,10 +129,25 @@ impl Loader {
         let connection = Connection::open_for(address, ANSWER, LARGEST).map_err(|e| explained(e, address))?;
         let mut loader = Self { connection, flavour: facts.flavour, version: facts.version };
         loader.run(sql::LOAD)?;
+        loader.accept_what_was_accepted()?;
         if !binary_log {
             loader.run(sql::WITHOUT_BINARY_LOG)?;
         }
         Ok(loader)
+    }
+
+    /// An account that may not say so gets the server's refusal for the table that needs it.
+    fn accept_what_was_accepted(&mut self) -> anyhow::Result<()> {
+        for (since, statement) in sql::STRICTER {
+            if self.flavour.is_mariadb() || self.version < since {
+                continue;
+            }
+            match self.connection.run(statement) {
+                Err(mysql::Error::MySqlError(error)) if MAY_NOT.contains(&error.code) => {}
+                done => done.map_err(|error| refused(error, statement))?,
+            }
+        }
+        Ok(())
     }
 
     /// Whether nobody else restores into this server; nobody else can while this connection lives.
@@ -148,10 +173,13 @@ impl Loader {
 
     /// What the server can take.
     pub fn abilities(&mut self) -> anyhow::Result<Abilities> {
+        let defaults = self.connection.rows(sql::DEFAULT_COLLATIONS)?;
+        let default = |row: &Columns| Some((row.get(&["name"])?.to_owned(), row.get(&["value"])?.to_owned()));
         let full_names = self.flavour.is_mariadb() && self.version >= Version(10, 10, 1);
         Ok(Abilities {
             charsets: self.connection.list(sql::CHARACTER_SETS)?,
             collations: self.connection.list(if full_names { sql::FULL_COLLATIONS } else { sql::COLLATIONS })?,
+            default_collations: defaults.iter().filter_map(default).collect(),
             engines: self.connection.list(sql::ENGINES)?,
             local_infile: self.connection.value(sql::LOCAL_INFILE)?.as_deref() == Some("1"),
         })
@@ -303,7 +331,7 @@ impl Loader {
         let taken = loaded.map_err(|error| refused(error, &statement))?;
         if taken.rows != rows {
             let text = format!("the server took {} of {rows} rows of {}.{}", taken.rows, into.schema, into.table);
-            return Err(NotTaken::at_all(text).into());
+            return Err(NotTaken(text).into());
         }
         if taken.warnings > 0 {
             self.refuse_changed(into)?;
@@ -326,7 +354,7 @@ impl Loader {
             return Ok(());
         }
         let text = format!("the server changed rows of {}.{}: {}", into.schema, into.table, told.join("; "));
-        Err(NotTaken::at_all(text).into())
+        Err(NotTaken(text).into())
     }
 
     fn run(&mut self, statement: &str) -> anyhow::Result<()> {
@@ -359,11 +387,11 @@ fn refused(error: mysql::Error, statement: &str) -> anyhow::Error {
         return Fault::new(Kind::Config, message).hint(ANOTHER_ACCOUNT).caused_by(error).into();
     }
     let said = told.message.split(" near '").next().unwrap_or_default();
-    let text = format!("{message}: {said} (error {})", told.code);
     if told.code == TOO_LARGE {
+        let text = format!("{message}: {said} (error {})", told.code);
         return Fault::new(Kind::Config, text).hint(LARGER_PACKETS).into();
     }
-    NotTaken { lacks_room: lacks_room(told.code, &told.message), text }.into()
+    Refusal { statement: head.trim_end().to_owned(), said: said.to_owned(), code: told.code }.into()
 }
 
 /// What is said of a row was changed in it; the rest is advice, or about what the server computes of the row.

@@ -49,7 +49,7 @@ pub use facts::{BinaryLog, Facts, FlushSettings};
 pub use hold::{Held, HoldLimits, HoldOutcome, LockChoice, LockMode};
 pub use inspect::{Checked, Inspector, Table};
 pub use layout::{Place, PlaceKind};
-pub use loader::{ANOTHER_ACCOUNT, Abilities, Into, Loader, MadeAccount, NotTaken, RESTORING};
+pub use loader::{ANOTHER_ACCOUNT, Abilities, Into, Loader, MadeAccount, NotTaken, RESTORING, Refusal};
 pub use long_queries::{LongQuery, LongQueryPolicy};
 pub use position::{BinlogPosition, Exactness, Position, UpstreamPosition};
 pub use privileges::MissingPrivilege;

@@ -1,0 +1,74 @@
+SET NAMES utf8mb4 COLLATE utf8mb4_unicode_ci;
+SET sql_mode = '', foreign_key_checks = 0;
+CREATE DATABASE ordinary CHARACTER SET utf8mb4 COLLATE utf8mb4_unicode_ci;
+USE ordinary;
+
+CREATE TABLE numbers (id INT AUTO_INCREMENT PRIMARY KEY, t TINYINT, s SMALLINT UNSIGNED, m MEDIUMINT, i INT ZEROFILL, b BIGINT UNSIGNED,
+  f FLOAT, fd FLOAT(7,3), d DOUBLE, dd DOUBLE(12,4), n DECIMAL(65,30), bits BIT(9), y YEAR, yes BOOLEAN) COMMENT='COLLATE none ENGINE=`';
+INSERT INTO numbers VALUES
+  (1, -128, 65535, -8388608, 42, 18446744073709551615, 0.1, 1234.567, 1e0/3, 99999999.9999, 0.123456789012345678901234567891, b'101010101', 2155, TRUE),
+  (2, 127, 0, 8388607, 4294967295, 0, 3.402823e38, -0.001, -1.7976931348623157e308, 0, -1, b'0', 0, FALSE),
+  (-3, NULL, NULL, NULL, NULL, NULL, 1.17549e-38, NULL, 2.2250738585072014e-308, NULL, NULL, NULL, NULL, NULL);
+
+CREATE TABLE moments (id INT PRIMARY KEY, da DATE, dt DATETIME(6), d0 DATETIME NOT NULL DEFAULT '0000-00-00 00:00:00', ts TIMESTAMP(6) NULL,
+  made TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP ON UPDATE CURRENT_TIMESTAMP, ti TIME(6));
+INSERT INTO moments VALUES
+  (1, '0000-00-00', '9999-12-31 23:59:59.999999', '2020-00-00', '2038-01-19 03:14:07.999999', '2001-02-03 04:05:06', '-838:59:59.000000'),
+  (2, '2020-02-30', '0000-00-00 00:00:00', '0000-00-00 00:00:00', '1970-01-01 00:00:01', '0000-00-00 00:00:00', '00:00:00.000001'),
+  (3, NULL, NULL, '1000-01-01 00:00:00', NULL, '2037-12-31 23:59:59', NULL);
+UPDATE moments SET da = '2020-00-31' WHERE id = 3;
+
+CREATE TABLE texts (id INT PRIMARY KEY, c CHAR(10), v VARCHAR(300) NOT NULL DEFAULT 'it''s \\', tt TINYTEXT, lt LONGTEXT,
+  e ENUM('x', '', 'it''s', 'é') DEFAULT 'é', s SET('a', 'b c', 'ü'), ascii_bin VARCHAR(9) CHARACTER SET ascii COLLATE ascii_bin,
+  l VARCHAR(20) CHARACTER SET latin1, u3 VARCHAR(20) CHARACTER SET utf8mb3 COLLATE utf8mb3_general_ci, u2 VARCHAR(20) CHARACTER SET ucs2 COLLATE ucs2_general_ci, u16 VARCHAR(20) CHARACTER SET utf16 COLLATE utf16_general_ci,
+  u32 VARCHAR(20) CHARACTER SET utf32 COLLATE utf32_general_ci, gb VARCHAR(20) CHARACTER SET gbk, sj VARCHAR(20) CHARACTER SET sjis, bg VARCHAR(20) CHARACTER SET big5,
+  kr VARCHAR(20) CHARACTER SET euckr, ru VARCHAR(20) CHARACTER SET koi8r, KEY (v(20)), KEY down (c DESC), FULLTEXT KEY words (lt)) COLLATE utf8mb4_general_ci;
+INSERT INTO texts VALUES
+  (1, 'é中😀', 'a\tb\nc\\d\0e\r', '\\N', REPEAT('ä\n\t\\', 50000), 'it''s', 'a,b c', 'a', 'ÿé\\', 'é中', 'é中\\\n', '😀', '😀\t', '中文\\', '表ソ\\', '功許\\', '가\\', 'Ж'),
+  (2, '', '', '', '', '', '', '', '', '', '', '', '', '', '', '', '', ''),
+  (3, NULL, 'NULL', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL);
+INSERT INTO texts (id, e) VALUES (4, 'not a value');
+
+CREATE TABLE bytes (id INT PRIMARY KEY, bi BINARY(5), vb VARBINARY(300), tb TINYBLOB, lb LONGBLOB, g GEOMETRY, p POINT NOT NULL, SPATIAL KEY (p)) ENGINE=InnoDB;
+INSERT INTO bytes VALUES
+  (1, x'00090a5c0d', x'00ff275c0a09', x'00', REPEAT(x'00ff5c', 100000), ST_GeomFromText('POLYGON((0 0,9 0,9 9,0 0))'), ST_GeomFromText('POINT(1 2)')),
+  (2, '', '', '', '', ST_GeomFromText('MULTIPOINT(1 2, 3 4)'), ST_GeomFromText('POINT(-1 -2)')),
+  (3, NULL, NULL, NULL, NULL, NULL, ST_GeomFromText('POINT(0 0)'));
+
+CREATE TABLE documents (id INT PRIMARY KEY, j JSON, kind VARCHAR(20) AS (JSON_UNQUOTE(JSON_EXTRACT(j, '$.kind'))) VIRTUAL, KEY (kind));
+INSERT INTO documents (id, j) VALUES (1, '{"kind": "é😀", "list": [1, 2.5, null, "\\"q\\" \\\\ \\n"]}'), (2, '[]'), (3, NULL);
+
+CREATE TABLE customers (id INT AUTO_INCREMENT PRIMARY KEY, name VARCHAR(40) UNIQUE) AUTO_INCREMENT=4711;
+INSERT INTO customers VALUES (1, 'é中😀'), (2, ''), (3, NULL), (4, NULL);
+CREATE TABLE orders (id INT AUTO_INCREMENT PRIMARY KEY, customer INT, amount DECIMAL(20,6), previous INT,
+  twice DECIMAL(20,6) AS (amount * 2) VIRTUAL, thrice DECIMAL(20,6) AS (amount * 3) STORED, secret INT INVISIBLE DEFAULT 7,
+  CONSTRAINT to_customer FOREIGN KEY (customer) REFERENCES customers (id) ON DELETE CASCADE ON UPDATE SET NULL,
+  CONSTRAINT to_itself FOREIGN KEY (previous) REFERENCES orders (id), CONSTRAINT positive CHECK (amount > -1000));
+INSERT INTO orders (id, customer, amount, secret) VALUES (1, 1, 0.5, 1), (2, 2, 7, 2), (3, NULL, NULL, NULL);
+
+CREATE TABLE by_range (a INT, b INT, PRIMARY KEY (a, b)) PARTITION BY RANGE (a) SUBPARTITION BY HASH (b) SUBPARTITIONS 2 (PARTITION p0 VALUES LESS THAN (10), PARTITION p1 VALUES LESS THAN MAXVALUE);
+INSERT INTO by_range VALUES (1, 1), (10, 2), (100, 3);
+CREATE TABLE by_list (a VARCHAR(9) PRIMARY KEY) PARTITION BY LIST COLUMNS (a) (PARTITION `p é` VALUES IN ('x', 'é'), PARTITION q VALUES IN ('y'));
+INSERT INTO by_list VALUES ('x'), ('y'), ('é');
+CREATE TABLE by_key (a INT PRIMARY KEY) PARTITION BY KEY (a) PARTITIONS 3;
+INSERT INTO by_key VALUES (1), (2), (3), (4), (5);
+CREATE TABLE isam (a INT PRIMARY KEY, b TEXT, FULLTEXT (b)) ENGINE=MyISAM;
+INSERT INTO isam VALUES (1, 'one two');
+CREATE TABLE `we``ird "'%.é中` (`c``ol "é` VARCHAR(10) PRIMARY KEY, `.` INT);
+INSERT INTO `we``ird "'%.é中` VALUES ('x', 1);
+CREATE TABLE computed_default (id INT PRIMARY KEY, a INT DEFAULT (1 + 2), b VARCHAR(99) DEFAULT (CONCAT('é', ', COMMENT ''', UPPER('x'))) COMMENT 'DEFAULT no', c TEXT DEFAULT ('it''s'), d DATE DEFAULT (CURRENT_DATE), e INT AS (id + 1) VIRTUAL);
+INSERT INTO computed_default (id) VALUES (1);
+UPDATE computed_default SET d = '2020-01-01';
+
+CREATE TABLE log (id INT AUTO_INCREMENT PRIMARY KEY, a TEXT);
+CREATE VIEW first_view AS SELECT id, name, CONCAT(name, 'é') AS more FROM customers WHERE id > 0;
+CREATE ALGORITHM=MERGE SQL SECURITY INVOKER VIEW a_view AS SELECT z.id, o.amount FROM first_view z JOIN orders o ON o.customer = z.id WITH CHECK OPTION;
+CREATE VIEW grouped AS WITH c AS (SELECT customer, SUM(amount) AS total FROM orders GROUP BY customer) SELECT customer, total, ROW_NUMBER() OVER (ORDER BY total) AS place FROM c;
+CREATE FUNCTION f_b(a INT) RETURNS INT DETERMINISTIC RETURN f_a(a) + 1;
+CREATE FUNCTION f_a(a INT) RETURNS INT DETERMINISTIC RETURN a;
+CREATE VIEW by_function AS SELECT f_b(id) AS f FROM customers;
+CREATE PROCEDURE strange(IN a INT, OUT b VARCHAR(20) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin) COMMENT 'é' BEGIN DECLARE x INT DEFAULT 1; SELECT '$$', "//é中😀", ';;' INTO @a, @b, @c; SET b = @b; END;
+CREATE TRIGGER orders_in BEFORE INSERT ON orders FOR EACH ROW SET NEW.amount = IFNULL(NEW.amount, 1);
+CREATE TRIGGER orders_after AFTER INSERT ON orders FOR EACH ROW BEGIN INSERT INTO log (a) VALUES ('é'); END;
+CREATE DEFINER='nobody'@'nowhere' TRIGGER orders_second BEFORE INSERT ON orders FOR EACH ROW FOLLOWS orders_in SET NEW.secret = 1;
+CREATE EVENT later ON SCHEDULE EVERY 1 DAY STARTS '2030-01-01 00:00:00' DISABLE DO DELETE FROM log;
