@@ -40,5 +40,7 @@ fn trace_to_stderr() {
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
     // A log gets no escape sequences.
     let colours = std::io::stderr().is_terminal();
-    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(std::io::stderr).init();
+    // What can't be logged, on a full disk or to a reader that is gone, would end the run with a panic otherwise.
+    let log = tracing_subscriber::fmt().log_internal_errors(false);
+    log.with_env_filter(filter).with_ansi(colours).with_writer(std::io::stderr).init();
 }

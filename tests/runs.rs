@@ -127,3 +127,19 @@ fn runs_begin_and_end_whoever_cleans_up_meanwhile() {
         assert!(lived.iter().chain(&cleaned).all(Result::is_ok));
     });
 }
+
+/// N2: what can't be logged changes no result. The log is written line by line; here no byte of it can be.
+#[test]
+fn a_log_that_can_not_be_written_changes_no_result() {
+    let home = tempfile::tempdir().unwrap();
+    let listed = |log: &str| {
+        let line =
+            format!("MYSNAP_LOG=trace {} list --from root@127.0.0.1:/nowhere 2>{log}", env!("CARGO_BIN_EXE_mysnap"));
+        Call::new("sh").args(["-c", &line]).finish().unwrap().status.code()
+    };
+    let log = home.path().join("log");
+    let status = listed(&log.display().to_string());
+    let lines = std::fs::read_to_string(log).unwrap();
+    assert!(lines.contains("DEBUG mysnap::sys::cmd"), "it logs: {lines}");
+    assert_eq!(listed("/dev/full"), status);
+}

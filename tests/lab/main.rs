@@ -43,6 +43,7 @@ mod host;
 mod instance;
 mod kernel;
 mod live;
+mod logging;
 mod mounts;
 mod node;
 mod origin;
