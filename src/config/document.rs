@@ -48,7 +48,7 @@ pub(super) struct Layers<'a> {
 impl Document {
     /// Parses `text`, the contents of `path`.
     pub(super) fn parse(path: &Path, text: &str) -> anyhow::Result<Self> {
-        let source = Source { path, text };
+        let source = Source::new(path, text);
         let table = DeTable::parse(text).map_err(|error| {
             let line = error.span().map_or(1, |span| source.line(span.start));
             source.place(line).error(error.message())
@@ -185,12 +185,17 @@ impl Place {
 /// The text being parsed.
 struct Source<'a> {
     path: &'a Path,
-    text: &'a str,
+    /// Where its lines end, in order: each key asks for its line.
+    ends: Vec<usize>,
 }
 
-impl Source<'_> {
+impl<'a> Source<'a> {
+    fn new(path: &'a Path, text: &str) -> Self {
+        Self { path, ends: text.match_indices('\n').map(|(at, _)| at).collect() }
+    }
+
     fn line(&self, offset: usize) -> usize {
-        1 + self.text.bytes().take(offset).filter(|b| *b == b'\n').count()
+        1 + self.ends.partition_point(|end| *end < offset)
     }
 
     fn place(&self, line: usize) -> Place {

@@ -330,3 +330,10 @@ fn increments_have_an_archive_of_the_same_server() {
     }
     assert_eq!(parse(&format!("{SHORTEST}incremental = false\n")).unwrap().job("nightly").unwrap().incremental, None);
 }
+
+#[test]
+fn the_line_of_a_mistake_is_told_behind_thousands_of_jobs() {
+    let jobs: Vec<String> = (0..5000).map(|number| format!("[job.j{number}]\nto = \"/srv/b\"\n")).collect();
+    let error = refused(&format!("{}max_stal = \"5s\"\n", jobs.concat()));
+    assert!(error.contains(":10001: max_stal is not a known key"), "{error}");
+}
