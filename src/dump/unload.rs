@@ -14,6 +14,8 @@ use crate::sys::cancel::Cancel;
 
 /// No table is cut into more.
 const MOST_RANGES: u64 = 10_000;
+/// So often at most a range is cut in half: each asks the server twice.
+const MOST_CUTS: u64 = 20_000;
 /// A signal is looked for after so many rows.
 const LOOK: u64 = 1000;
 
@@ -86,7 +88,7 @@ fn units<'a>(
         if !table.has_rows {
             continue;
         }
-        let ranges = ranges(reader, table, largest)?;
+        let ranges = ranges(reader, table, largest, cancel)?;
         let bytes = table.bytes / ranges.len() as u64;
         units.extend(ranges.into_iter().map(|range| Unit { number, table, directory, range, bytes }));
     }
@@ -94,16 +96,27 @@ fn units<'a>(
     Ok(units)
 }
 
-fn ranges(reader: &mut Reader, table: &TableContents, largest: u64) -> anyhow::Result<Vec<Option<Range>>> {
+fn ranges(
+    reader: &mut Reader,
+    table: &TableContents,
+    largest: u64,
+    cancel: &Cancel,
+) -> anyhow::Result<Vec<Option<Range>>> {
     let (Some(key), true) = (&table.key, table.bytes > largest) else { return Ok(vec![None]) };
     let Some((low, high)) = reader.bounds(&table.table, key)? else { return Ok(vec![None]) };
     let wanted = table.bytes.div_ceil(largest.max(1)).min(MOST_RANGES);
-    Ok(ranges_of(key, (low, high), wanted).into_iter().map(Some).collect())
+    let mut estimate = |low, high| {
+        cancel.check()?;
+        let range = Range { key: key.clone(), low: Some(low), high: Some(high) };
+        reader.estimate(&table.table, &range)
+    };
+    let cuts = balanced(&cuts(low, high, wanted), (low, high), wanted, &mut estimate)?;
+    Ok(ranges_of(key, &cuts).into_iter().map(Some).collect())
 }
 
-/// At most `wanted` ranges, of which each key is in one; those beyond what was seen are in the first and the last.
-fn ranges_of(key: &str, (low, high): (i128, i128), wanted: u64) -> Vec<Range> {
-    let cuts = cuts(low, high, wanted);
+/// The ranges between `cuts`, which are in order: each key is in one; those beyond what was seen are in the first and
+/// the last.
+fn ranges_of(key: &str, cuts: &[i128]) -> Vec<Range> {
     let begins = std::iter::once(None).chain(cuts.iter().copied().map(Some));
     let ends = cuts.iter().copied().map(Some).chain([None]);
     begins.zip(ends).map(|(low, high)| Range { key: key.to_owned(), low, high }).collect()
@@ -116,6 +129,44 @@ fn cuts(low: i128, high: i128, wanted: u64) -> Vec<i128> {
     cuts.dedup();
     cuts.retain(|cut| *cut > low);
     cuts
+}
+
+/// `cuts` of `low..=high` for keys that lie anyhow: what has more than twice its share of the rows that are estimated
+/// between two keys is cut in half, again and again, and neighbours with little are one.
+fn balanced(
+    cuts: &[i128],
+    (low, high): (i128, i128),
+    wanted: u64,
+    estimate: &mut dyn FnMut(i128, i128) -> anyhow::Result<u64>,
+) -> anyhow::Result<Vec<i128>> {
+    let begins = std::iter::once(low).chain(cuts.iter().copied());
+    let ends = cuts.iter().copied().chain([high + 1]);
+    let open = begins.zip(ends).map(|(low, high)| Ok((low, high, estimate(low, high)?)));
+    let mut open = open.collect::<anyhow::Result<Vec<_>>>()?;
+    let all: u64 = open.iter().map(|(.., rows)| rows).sum();
+    if all == 0 {
+        // The server knows nothing.
+        return Ok(cuts.to_vec());
+    }
+    let share = all.div_ceil(wanted.max(1));
+    open.reverse();
+    let (mut cuts, mut rows_before, mut left) = (Vec::new(), 0, MOST_CUTS);
+    while let Some((low, high, rows)) = open.pop() {
+        let middle = low + (high - low) / 2;
+        if rows > 2 * share && middle > low && left > 0 {
+            left -= 1;
+            open.push((middle, high, estimate(middle, high)?));
+            open.push((low, middle, estimate(low, middle)?));
+            continue;
+        }
+        // The first begins where nothing is.
+        if rows_before > 0 && rows_before + rows > share {
+            cuts.push(low);
+            rows_before = 0;
+        }
+        rows_before += rows;
+    }
+    Ok(cuts)
 }
 
 /// Takes units until there is none.
@@ -179,6 +230,8 @@ mod tests {
         assert_eq!(cuts(1, 3, 100), [2, 3]);
         let all = i128::from(u64::MAX);
         assert_eq!(cuts(0, all, 2), [i128::from(u64::MAX / 2 + 1)]);
+        // Where nobody knows better they stay.
+        assert_eq!(balanced(&[26, 51, 76], (1, 100), 4, &mut |_, _| Ok(0)).unwrap(), [26, 51, 76]);
     }
 
     proptest! {
@@ -191,10 +244,32 @@ mod tests {
             ],
             wanted in 1..=MOST_RANGES,
         ) {
-            let ranges = ranges_of("id", (one.min(other), one.max(other)), wanted);
+            let ranges = ranges_of("id", &cuts(one.min(other), one.max(other), wanted));
             prop_assert!(!ranges.is_empty() && ranges.len() as u64 <= wanted);
             let holds = |range: &&Range| range.low.is_none_or(|low| low <= key) && range.high.is_none_or(|high| key < high);
             prop_assert_eq!(ranges.iter().filter(holds).count(), 1);
+        }
+
+        #[test]
+        fn wherever_the_keys_lie_no_range_has_much_more_than_its_share(
+            dense in 1_usize..3000,
+            begin in any::<i64>(),
+            step in 1_i128..1000,
+            far in proptest::collection::vec(any::<i64>(), 0..5),
+            wanted in 2_u64..40,
+        ) {
+            let mut keys: Vec<i128> = (0..dense).map(|n| i128::from(begin) + step * n as i128).collect();
+            keys.extend(far.into_iter().map(i128::from));
+            keys.sort_unstable();
+            keys.dedup();
+            let count = |low: i128, high: i128| (keys.partition_point(|key| *key < high) - keys.partition_point(|key| *key < low)) as u64;
+            let ends = (keys[0], keys[keys.len() - 1]);
+            let cuts = balanced(&cuts(ends.0, ends.1, wanted), ends, wanted, &mut |low, high| Ok(count(low, high))).unwrap();
+            prop_assert!(cuts.is_sorted_by(|a, b| a < b) && cuts.iter().all(|cut| *cut > ends.0 && *cut <= ends.1));
+            let begins = std::iter::once(ends.0).chain(cuts.iter().copied());
+            let largest = begins.zip(cuts.iter().copied().chain([ends.1 + 1])).map(|(low, high)| count(low, high)).max().unwrap();
+            prop_assert!(largest <= 2 * (keys.len() as u64).div_ceil(wanted).max(1), "{largest} of {}", keys.len());
+            prop_assert!((cuts.len() as u64) < 2 * wanted + 1, "{} cuts for {wanted}", cuts.len());
         }
     }
 }

@@ -330,6 +330,12 @@ impl Reader {
         Ok(number("low").zip(number("high")))
     }
 
+    /// About how many rows of `table` are in `range`, as far as the server knows without reading them.
+    pub fn estimate(&mut self, table: &Table, range: &Range) -> anyhow::Result<u64> {
+        let row = self.one(&sql::estimate(&table.schema, &table.name, range, self.flavour, self.version))?;
+        Ok(row.text("rows")?.parse().unwrap_or(0))
+    }
+
     /// Hands each row to `take` as it comes, of the columns asked for; an error of `take` ends it.
     pub fn each_row(
         &mut self,

@@ -171,6 +171,9 @@ fn each_row_of_a_table_that_is_split_is_in_exactly_one_part_whatever_its_key_is(
             if sizes == ranges_of_one_part {
                 let several = table.parts.len() > 1;
                 assert_eq!(several, case.is_split, "{}: {} parts", case.name, table.parts.len());
+                let longest = table.parts.iter().map(|part| part.rows).max().unwrap();
+                let few_keys = case.name == "fewer_keys_than_ranges";
+                assert!(!several || few_keys || longest < u64::from(ROWS) / 3, "{}: {longest} rows", case.name);
             } else {
                 assert!(table.parts.len() > 5, "{}: {} parts", case.name, table.parts.len());
             }
