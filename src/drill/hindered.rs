@@ -2,6 +2,7 @@
 //! whoever has drills run by themselves must not take their silence for a good one.
 
 use std::io::ErrorKind;
+use std::path::PathBuf;
 
 use anyhow::Context as _;
 use jiff::Timestamp;
@@ -29,7 +30,7 @@ pub struct Hindered {
 impl Hindered {
     /// That of `job` with a backup of `destination`; none where the last drill said something about its backup.
     pub fn of(job: &JobName, destination: &Destination) -> anyhow::Result<Option<Self>> {
-        let path = record::path(job).with_extension(ENDING);
+        let path = path(job);
         let text = match std::fs::read(&path) {
             Ok(text) => text,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
@@ -41,7 +42,9 @@ impl Hindered {
 }
 
 /// Beside the record of what drills said.
-const ENDING: &str = "hindered";
+fn path(job: &JobName) -> PathBuf {
+    record::path(job).with_extension("hindered")
+}
 
 /// Whether `error` of a drill says nothing about the backup, and is told by nobody else: somebody who ends a drill, or
 /// runs another one, knows.
@@ -51,7 +54,7 @@ pub(super) fn is_of_the_drill(error: &anyhow::Error) -> bool {
 
 /// Writes down that a drill could not be carried out.
 pub(super) fn save(job: &JobName, hindered: &Hindered) -> anyhow::Result<()> {
-    let path = record::path(job).with_extension(ENDING);
+    let path = path(job);
     path.parent().map_or(Ok(()), durable::create_private_directory)?;
     let text = serde_json::to_vec_pretty(hindered).context("cannot write down why there was no drill")?;
     durable::write(&path, &text)
@@ -59,7 +62,7 @@ pub(super) fn save(job: &JobName, hindered: &Hindered) -> anyhow::Result<()> {
 
 /// A drill of `job` with a backup in `store` said something.
 pub(super) fn forget(job: &JobName, store: &dyn Store) -> anyhow::Result<()> {
-    let path = record::path(job).with_extension(ENDING);
+    let path = path(job);
     // What can't be read says nothing that must be kept.
     if let Ok(None) = Hindered::of(job, store.destination()) {
         return Ok(());

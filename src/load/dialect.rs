@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 
 use super::line::Line;
-use super::rewrite::{self, masked};
+use super::rewrite::masked;
 use crate::server::{Facts, Flavour, Version};
 
 /// The server that was dumped, and the one that takes the dump.
@@ -143,7 +143,7 @@ impl Crossing {
 
     /// What makes a table, as the other server may take it.
     pub(super) fn table(&self, statement: &str) -> Carried {
-        let statement = self.collated(&rewrite::without_tablespace(statement));
+        let statement = self.collated(statement);
         if !self.differs() {
             return Carried { statement, ..Carried::default() };
         }

@@ -5,7 +5,7 @@ use anyhow::Context as _;
 use super::place::{self, Changed};
 use super::rewrite::{Made, Move};
 use super::source::Dump;
-use super::{Loaded, Plan, Target, objects, rehearse, rows, unfinished};
+use super::{Loaded, Plan, Target, TargetTable, objects, rehearse, rows, unfinished};
 use crate::dump::{ObjectKind, ObjectText};
 use crate::fault::{Failure, Fault, Kind};
 use crate::server::{Address, Loader, Table};
@@ -110,21 +110,30 @@ fn stage(
         loader.enter(&target.staging)?;
         for table in &target.tables {
             cancel.check()?;
-            let statement = plan.crossing.table(&dump.statement(&table.table.definition)?).statement;
-            let Target { from, staging, to, .. } = target;
-            let moved = Move { from, staging, to, name: &table.to, renamed: table.renamed };
-            let made = moved.of(&statement);
+            let made = made(plan, dump, &target.from, table, (&target.staging, &target.to))?;
             let Made { statement, foreign_keys } =
                 made.with_context(|| format!("cannot tell how {} is made", table.table.name))?;
             loader.make(&statement)?;
             // A copy under another name must not bind what is there.
             if !table.renamed && !foreign_keys.is_empty() {
-                let table = Table { schema: to.clone(), name: table.to.clone() };
+                let table = Table { schema: target.to.clone(), name: table.to.clone() };
                 changed.foreign_keys.push((table, foreign_keys));
             }
         }
     }
     rows::load(plan, dump, crew, progress, cancel)
+}
+
+/// What makes a table of database `from` in `staging`, for its place in `to`; none where its statement is not understood.
+pub(super) fn made(
+    plan: &Plan,
+    dump: &Dump<'_>,
+    from: &str,
+    table: &TargetTable,
+    (staging, to): (&str, &str),
+) -> anyhow::Result<Option<Made>> {
+    let statement = plan.crossing.table(&dump.statement(&table.table.definition)?).statement;
+    Ok(Move { from, staging, to, name: &table.to, renamed: table.renamed }.of(&statement))
 }
 
 /// The defaults of tables name them by the database that they go to.

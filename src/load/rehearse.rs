@@ -3,10 +3,8 @@
 //! Only the server itself knows what it takes. Everything that it does not take is told at once, by name and in its
 //! own words, before a row is loaded or anything of its own is changed.
 
-use super::objects;
-use super::rewrite::{self, Move};
 use super::source::Dump;
-use super::{Plan, Target, fits};
+use super::{Plan, Target, execute, fits, objects, rewrite};
 use crate::dump::{ObjectKind, ObjectText};
 use crate::fault::{Failure, Fault, Kind};
 use crate::server::{Loader, Refusal, Table, quoted};
@@ -66,23 +64,16 @@ impl Trial<'_> {
         let mut foreign_keys = Vec::new();
         for each in &target.tables {
             cancel.check()?;
-            let statement = self.plan.crossing.table(&self.dump.statement(&each.table.definition)?).statement;
-            let moved = Move {
-                from: &target.from,
-                staging: self.database,
-                to: self.database,
-                name: &each.to,
-                renamed: each.renamed,
-            };
-            let Some(made) = moved.of(&statement) else { continue };
+            let place = (self.database, self.database);
+            let Some(made) = execute::made(self.plan, self.dump, &target.from, each, place)? else { continue };
             let name = format!("table {}.{}", target.from, each.table.name);
             if self.note(loader.make(&made.statement), &name, &mut refused)? && !each.renamed {
-                let keys = made.foreign_keys.into_iter().filter(|key| self.is_within(key)).collect();
+                let keys: Vec<String> = made.foreign_keys.into_iter().filter(|key| self.is_within(key)).collect();
                 foreign_keys.push((name, Table { schema: self.database.to_owned(), name: each.to.clone() }, keys));
             }
         }
         for (name, table, keys) in foreign_keys {
-            for key in Vec::<String>::into_iter(keys) {
+            for key in keys {
                 self.note(loader.add_to_table(&table, &[key]), &format!("a foreign key of {name}"), &mut refused)?;
             }
         }

@@ -165,7 +165,7 @@ fn in_own_file(line: &str) -> String {
 }
 
 /// A statement that makes a table, or a line of one, without a tablespace.
-pub(super) fn without_tablespace(statement: &str) -> String {
+fn without_tablespace(statement: &str) -> String {
     let mask = masked(statement);
     let comment = mask.find(TABLESPACE).and_then(|at| Some((at, at + mask.get(at..)?.find("*/")? + 2)));
     let Some((begin, end)) = comment else { return statement.to_owned() };
@@ -193,19 +193,7 @@ fn unquoted(text: &str) -> Option<(String, &str)> {
 
 /// Text and names in quotes say nothing about what the server must know.
 fn without_quoted(statement: &str) -> String {
-    let (mut text, mut quote) = (String::with_capacity(statement.len()), None);
-    let mut chars = statement.chars();
-    while let Some(c) = chars.next() {
-        match quote {
-            // What follows a backslash is no end.
-            Some('\'' | '"') if c == '\\' => drop(chars.next()),
-            Some(end) if c == end => quote = None,
-            Some(_) => {}
-            None if matches!(c, '\'' | '"' | '`') => quote = Some(c),
-            None => text.push(c),
-        }
-    }
-    text
+    masked(statement).split(['\'', '"', '`']).step_by(2).collect()
 }
 
 /// Whether a statement that makes a trigger names the database of it, or of its table.

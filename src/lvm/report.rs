@@ -117,9 +117,10 @@ pub struct Group {
     pub devices: Vec<String>,
 }
 
+/// What LVM prints with `--reportformat json`.
 #[derive(Deserialize)]
-struct Document<T> {
-    report: Vec<T>,
+pub(super) struct Document<T> {
+    pub(super) report: Vec<T>,
 }
 
 #[derive(Deserialize)]

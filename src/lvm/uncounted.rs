@@ -10,15 +10,11 @@ use anyhow::Context as _;
 use serde::Deserialize;
 
 use super::devices::{alone, letters, of_pool};
+use super::report::Document;
 use super::{DEADLINE, Volume, reading};
 use crate::sys::cmd::Call;
 
 const FIELDS: &str = "lv_uuid,thin_id,transaction_id";
-
-#[derive(Deserialize)]
-struct Document {
-    report: Vec<Report>,
-}
 
 #[derive(Deserialize)]
 struct Report {
@@ -60,7 +56,7 @@ pub fn forget_uncounted(snapshot: &Volume) -> anyhow::Result<()> {
 /// The snapshot's number in its pool, if it is what LVM wants next and the kernel has not counted: the pool's transaction
 /// id was raised by one in LVM's metadata, and the kernel is still at the one that the snapshot was made in.
 fn uncounted(report: &str, [snapshot, pool]: [&str; 2], status: &str) -> anyhow::Result<Option<u32>> {
-    let document: Document = serde_json::from_str(report).context("lvs did not answer with its JSON report")?;
+    let document: Document<Report> = serde_json::from_str(report).context("lvs did not answer with its JSON report")?;
     let rows: Vec<Row> = document.report.into_iter().flat_map(|report| report.lv).collect();
     let row = |uuid: &str| rows.iter().find(|row| letters(&row.lv_uuid) == letters(uuid));
     let number = |text: &str| text.trim().parse::<u64>().ok();

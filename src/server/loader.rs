@@ -34,7 +34,7 @@ const HAS_RUN_OUT: u16 = 4084;
 /// ER_PLUGIN_IS_NOT_LOADED: it would check the account's logins.
 const NO_SUCH_PLUGIN: u16 = 1524;
 /// ER_WARN_ALLOWED_PACKET_OVERFLOWED: MySQL makes JSON of text that is no longer than that.
-const TOO_LARGE: u16 = 1301;
+pub(super) const TOO_LARGE: u16 = 1301;
 /// What helps then.
 pub(super) const LARGER_PACKETS: &str =
     "raise the server's max_allowed_packet above the longest JSON value: SET GLOBAL max_allowed_packet = 1073741824";
@@ -387,11 +387,11 @@ fn refused(error: mysql::Error, statement: &str) -> anyhow::Error {
         return Fault::new(Kind::Config, message).hint(ANOTHER_ACCOUNT).caused_by(error).into();
     }
     let said = told.message.split(" near '").next().unwrap_or_default();
-    if told.code == TOO_LARGE {
-        let text = format!("{message}: {said} (error {})", told.code);
-        return Fault::new(Kind::Config, text).hint(LARGER_PACKETS).into();
+    let refusal = Refusal { statement: head.trim_end().to_owned(), said: said.to_owned(), code: told.code };
+    if refusal.code == TOO_LARGE {
+        return Fault::new(Kind::Config, refusal.to_string()).hint(LARGER_PACKETS).into();
     }
-    Refusal { statement: head.trim_end().to_owned(), said: said.to_owned(), code: told.code }.into()
+    refusal.into()
 }
 
 /// What is said of a row was changed in it; the rest is advice, or about what the server computes of the row.

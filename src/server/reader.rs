@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::dump_sql as sql;
 use super::facts::Facts;
-use super::loader::{LARGER_PACKETS, RESTORING};
+use super::loader::{LARGER_PACKETS, RESTORING, TOO_LARGE};
 use super::session::{Connection, Raw, explained};
 use super::side_by_side::Connected;
 use super::sql::{kill_connection, literal};
@@ -27,8 +27,6 @@ const NOT_A_DATABASE: &str = "#mysql50#";
 /// Engines with views of their own, or whose rows are not dumped.
 const KEEP_A_VIEW: [&str; 10] =
     ["InnoDB", "ROCKSDB", "TokuDB", "MyRocks", "MRG_MYISAM", "BLACKHOLE", "FEDERATED", "CONNECT", "SPIDER", "S3"];
-/// ER_WARN_ALLOWED_PACKET_OVERFLOWED.
-const TOO_LARGE: &[u8] = b"1301";
 
 /// A connection that reads for a dump.
 pub struct Reader {
@@ -358,7 +356,7 @@ impl Reader {
     /// only.
     fn refuse_cut(&mut self, table: &Table) -> anyhow::Result<()> {
         let told = self.connection.raw_rows(sql::WARNINGS)?;
-        let is_cut = |row: &&Raw| row.bytes("Code").is_some_and(|code| code == TOO_LARGE);
+        let is_cut = |row: &&Raw| row.text("Code").is_ok_and(|code| code == TOO_LARGE.to_string());
         let Some(row) = told.iter().find(is_cut) else { return Ok(()) };
         let message = format!("the server does not give all of a row of {table}: {}", row.text("Message")?);
         Err(Fault::new(Kind::Config, message).hint(LARGER_PACKETS).into())

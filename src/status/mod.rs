@@ -1,5 +1,5 @@
-//! How things stand: volumes that stay suspended, the newest backup of each job, archives of binary logs, runs at work, what dead ones left, how full
-//! snapshots and pools are. Changes nothing.
+//! How things stand: volumes that stay suspended, the newest backup of each job, archives of binary logs, runs at work,
+//! what dead ones left, how full snapshots and pools are. Changes nothing.
 //!
 //! Each line has a level; the worst one is the whole's, and its number is the exit status that
 //! monitoring expects of a plugin (Monitoring Plugins Development Guidelines, "Plugin Return Codes").
