@@ -273,6 +273,23 @@ fn a_single_file_comes_back_to_its_place() {
     assert_eq!(std::fs::read(bench.at(&format!("else.ibd.before-{ID}"))).unwrap(), b"former");
 }
 
+/// R4: what was wrong with the former directory is not handed down.
+#[test]
+fn a_directory_that_was_open_to_all_gets_the_mode_of_what_was_backed_up() {
+    let set = |path: &Path, mode| std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    let bench = Bench::new(|home| {
+        files::fill(home);
+        set(&home.join("data"), 0o750);
+    });
+    let modes = |name: &str| bench.at(name).metadata().unwrap().mode() & 0o7777;
+    std::fs::create_dir(bench.at("restored")).unwrap();
+    files::write(&bench.at("restored/former"), b"former");
+    set(&bench.at("restored"), 0o777);
+    let request = Request { replace: true, ..bench.request() };
+    bench.restore(&request).unwrap();
+    assert_eq!((modes("restored"), modes(&format!("restored.before-{ID}"))), (0o750, 0o777));
+}
+
 #[test]
 fn a_place_without_a_directory_above_it_is_refused() {
     let bench = Bench::new(files::fill);

@@ -8,7 +8,7 @@ use crate::id::RunId;
 use crate::instance::Part;
 use crate::kept::{KeptPart, KeptVolume};
 use crate::lvm;
-use crate::snapshot::{self, Health, Limits, Snapshot};
+use crate::snapshot::{self, Health, Limits, Loss, Snapshot};
 use crate::store::{Root, SnapshotRecord, Source};
 use crate::sys::cancel::Cancel;
 use crate::sys::mount::Mounted;
@@ -185,8 +185,9 @@ fn judged(snapshot: &Snapshot) -> anyhow::Result<SnapshotRecord> {
     let sample = snapshot::look(snapshot)?;
     let used = match sample.health {
         Health::Good { used } => used,
-        Health::Overflowed => return Err(snapshot::lost(snapshot, "it overflowed before the last byte was read")),
-        Health::Gone => return Err(snapshot::lost(snapshot, "it is gone: somebody else removed it")),
+        Health::Overflowed => return Err(snapshot::lost(snapshot, Loss::Overflowed)),
+        Health::PoolFailed => return Err(snapshot::lost(snapshot, Loss::PoolFailed)),
+        Health::Gone => return Err(snapshot::lost(snapshot, Loss::Gone)),
     };
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a percentage below 100")]
     let used_percent = used.clamp(0.0, 100.0).ceil() as u8;

@@ -23,6 +23,8 @@ const UDEV: Duration = Duration::from_secs(10);
 /// LVM's devices have identifiers that begin so, followed by those of group and volume, of 32 letters each.
 const OF_LVM: &str = "LVM-";
 const GROUP_ENDS: usize = OF_LVM.len() + 32;
+/// What sysfs gives sizes in, whatever the disk has.
+const SECTOR: u64 = 512;
 /// What the origin of a thick snapshot maps onto.
 const REAL: &str = "-real";
 /// The device that the volumes of a thin pool map onto.
@@ -39,14 +41,26 @@ pub fn resume(volume: &Volume) -> anyhow::Result<()> {
     }
     let _alone = alone(&volume.name.vg)?;
     let Some(device) = Device::of(volume) else { return Ok(()) };
-    for each in device.stack().iter().filter(|each| each.is("dm/suspended", "1")) {
-        dmsetup("clear", &each.name)?;
+    // All of them first: a snapshot whose merge is loaded can't be resumed.
+    let stack = device.stack();
+    stack.iter().try_for_each(|each| dmsetup("clear", &each.name))?;
+    for each in stack.iter().filter(|each| each.is("dm/suspended", "1")) {
         // What has no table in force was never started: there is nothing to go back to.
         if !each.is("size", "0") {
             dmsetup("resume", &each.name)?;
         }
     }
     Ok(())
+}
+
+/// Whether the store of the thick snapshot `volume` is larger in the kernel than LVM has it. LVM brings a device that grows
+/// into force before it has written that down; killed in between, the store reaches into room that LVM takes for free.
+pub fn has_outgrown(volume: &Volume) -> bool {
+    let size = |device: &Device| fs::read_to_string(device.path.join("size")).ok()?.trim().parse::<u64>().ok();
+    let own = letters(&volume.uuid);
+    let stack = Device::of(volume).map(|device| device.stack()).unwrap_or_default();
+    let store = stack.iter().find(|device| device.volume() == Some(own.as_str()) && device.uuid.ends_with("-cow"));
+    store.and_then(size).is_some_and(|sectors| sectors * SECTOR > volume.size.0)
 }
 
 /// Loads what LVM wants, where that is not in force.

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 
-pub use devices::{remove_orphans, resume};
+pub use devices::{has_outgrown, remove_orphans, resume};
 pub use names::{CLONED_TAG, KEEP_TAG, LvName, LvRef, TAG, VgName, run_of, run_tag};
 pub use ready::Ready;
 pub use report::{Group, Volume, parse_volumes};

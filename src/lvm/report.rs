@@ -91,6 +91,17 @@ impl Volume {
         matches!(self.attr.as_bytes().first(), Some(b'o' | b'O'))
     }
 
+    /// Whether it is a pool that takes no writes any more (lvs(8), `lv_health_status`).
+    pub fn has_failed(&self) -> bool {
+        ["failed", "out_of_data", "metadata_read_only"].contains(&self.health.as_str())
+    }
+
+    /// Whether it is a pool whose metadata can't be changed: a removal is written down by LVM and not done by the kernel,
+    /// and `lvconvert --repair` refuses a pool of which the two differ.
+    pub fn is_frozen_pool(&self) -> bool {
+        ["failed", "metadata_read_only"].contains(&self.health.as_str())
+    }
+
     /// The run of ours that made it; none where it isn't ours.
     pub fn run(&self) -> Option<RunId> {
         run_of(&self.tags)

@@ -193,7 +193,8 @@ fn interrupted(intent: &Intent) -> Option<String> {
     let start = unit.as_ref().map(|unit| format!(", then `systemctl start {unit}`")).unwrap_or_default();
     Some(format!(
         "a rollback of {group}/{origin} to {name} died: look whether it was merged (`lvs -a {group}`); if {at} is not \
-         mounted, `lvchange -ay {group}/{origin}` and `mount {at}`{start}"
+         mounted, `lvchange -an {group}/{origin}`, `lvchange -ay {group}/{origin}` (that begins what LVM has accepted: \
+         before it whatever is written is lost) and `mount {at}`{start}"
     ))
 }
 
@@ -338,7 +339,12 @@ mod tests {
         let name = |name: &str| name.to_owned();
         let (group, name, origin) = (name("vg0"), name("kept"), name("data"));
         let text = interrupted(&Intent::Merge { group, name, origin, mount_point, unit, uses: Vec::new() }).unwrap();
-        for part in ["vg0/data to kept", "mount /var/lib/mysql", "systemctl start mariadb.service"] {
+        for part in [
+            "vg0/data to kept",
+            "lvchange -an vg0/data`, `lvchange -ay vg0/data",
+            "mount /var/lib/mysql",
+            "systemctl start mariadb.service",
+        ] {
             assert!(text.contains(part), "{part}: {text}");
         }
     }

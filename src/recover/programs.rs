@@ -15,8 +15,7 @@ use nix::sys::signal::{Signal, kill};
 use super::Runs;
 use super::scratch::PREFIXES;
 use crate::fault::{Fault, Kind};
-use crate::id::RunId;
-use crate::run::{RUNTIME_DIRECTORY, Record};
+use crate::run::{Intent, RUNTIME_DIRECTORY, Record};
 use crate::sys::process::{self, Process};
 
 /// How long a program is waited for.
@@ -44,8 +43,7 @@ impl Runs {
     /// The dead runs of which no LVM command works any more.
     pub(super) fn without_lvm(&self) -> anyhow::Result<Vec<&Record>> {
         let programs = self.programs()?;
-        let has_lvm =
-            |record: &Record| programs.iter().any(|program| is_lvm(program) && works_for(program, &record.id));
+        let has_lvm = |record: &Record| programs.iter().any(|program| is_lvm(program) && works_for(program, record));
         Ok(self.dead.iter().map(|(record, _)| record).filter(|record| !has_lvm(record)).collect())
     }
 
@@ -53,21 +51,30 @@ impl Runs {
         if self.dead.is_empty() {
             return Ok(Vec::new());
         }
-        let is_theirs = |process: &Process| self.dead.iter().any(|(record, _)| works_for(process, &record.id));
+        let is_theirs = |process: &Process| self.dead.iter().any(|(record, _)| works_for(process, record));
         Ok(process::others()?.into_iter().filter(is_theirs).collect())
     }
 }
 
-fn works_for(process: &Process, run: &RunId) -> bool {
+fn works_for(process: &Process, record: &Record) -> bool {
+    let run = &record.id;
     let names = |what: &str| process.command.contains(&format!("{what}{run}"));
     if is_lvm(process) {
-        return names("");
+        return names("") || record.intents.iter().any(|intent| works_on_a_merge(process, intent));
     }
     match process.name.as_str() {
         "rsync" | "ssh" => names(&format!("{RUNTIME_DIRECTORY}/")) || names(".unfinished-"),
         _ if is_second_server(process) => PREFIXES.into_iter().any(names) || names(&format!("{RUNTIME_DIRECTORY}/")),
         _ => false,
     }
+}
+
+/// A rollback's commands name the snapshot, which another run made, or the origin. Were it somebody else's command, that is
+/// waited for, and no more.
+fn works_on_a_merge(process: &Process, intent: &Intent) -> bool {
+    let Intent::Merge { group, name, origin, .. } = intent else { return false };
+    let volumes = [name, origin].map(|lv| format!("{group}/{lv}"));
+    process.command.split_whitespace().any(|word| volumes.iter().any(|volume| volume == word))
 }
 
 /// Or what starts it; its options name the directory that is its own.
@@ -98,12 +105,15 @@ mod tests {
     use super::*;
     use nix::unistd::Pid;
 
+    fn process(name: &str, command: &str) -> Process {
+        Process { pid: Pid::from_raw(1), name: name.to_owned(), command: command.to_owned() }
+    }
+
     #[test]
     fn only_what_the_run_itself_started_is_its_program() {
-        let run: RunId = "20261121T092233Z-4f2a".parse().unwrap();
-        let works = |name: &str, command: &str| {
-            works_for(&Process { pid: Pid::from_raw(1), name: name.to_owned(), command: command.to_owned() }, &run)
-        };
+        let record: Record = serde_json::from_str(include_str!("../../tests/data/record-1.json")).unwrap();
+        assert_eq!(record.id.to_string(), "20261121T092233Z-4f2a");
+        let works = |name: &str, command: &str| works_for(&process(name, command), &record);
         assert!(works("lvconvert", "lvconvert --type snapshot vg0/data vg0/data_mysnap_20261121T092233Z-4f2a"));
         assert!(works("rsync", "rsync -a -- /run/mysnap/20261121T092233Z-4f2a/0// node2:/srv/x/"));
         assert!(works("ssh", "ssh node2 sha256sum /srv/nightly/.unfinished-20261121T092233Z-4f2a/x"));
@@ -113,5 +123,23 @@ mod tests {
         assert!(!works("rsync", "rsync -a node2:/srv/nightly/20261121T092233Z-4f2a/ /mnt/"));
         assert!(!works("vim", "vim /run/mysnap/20261121T092233Z-4f2a"));
         assert!(!works("lvremove", "lvremove vg0/data_mysnap_20261121T092233Z-ffff"));
+    }
+
+    #[test]
+    fn a_rollbacks_commands_name_what_it_merges() {
+        let mut record: Record = serde_json::from_str(include_str!("../../tests/data/record-1.json")).unwrap();
+        record.intents = vec![Intent::Merge {
+            group: "vg0".to_owned(),
+            name: "data_mysnap_20261120T000000Z-0001".to_owned(),
+            origin: "data".to_owned(),
+            mount_point: "/var/lib/mysql".into(),
+            unit: None,
+            uses: Vec::new(),
+        }];
+        let works = |name: &str, command: &str| works_for(&process(name, command), &record);
+        assert!(works("lvconvert", "lvconvert -q -y --merge -b vg0/data_mysnap_20261120T000000Z-0001"));
+        assert!(works("lvchange", "lvchange -q -y -an vg0/data"));
+        assert!(!works("lvchange", "lvchange -q -y -an vg0/data2"));
+        assert!(!works("vim", "vim vg0/data"));
     }
 }

@@ -11,6 +11,7 @@
 mod execute;
 mod ground;
 mod installed;
+mod owners;
 mod plan;
 mod prepare;
 mod service;
@@ -152,9 +153,10 @@ pub fn plan(store: &dyn Store, backup: &Backup, request: &Request) -> anyhow::Re
         .into_iter()
         .map(|(root, path)| ground::look(root, &path, &backup.manifest.id, request.workshop.as_deref()))
         .collect::<anyhow::Result<Vec<_>>>()?;
-    let unknown = prepare::unknown_owners(&files);
     let mut plan = plan::decide(backup, files, request, grounds, installed.as_ref())?;
-    plan.warnings.extend(unknown);
+    plan.warnings.extend(owners::unknown(&plan.files));
+    let grounds = plan.targets.iter().map(|target| &target.ground);
+    plan.warnings.extend(owners::shut_out(grounds, &plan.files));
     Ok(plan)
 }
 

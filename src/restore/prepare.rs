@@ -1,10 +1,11 @@
 //! From stored files to files that a server can start on.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::sync::atomic::AtomicBool;
 
-use nix::unistd::{Group, UnlinkatFlags, User};
+use nix::unistd::UnlinkatFlags;
 
+use super::owners::Owners;
 use super::plan::Target;
 use crate::fault::{Fault, Kind};
 use crate::store::tree::{NodeKind, Reading, Tree};
@@ -43,7 +44,6 @@ fn refuse_damaged(target: &Target, files: &[FileEntry], work: Work<'_>) -> anyho
     Err(Fault::new(Kind::Verify, message).hint("nothing was put in place; `mysnap verify` reads the backup").into())
 }
 
-/// Owners by name where the name exists here, by number else: numbers differ between hosts.
 fn set_owners(tree: &Tree, files: &[FileEntry], work: Work<'_>) -> anyhow::Result<()> {
     let entries: HashMap<_, _> = files.iter().map(|entry| (&entry.path, entry)).collect();
     let mut owners = Owners::default();
@@ -54,45 +54,8 @@ fn set_owners(tree: &Tree, files: &[FileEntry], work: Work<'_>) -> anyhow::Resul
     for node in others.into_iter().chain(directories.into_iter().rev()) {
         work.cancel.check()?;
         let Some(entry) = entries.get(&node.path) else { continue };
-        let uid = owners.user(entry.user.as_deref()).unwrap_or(entry.uid);
-        let gid = owners.group(entry.group.as_deref()).unwrap_or(entry.gid);
+        let (uid, gid) = owners.of(entry);
         tree.set_owner(node, uid, gid, entry.mode.bits())?;
     }
     Ok(())
-}
-
-/// A warning for every owner that has no name here.
-pub(super) fn unknown_owners(files: &[FileEntry]) -> Vec<String> {
-    let mut owners = Owners::default();
-    let mut unknown = BTreeSet::new();
-    for entry in files {
-        for (what, name, known, number) in [
-            ("user", &entry.user, owners.user(entry.user.as_deref()).is_some(), entry.uid),
-            ("group", &entry.group, owners.group(entry.group.as_deref()).is_some(), entry.gid),
-        ] {
-            if let Some(name) = name.as_ref().filter(|_| !known) {
-                unknown.insert(format!("{what} {name} does not exist here: its files get the number {number}"));
-            }
-        }
-    }
-    unknown.into_iter().collect()
-}
-
-/// The numbers of names, each looked up once.
-#[derive(Default)]
-struct Owners {
-    users: HashMap<String, Option<u32>>,
-    groups: HashMap<String, Option<u32>>,
-}
-
-impl Owners {
-    fn user(&mut self, name: Option<&str>) -> Option<u32> {
-        let find = |name: &String| Some(User::from_name(name).ok()??.uid.as_raw());
-        *self.users.entry(name?.to_owned()).or_insert_with_key(find)
-    }
-
-    fn group(&mut self, name: Option<&str>) -> Option<u32> {
-        let find = |name: &String| Some(Group::from_name(name).ok()??.gid.as_raw());
-        *self.groups.entry(name?.to_owned()).or_insert_with_key(find)
-    }
 }

@@ -222,12 +222,12 @@ fn unmount(merge: &Merge) -> anyhow::Result<()> {
 }
 
 /// From here on nothing is cancelled: a volume that is not mounted again helps nobody.
+/// Nor is one mounted whose merge LVM has accepted and not begun: what is written until it begins is lost.
 fn roll_back(merge: &Merge, observer: &dyn Observer) -> anyhow::Result<()> {
-    let merged = snapshot::start_merge(&merge.origin, &merge.snapshot).and_then(|()| {
-        snapshot::finish_merge(&merge.origin, &merge.snapshot, |progress| {
-            let text = format!("{:.1}% of the snapshot is still to be copied back", progress.left);
-            observer.event(Event::Note { text });
-        })
+    snapshot::start_merge(&merge.origin, &merge.snapshot)?;
+    let merged = snapshot::finish_merge(&merge.origin, &merge.snapshot, |progress| {
+        let text = format!("{:.1}% of the snapshot is still to be copied back", progress.left);
+        observer.event(Event::Note { text });
     });
     let mounted = mount(merge);
     merged.and(mounted)

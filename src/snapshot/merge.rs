@@ -7,8 +7,9 @@
 
 use std::time::{Duration, Instant};
 
-use crate::fault::{Fault, Kind};
+use crate::fault::{Failure, Fault, Kind};
 use crate::lvm::{self, LvRef, Volume};
+use crate::sys::cmd::CommandError;
 
 /// How long a merge may go on without any progress.
 const PATIENCE: Duration = Duration::from_secs(600);
@@ -23,19 +24,44 @@ pub struct MergeProgress {
 
 /// Starts the merge of `snapshot` into `origin`; neither may be open. One that LVM has accepted before
 /// is begun.
+///
+/// # Errors
+/// The origin is not suspended then. Where LVM has accepted the merge all the same, it must not be mounted before it was
+/// deactivated and activated: what is written until then is lost with that.
 pub fn start_merge(origin: &LvRef, snapshot: &Volume) -> anyhow::Result<()> {
     refuse_open(origin)?;
     refuse_open(&snapshot.name)?;
-    if !snapshot.merging {
-        lvm::merge(&snapshot.name)?;
-        write_out(origin)?;
+    let asked = if snapshot.merging { Ok(()) } else { ask(origin, snapshot) };
+    // Killed in between LVM may have accepted it.
+    if let Err(error) = asked
+        && !is_accepted(snapshot)?
+    {
+        return Err(error);
     }
     // Accepted is not begun: where anything opened the origin meanwhile, only an activation helps.
     if lvm::volume(&snapshot.name)?.is_some() {
-        lvm::deactivate(origin)?;
-        lvm::activate(origin)?;
+        unharmed(origin, lvm::deactivate(origin))?;
+        unharmed(origin, lvm::activate(origin))?;
     }
     Ok(())
+}
+
+fn ask(origin: &LvRef, snapshot: &Volume) -> anyhow::Result<()> {
+    unharmed(origin, lvm::merge(&snapshot.name))?;
+    write_out(origin)
+}
+
+/// One that is gone may have been merged, or removed by somebody: nobody knows any more.
+fn is_accepted(snapshot: &Volume) -> anyhow::Result<bool> {
+    Ok(lvm::volume(&snapshot.name)?.is_some_and(|volume| volume.merging))
+}
+
+/// What a command came to, which may have been killed with the origin suspended.
+fn unharmed(origin: &LvRef, command: Result<(), CommandError>) -> anyhow::Result<()> {
+    let Err(error) = command else { return Ok(()) };
+    let suspended = lvm::volume(origin)?.filter(Volume::is_suspended);
+    let resumed = suspended.as_ref().map_or(Ok(()), lvm::resume);
+    Err(Failure::join(error.into(), resumed.err().into_iter().collect()))
 }
 
 /// No server is at work that would do it by the way.

@@ -8,6 +8,7 @@
 //!
 //! What is removed must be ours by tag, identifier, origin and kind, never by name alone.
 
+mod loss;
 mod merge;
 mod monitor;
 mod mounts;
@@ -19,6 +20,7 @@ mod watch;
 
 use std::time::{Duration, Instant};
 
+pub use loss::{Loss, lost};
 pub use merge::{MergeProgress, finish_merge, start_merge};
 pub use monitor::{Action, Limits, Sample, decide, sample};
 pub use mounts::{mount, mount_writable, unsupported};
@@ -26,7 +28,7 @@ pub use plan::{Plan, Planned, PoolRoom, StoreSize, WriteRate, cannot_overflow, p
 pub use remove::{abandon, remove, remove_all_of};
 pub use thick::Thick;
 pub use thin::Thin;
-pub use watch::{look, lost, watched};
+pub use watch::{look, watched};
 
 use crate::fault::{Failure, Fault, Kind};
 use crate::id::RunId;
@@ -175,8 +177,10 @@ pub enum Health {
         /// In percent.
         used: f64,
     },
-    /// It lost what it held: its store overflowed or its pool failed.
+    /// It lost what it held: its store overflowed.
     Overflowed,
+    /// Its pool takes no writes any more: its metadata is full or damaged, or its disk has failed.
+    PoolFailed,
     /// It is not there any more.
     Gone,
 }

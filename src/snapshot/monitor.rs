@@ -3,7 +3,7 @@
 //! A thick store that fills up costs the backup; it is grown while the group has room. A thin pool
 //! that fills up costs *production* its writes; our snapshot is given up before that.
 
-use super::{Health, Snapshot, SnapshotKind, plan};
+use super::{Health, Loss, Snapshot, SnapshotKind, plan};
 use crate::lvm::{self, LvRef, Volume};
 use crate::sys::units::{Bytes, Percent};
 
@@ -60,7 +60,7 @@ pub enum Action {
     /// Make the store larger by this much.
     Grow(Bytes),
     /// End the run: the snapshot is lost, or would soon be, or would soon harm its origin.
-    GiveUp(&'static str),
+    GiveUp(Loss),
 }
 
 /// Looks at `snapshot`.
@@ -94,32 +94,28 @@ fn thick(volume: &Volume) -> Health {
 fn thin(volume: &Volume, volumes: &[Volume]) -> Health {
     let pool = volume.pool.as_ref().map(|lv| LvRef { vg: volume.name.vg.clone(), lv: lv.clone() });
     let Some(pool) = volumes.iter().find(|v| Some(&v.name) == pool.as_ref()) else { return Health::Gone };
-    let failed = ["failed", "out_of_data", "metadata_read_only"];
     match (pool.data_percent, pool.metadata_percent) {
-        (Some(data), Some(metadata)) if !failed.contains(&pool.health.as_str()) => {
-            Health::Good { used: data.max(metadata) }
-        }
-        _ => Health::Overflowed,
+        (Some(data), Some(metadata)) if !pool.has_failed() => Health::Good { used: data.max(metadata) },
+        _ => Health::PoolFailed,
     }
 }
 
 /// What to do about `sample`: pure.
 pub fn decide(sample: &Sample, limits: &Limits) -> Action {
     let used = match sample.health {
-        Health::Gone => return Action::GiveUp("it is gone: somebody else removed it"),
-        Health::Overflowed => return Action::GiveUp("it overflowed"),
         Health::Good { used } => used,
+        Health::Gone => return Action::GiveUp(Loss::Gone),
+        Health::Overflowed => return Action::GiveUp(Loss::Overflowed),
+        Health::PoolFailed => return Action::GiveUp(Loss::PoolFailed),
     };
     let reached = |limit: Percent| used >= f64::from(limit.0);
     match sample.kind {
-        SnapshotKind::Thin if reached(limits.pool_give_up) => {
-            Action::GiveUp("its pool is nearly full, which would stop the server")
-        }
+        SnapshotKind::Thin if reached(limits.pool_give_up) => Action::GiveUp(Loss::PoolFull),
         SnapshotKind::Thick if sample.cannot_overflow => Action::Continue,
         SnapshotKind::Thick if reached(limits.grow_at) && sample.growth.0 > 0 => {
             Action::Grow(limits.grow_by.of(sample.size).min(sample.growth))
         }
-        SnapshotKind::Thick if reached(limits.give_up) => Action::GiveUp("its store is full and the group has no room"),
+        SnapshotKind::Thick if reached(limits.give_up) => Action::GiveUp(Loss::StoreFull),
         SnapshotKind::Thick if reached(limits.warn) => Action::Warn(used),
         SnapshotKind::Thick | SnapshotKind::Thin => Action::Continue,
     }
@@ -158,7 +154,7 @@ mod tests {
         #[test]
         fn what_is_lost_is_always_given_up_and_growth_fits(used in 0.0_f64..100.0, free in 0_u64..1 << 40) {
             let limits = Limits::default();
-            for health in [Health::Gone, Health::Overflowed] {
+            for health in [Health::Gone, Health::Overflowed, Health::PoolFailed] {
                 let lost = Sample { health, ..sample_of(SnapshotKind::Thick, used, free) };
                 prop_assert!(matches!(decide(&lost, &limits), Action::GiveUp(_)));
             }

@@ -2,9 +2,10 @@
 
 use std::time::{Duration, Instant};
 
+use super::loss::repair;
 use crate::fault::{Fault, Kind};
 use crate::id::RunId;
-use crate::lvm::{self, Volume};
+use crate::lvm::{self, LvRef, Volume};
 use crate::sys::cmd::{self, Call, CommandError};
 
 /// How long a busy volume is tried again.
@@ -12,6 +13,9 @@ const DEADLINE: Duration = Duration::from_secs(30);
 /// How long an LVM command that was let go of is waited for.
 const LATE: Duration = Duration::from_secs(60);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+/// How long udev may look into a volume that an LVM command has just changed.
+const UDEV: Duration = Duration::from_secs(10);
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// Removes the volume with `uuid` if it is one of ours; that it is gone already is success.
 ///
@@ -19,14 +23,19 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 /// LVM compares the identifier again under its own lock, so that a rename between our look and the
 /// removal costs another look, not another volume.
 pub fn remove(uuid: &str, run: &RunId) -> anyhow::Result<()> {
-    let end = Instant::now() + DEADLINE;
-    let mut pause = Duration::from_millis(50);
+    let (end, settled) = (Instant::now() + DEADLINE, Instant::now() + UDEV);
+    let mut pause = PAUSE;
     let (mut failed, mut origin, mut has_failed) = (None, None, false);
     while let Some(volume) = lvm::volumes()?.into_iter().find(|v| v.uuid == uuid) {
+        if is_store_in_use(&volume, run) && Instant::now() < settled {
+            std::thread::sleep(PAUSE);
+            continue;
+        }
         refuse_what_is_not_ours(&volume, run)?;
         if Instant::now() >= end {
             return Err(still_there(&volume, failed));
         }
+        refuse_in_failed_pool(&volume)?;
         if failed.is_some() {
             std::thread::sleep(pause);
             pause = (pause * 2).min(LONGEST_PAUSE);
@@ -88,10 +97,15 @@ fn wait_for_what_was_let_go() -> anyhow::Result<()> {
     })
 }
 
+/// Nobody uses a store that has not become a snapshot, or is none any more: what is in use and carries our tags is
+/// somebody's, unless it is in use for a moment only.
+fn is_store_in_use(volume: &Volume, run: &RunId) -> bool {
+    volume.run().as_ref() == Some(run) && volume.origin.is_none() && volume.is_open()
+}
+
 fn refuse_what_is_not_ours(volume: &Volume, run: &RunId) -> anyhow::Result<()> {
-    let made_by_us = volume.run().as_ref() == Some(run);
-    let shape = volume.origin.is_some() || (volume.segtype == "linear" && !volume.is_open());
-    if !made_by_us || !shape {
+    let shape = volume.origin.is_some() || volume.segtype == "linear";
+    if volume.run().as_ref() != Some(run) || !shape || is_store_in_use(volume, run) {
         let message = format!("volume {} is not a snapshot of run {run}; it is left alone", volume.name);
         return Err(Fault::new(Kind::Refused, message).into());
     }
@@ -101,6 +115,17 @@ fn refuse_what_is_not_ours(volume: &Volume, run: &RunId) -> anyhow::Result<()> {
         return Err(Fault::new(Kind::Refused, message).hint("`lvs -a` shows it; remove that one first").into());
     }
     Ok(())
+}
+
+/// A removal now would keep the pool, and the server's own volume in it, from being repaired.
+fn refuse_in_failed_pool(volume: &Volume) -> anyhow::Result<()> {
+    let Some(pool) = &volume.pool else { return Ok(()) };
+    let name = LvRef { vg: volume.name.vg.clone(), lv: pool.clone() };
+    if !lvm::volume(&name)?.is_some_and(|pool| pool.is_frozen_pool()) {
+        return Ok(());
+    }
+    let message = format!("snapshot {} stays until its pool is repaired, which has failed", volume.name);
+    Err(Fault::new(Kind::CleanupPending, message).hint(repair(&name.to_string())).into())
 }
 
 /// Which volume stays, why, and who uses it.

@@ -3,8 +3,7 @@
 use std::sync::{Condvar, Mutex};
 use std::time::Duration;
 
-use super::{Action, Limits, Sample, Snapshot, decide, sample};
-use crate::fault::{Fault, Kind};
+use super::{Action, Limits, Loss, Sample, Snapshot, decide, lost, sample};
 use crate::lvm;
 use crate::sys::cancel::Cancel;
 use crate::sys::retry;
@@ -26,14 +25,28 @@ pub fn watched<T>(
     let over = Condvar::new();
     std::thread::scope(|scope| {
         let watcher = scope.spawn(|| watch(snapshots, limits, cancel, &done, &over));
-        let result = work();
-        if let Ok(mut done) = done.lock() {
-            *done = true;
-        }
-        over.notify_all();
+        let result = {
+            let _over = Over { done: &done, over: &over };
+            work()
+        };
         let lost = watcher.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         lost.and(result)
     })
+}
+
+/// Ends the watch when it is dropped: also by work that panics, which would wait for the watch without an end.
+struct Over<'a> {
+    done: &'a Mutex<bool>,
+    over: &'a Condvar,
+}
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        if let Ok(mut done) = self.done.lock() {
+            *done = true;
+        }
+        self.over.notify_all();
+    }
 }
 
 fn watch(
@@ -101,6 +114,9 @@ fn tend(snapshot: &Snapshot, limits: Limits, state: &mut State) -> anyhow::Resul
                 if let Err(stuck) = super::resume(&snapshot.spec) {
                     tracing::warn!("{stuck:#}");
                 }
+                if lvm::volume(name)?.as_ref().is_some_and(lvm::has_outgrown) {
+                    return Err(lost(snapshot, Loss::Outgrown));
+                }
                 if state.becomes(State::Stuck) {
                     tracing::warn!("cannot grow {name} by {by}: {error}");
                 }
@@ -109,14 +125,6 @@ fn tend(snapshot: &Snapshot, limits: Limits, state: &mut State) -> anyhow::Resul
         Action::GiveUp(why) => return Err(lost(snapshot, why)),
     }
     Ok(())
-}
-
-/// The error that says that `snapshot` is lost, and why.
-pub fn lost(snapshot: &Snapshot, why: &str) -> anyhow::Error {
-    let message = format!("snapshot {} was given up: {why}", snapshot.spec.name);
-    Fault::new(Kind::Snapshot, message)
-        .hint("the server is unharmed; give the group or pool more room, raise snapshot_size, or try at a calmer time")
-        .into()
 }
 
 #[cfg(test)]

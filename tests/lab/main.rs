@@ -44,6 +44,7 @@ mod instance;
 mod kernel;
 mod live;
 mod logging;
+mod metadata;
 mod mounts;
 mod node;
 mod origin;

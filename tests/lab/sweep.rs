@@ -574,6 +574,7 @@ impl Ready for Rollback {
 /// What `recover` tells a person to do after a rollback that died.
 fn as_recover_says() {
     if !std::fs::read_to_string("/proc/mounts").unwrap().contains(" /var/lib/mysql ") {
+        run(&["lvchange", "-an", "vg0/data"]);
         run(&["lvchange", "-ay", "vg0/data"]);
         run(&["mount", "/var/lib/mysql"]);
     }

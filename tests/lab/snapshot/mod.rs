@@ -4,10 +4,13 @@ mod contract;
 mod damaged;
 mod hang;
 mod inside;
+mod inside_growth;
+mod inside_merge;
 mod merge;
 mod own;
 mod room;
 mod scratch;
+mod traced;
 
 /// Makes a test of each function for each kind.
 macro_rules! both_kinds {
