@@ -48,6 +48,7 @@ mod metadata;
 mod mounts;
 mod node;
 mod origin;
+mod owners;
 mod partition;
 mod pitr;
 mod places;

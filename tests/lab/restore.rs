@@ -13,7 +13,7 @@ use crate::host::{self, mysnap, mysnap_ok, on_node2, run};
 
 /// A backup of the server here, on the second node; its configuration and its id. One is enough for
 /// all tests: none changes it.
-fn backed_up() -> (String, RunId) {
+pub fn backed_up() -> (String, RunId) {
     static ONE: OnceLock<(String, RunId)> = OnceLock::new();
     ONE.get_or_init(back_up).clone()
 }
@@ -48,7 +48,7 @@ fn restoring(config: &str, to: &Path, more: &[&str]) -> Child {
 }
 
 /// Starts a second server on `datadir`, counts the rows that were backed up, and ends it.
-fn start_and_count(datadir: &Path) -> u64 {
+pub fn start_and_count(datadir: &Path) -> u64 {
     start_and_ask(datadir, "SELECT COUNT(*) FROM come_back.t").parse().unwrap()
 }
 

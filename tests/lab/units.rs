@@ -3,7 +3,7 @@
 use nix::sys::signal::Signal;
 
 use crate::host::{self, mysnap_ok, on_node2, run, try_run};
-use crate::live::{LOCAL, Live, Undo, local, stored, until};
+use crate::live::{Halt, LOCAL, Live, Undo, forget_stored, local, stored, until};
 
 const UNITS: [(&str, &str); 2] = [
     ("mysnap@.service", include_str!("../../packaging/mysnap@.service")),
@@ -55,7 +55,7 @@ fn what_a_run_leaves_that_is_killed_in_its_unit_is_removed_when_it_ends() {
     let _installed = installed();
     let before = stored();
     run(&["systemctl", "start", "--no-block", "mysnap@local.service"]);
-    until("a mounted snapshot", || try_run(&["pgrep", "-f", "rsync .*/run/mysnap"]).status.success());
+    until("a mounted snapshot", copies);
     run(&["systemctl", "kill", "--kill-whom=main", "--signal=SIGKILL", "mysnap@local.service"]);
     until("the end of the unit", || try_run(&["systemctl", "is-failed", "mysnap@local.service"]).status.success());
     assert_eq!(stored(), before);
@@ -73,4 +73,62 @@ fn the_boot_unit_removes_what_died_with_the_host() {
     let _installed = installed();
     start("mysnap-recover.service");
     host::assert_nothing_left();
+}
+
+/// Whether a run of a unit copies from its snapshot.
+fn copies() -> bool {
+    try_run(&["pgrep", "-f", "rsync .*/run/mysnap"]).status.success()
+}
+
+/// Stops `unit`, whose run has come to where it should be, perhaps to a `halt`; nothing is left, and its status says why
+/// it ended.
+fn stop(unit: &str, halt: Option<Halt>) {
+    run(&["systemctl", "stop", "--no-block", unit]);
+    std::thread::sleep(std::time::Duration::from_secs(1));
+    // LVM's commands are waited for.
+    drop(halt);
+    run(&["systemctl", "stop", unit]);
+    let shown = run(&["systemctl", "show", "-p", "ActiveState,ExecMainCode,ExecMainStatus", unit]);
+    // 1 is "exited": it was not killed.
+    for line in ["ExecMainCode=1", "ExecMainStatus=143"] {
+        assert!(shown.contains(line), "{unit}: {shown}");
+    }
+    assert!(stored().is_empty(), "{unit}");
+    host::assert_nothing_left();
+    assert!(!copies(), "{unit}");
+}
+
+/// D1: as a host that shuts down or is upgraded does.
+#[test]
+fn a_backup_whose_unit_is_stopped_ends_in_order_and_leaves_nothing() {
+    let _installed = installed();
+    forget_stored();
+    let begin = || drop(run(&["systemctl", "start", "--no-block", "mysnap@local.service"]));
+    begin();
+    until("a mounted snapshot", copies);
+    stop("mysnap@local.service", None);
+    let halt = Halt::new();
+    begin();
+    halt.reached();
+    stop("mysnap@local.service", Some(halt));
+}
+
+/// As `systemd-run` makes it: every process of the run gets SIGTERM at once, LVM's commands too, and SIGKILL when the
+/// time is up.
+#[test]
+fn a_backup_in_a_unit_of_defaults_that_is_stopped_leaves_nothing() {
+    let _installed = installed();
+    forget_stored();
+    let _reset = Undo::with("systemctl reset-failed 'mysnap-test-*' 2>/dev/null || true");
+    let begin = |unit: &str| {
+        let unit = format!("--unit={unit}");
+        run(&["systemd-run", "-q", "--no-block", "-r", &unit, "/usr/local/bin/mysnap", "backup", "local"]);
+    };
+    begin("mysnap-test-copy");
+    until("a mounted snapshot", copies);
+    stop("mysnap-test-copy", None);
+    let halt = Halt::new();
+    begin("mysnap-test-hold");
+    halt.reached();
+    stop("mysnap-test-hold", Some(halt));
 }
