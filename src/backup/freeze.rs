@@ -129,7 +129,7 @@ pub(super) fn in_tries<T>(
         let error = match attempt() {
             Ok(value) => return Ok((value, tries)),
             Err(Failed::Leaving(error)) => return Err(error),
-            Err(Failed::Cleanly(error)) => error,
+            Err(Failed::Cleanly(error)) => cancel.explain(error),
         };
         let again = matches!(kind_of(&error), Some(Kind::Lock | Kind::Busy)) && tries < request.tries;
         if !again {

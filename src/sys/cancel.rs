@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::fault::{Fault, Kind};
+use crate::fault::{Fault, Kind, kind_of};
 
 /// How often a wait looks at the flag.
 pub const POLL: Duration = Duration::from_millis(20);
@@ -47,9 +47,15 @@ impl Cancel {
 
     /// An error once the flag is set.
     pub fn check(&self) -> anyhow::Result<()> {
+        self.signal().map_or(Ok(()), |signal| Err(ended_by(signal).into()))
+    }
+
+    /// `error` as the end that was asked for, once the flag is set: a service manager may have told the commands of a run
+    /// too, which then fail.
+    pub fn explain(&self, error: anyhow::Error) -> anyhow::Error {
         match self.signal() {
-            None => Ok(()),
-            Some(signal) => Err(Fault::new(Kind::Cancelled, format!("ended by signal {signal}")).into()),
+            Some(signal) if kind_of(&error) != Some(Kind::Cancelled) => ended_by(signal).caused_by(error).into(),
+            _ => error,
         }
     }
 
@@ -67,6 +73,10 @@ impl Cancel {
     }
 }
 
+fn ended_by(signal: i32) -> Fault {
+    Fault::new(Kind::Cancelled, format!("ended by signal {signal}"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -79,6 +89,17 @@ mod tests {
         assert_eq!((one.signal(), other.signal(), parent.signal()), (Some(15), None, None));
         parent.set(2);
         assert_eq!(other.signal(), Some(2));
+    }
+
+    #[test]
+    fn what_fails_after_the_signal_is_its_end() {
+        let cancel = Cancel::new();
+        let failed = || anyhow::Error::from(Fault::new(Kind::Snapshot, "lvconvert was killed"));
+        assert_eq!(kind_of(&cancel.explain(failed())), Some(Kind::Snapshot));
+        cancel.set(15);
+        let explained = cancel.explain(failed());
+        assert_eq!(kind_of(&explained), Some(Kind::Cancelled));
+        assert!(format!("{explained:#}").ends_with("ended by signal 15: lvconvert was killed"), "{explained:#}");
     }
 
     #[test]

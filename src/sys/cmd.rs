@@ -83,6 +83,14 @@ pub enum CommandError {
         /// The signal that we received.
         signal: i32,
     },
+    /// What it says in one line is longer than anything that it could have to say.
+    #[error("`{argv}` said more than {limit} bytes without an end of the line")]
+    Endless {
+        /// The whole command.
+        argv: String,
+        /// In bytes.
+        limit: usize,
+    },
 }
 
 impl CommandError {

@@ -17,6 +17,9 @@ const BEAT: Duration = Duration::from_secs(10);
 /// After so long without a word, not even an empty line, nobody is there any more.
 const SILENCE: Duration = Duration::from_secs(90);
 
+/// No line is longer: memory is not filled by whatever comes.
+const LONGEST: usize = 64 << 20;
+
 /// A program that we started. Where this is dropped, or the run is ended, its standard input ends, and it
 /// gets the time to clean up after itself.
 #[derive(Debug)]
@@ -88,6 +91,9 @@ impl<'a> Talk<'a> {
             }
         };
         let ended = running.step(&mut take)?.is_some();
+        if begun.len() > LONGEST {
+            return Err(CommandError::Endless { argv: running.argv().to_owned(), limit: LONGEST });
+        }
         Ok(match lines.pop_front() {
             Some(line) => Heard::Line(line),
             None if ended => Heard::End,
@@ -274,6 +280,14 @@ mod tests {
         assert_eq!(talk.hear().unwrap().unwrap(), b"and two\n");
         assert_eq!(talk.hear().unwrap(), None);
         assert_eq!(talk.finish().unwrap().status.code(), Some(3));
+    }
+
+    #[test]
+    fn a_line_without_an_end_is_not_kept() {
+        let mut talk = Talk::begin(shell("head -c 100000000 /dev/zero; echo; read b"), "one").unwrap();
+        let error = talk.hear().unwrap_err();
+        assert!(matches!(error, CommandError::Endless { limit: LONGEST, .. }), "{error}");
+        assert!(talk.begun.len() < LONGEST + (1 << 20));
     }
 
     #[test]

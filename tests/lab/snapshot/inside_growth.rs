@@ -14,7 +14,11 @@ use super::traced::{BACK, SHORT, Traced, assert_recovered, at, behind_switches, 
 use crate::sweep::tell;
 
 /// How large a store is before it is grown.
-const STORE: u64 = 12;
+const STORE: u64 = 32;
+/// What is overwritten before: above where it is grown, with room for what is written while it is.
+const OVERWRITTEN: u64 = 26;
+/// Between two writes, so that these don't fill it up.
+const PAUSE: Duration = Duration::from_millis(50);
 /// How long its own run may take to grow it, with a command that is killed in between.
 const GROWN: Duration = Duration::from_secs(60);
 
@@ -47,6 +51,7 @@ fn watch_until_grown(scratch: &Scratch, snapshot: &Snapshot) -> (Duration, anyho
             let began = Instant::now();
             scratch.write("heartbeat", b"written");
             longest = longest.max(began.elapsed());
+            std::thread::sleep(PAUSE);
             let sample = snapshot::sample(snapshot)?;
             // As the kernel has it: what LVM wrote down first may not be in force.
             if sample.size > Bytes(STORE * MIB) && matches!(sample.health, Health::Good { used } if used < 80.0) {
@@ -68,7 +73,7 @@ fn a_growth_that_is_killed_costs_no_writer_the_budget_and_is_done_again_or_ends_
     let grown = |traced: &dyn Fn() -> Traced, what: &str| {
         let id = new_run();
         let snapshot = scratch.snapshot(&id, STORE);
-        scratch.overwrite("table", 10, 2);
+        scratch.overwrite("table", OVERWRITTEN, 2);
         let (longest, watched) = {
             let _traced = traced();
             watch_until_grown(&scratch, &snapshot)
