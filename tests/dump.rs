@@ -7,6 +7,8 @@
 mod accounts;
 #[path = "dump/bench.rs"]
 mod bench;
+#[path = "dump/by_hand.rs"]
+mod by_hand;
 #[path = "dump/cut.rs"]
 mod cut;
 #[path = "dump/directories.rs"]

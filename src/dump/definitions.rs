@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::index::{AccountText, Column, DatabaseIndex, Index, ObjectText, TableIndex, Text};
 use super::survey::{Contents, DatabaseContents, Object, TableContents};
-use super::{Compression, ObjectKind, Part};
+use super::{Compression, ObjectKind, Part, view_order};
 use crate::server::statements;
 
 /// A file of statements.
@@ -39,6 +39,21 @@ impl Sheet {
             self.bytes.extend_from_slice(format!("-- {line}\n").as_bytes());
         }
     }
+}
+
+/// What has a server take the rows of `table` from its client's standard input.
+fn load_by_hand(table: &TableContents, columns: &[Column]) -> String {
+    let counted = table.columns.iter().find(|column| column.counted).map(|column| column.name.as_str());
+    let taken: Vec<_> = columns.iter().map(Column::taken).collect();
+    let load = statements::load(&table.table.schema, &table.table.name, &taken, counted);
+    let load = load.replacen("'mysnap'", "'/dev/stdin'", 1);
+    let history = if table.history { format!("{}; ", statements::WITH_HISTORY) } else { String::new() };
+    format!("{}; {history}{load}", statements::LOAD_BY_HAND)
+}
+
+/// For a POSIX shell.
+fn shell_quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\'', r"'\''"))
 }
 
 /// What ends a statement and is in none of `texts`. The servers' clients take no more than 15 characters of it: where
@@ -103,8 +118,9 @@ fn tables(
     let mut sheet = Sheet::new(format!("{}/tables.sql", database.directory), &title, taken, &texts);
     let mut tables = Vec::new();
     for (table, parts) in database.tables.iter().zip(parts) {
-        let TableContents { table: name, columns, .. } = table;
-        let columns: Vec<Column> = columns
+        let name = &table.table;
+        let columns: Vec<Column> = table
+            .columns
             .iter()
             .map(|column| Column {
                 name: column.name.clone(),
@@ -114,19 +130,9 @@ fn tables(
             })
             .collect();
         if !parts.is_empty() {
-            let load =
-                statements::load(&name.schema, &name.name, &columns.iter().map(Column::taken).collect::<Vec<_>>());
-            let mut load = load.replacen("'mysnap'", "'/dev/stdin'", 1);
-            if table.history {
-                let utc = "SET SESSION time_zone = '+00:00'";
-                load = format!("{utc}; {}; {load}", statements::WITH_HISTORY);
-            }
-            sheet.comment(&format!(
-                "rows: {} {}.*.tsv* | CLIENT --local-infile -e",
-                compression.unpacker(),
-                table.file
-            ));
-            sheet.comment(&format!("      {load}"));
+            let by_hand = shell_quoted(&load_by_hand(table, &columns));
+            let rows = format!("{} {}.*.tsv*", compression.unpacker(), table.file);
+            sheet.comment(&format!("rows: {rows} | CLIENT --local-infile -e {by_hand}"));
         }
         tables.push(TableIndex {
             name: name.name.clone(),
@@ -142,9 +148,13 @@ fn tables(
 }
 
 fn objects_of(database: &DatabaseContents, kind: ObjectKind, taken: Timestamp) -> Option<(Vec<ObjectText>, Sheet)> {
-    let chosen: Vec<&Object> = database.objects.iter().filter(|object| object.kind == kind).collect();
+    let mut chosen: Vec<&Object> = database.objects.iter().filter(|object| object.kind == kind).collect();
     if chosen.is_empty() {
         return None;
+    }
+    if kind == ObjectKind::View {
+        let views: Vec<_> = chosen.iter().map(|view| (view.name.as_str(), view.definition.text.as_slice())).collect();
+        chosen = view_order::order(&views).into_iter().filter_map(|n| chosen.get(n).copied()).collect();
     }
     let title = format!("the {}s of database {:?}", kind.name(), database.database.name);
     let texts: Vec<&[u8]> = chosen.iter().map(|object| object.definition.text.as_slice()).collect();

@@ -19,6 +19,7 @@ mod pattern;
 mod shelf;
 mod survey;
 mod unload;
+mod view_order;
 
 use std::time::{Duration, Instant};
 

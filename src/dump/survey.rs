@@ -158,6 +158,7 @@ fn table(
             generated: false,
             period: true,
             row_end: name == ROW_END,
+            counted: false,
         };
         columns.extend(PERIOD.map(hidden));
     }

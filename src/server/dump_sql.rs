@@ -25,6 +25,9 @@ pub const LOAD: &str = "SET SESSION character_set_client = utf8mb4, character_se
      character_set_results = utf8mb4, time_zone = '+00:00', foreign_key_checks = 0, unique_checks = 0, \
      sql_mode = 'NO_AUTO_VALUE_ON_ZERO,ALLOW_INVALID_DATES,NO_DIR_IN_CREATE', max_error_count = 65535, lc_messages = 'en_US', \
      wait_timeout = 604800, net_read_timeout = 3600, net_write_timeout = 3600, lock_wait_timeout = 60";
+/// What of [`LOAD`] rows need that a person feeds to the server's client.
+pub const LOAD_BY_HAND: &str = "SET SESSION character_set_client = utf8mb4, time_zone = '+00:00', foreign_key_checks = 0, \
+     sql_mode = 'NO_AUTO_VALUE_ON_ZERO,ALLOW_INVALID_DATES'";
 /// What a MySQL may refuse of tables that one has accepted: without a primary key, and with a foreign key on what is no
 /// key of its own. It may add a key too. Each with the release that it came with, and what takes it away.
 pub const STRICTER: [(Version, &str); 3] = [
@@ -228,11 +231,24 @@ pub struct Taken<'a> {
     pub is_row_end: bool,
 }
 
-/// Takes the rows of one part, in the form that `dump::encode` writes; with history after [`WITH_HISTORY`].
-pub fn load(schema: &str, table: &str, columns: &[Taken<'_>]) -> String {
+impl Taken<'_> {
+    /// Whether it is computed of what the row says, in the statement's SET clause.
+    pub fn is_set(&self) -> bool {
+        self.is_text || self.is_row_end
+    }
+}
+
+/// Takes the rows of one part, in the form that `dump::encode` writes; with history after [`WITH_HISTORY`]. Where
+/// anything is set, the `counted` column (AUTO_INCREMENT) has to be, too: a server with a SET clause to carry out forgets
+/// that the row has said a value, and takes a 0 for none, whatever the `sql_mode` says.
+pub fn load(schema: &str, table: &str, columns: &[Taken<'_>], counted: Option<&str>) -> String {
+    let counted = counted.filter(|_| columns.iter().any(Taken::is_set));
     let (mut names, mut sets) = (Vec::new(), Vec::new());
     for (n, column) in columns.iter().enumerate() {
-        if column.is_text {
+        if counted == Some(column.name) {
+            names.push(format!("@v{n}"));
+            sets.push(format!("{} = @v{n}", quoted(column.name)));
+        } else if column.is_text {
             names.push(format!("@v{n}"));
             sets.push(format!("{} = CONVERT(@v{n} USING utf8mb4)", quoted(column.name)));
         } else if column.is_row_end {
@@ -252,6 +268,16 @@ pub fn load(schema: &str, table: &str, columns: &[Taken<'_>]) -> String {
         quoted(schema),
         quoted(table),
         names.join(", ")
+    )
+}
+
+/// The column that a table counts its rows up in.
+pub fn counted_column(schema: &str, table: &str) -> String {
+    format!(
+        "SELECT COLUMN_NAME FROM information_schema.COLUMNS WHERE TABLE_SCHEMA = {} AND TABLE_NAME = {} \
+         AND EXTRA LIKE '%auto_increment%'",
+        literal(schema),
+        literal(table)
     )
 }
 
@@ -424,10 +450,12 @@ mod tests {
     fn what_is_made_of_text_is_converted_and_everything_else_taken_as_it_is() {
         let id = Taken { name: "id", is_text: false, is_enum: false, is_row_end: false };
         let columns = [id, Taken { name: "j", is_text: true, ..id }];
-        let statement = load("shop", "docs", &columns);
+        let statement = load("shop", "docs", &columns, None);
         assert!(statement.ends_with(r"LINES TERMINATED BY '\n' (`id`, @v1) SET `j` = CONVERT(@v1 USING utf8mb4)"));
         assert!(statement.contains(r"FIELDS TERMINATED BY '\t' ESCAPED BY '\\' "), "{statement}");
-        let until = load("shop", "past", &[id, Taken { name: "row_end", is_row_end: true, ..id }]);
+        let counted = load("shop", "docs", &columns, Some("id"));
+        assert!(counted.ends_with("(@v0, @v1) SET `id` = @v0, `j` = CONVERT(@v1 USING utf8mb4)"), "{counted}");
+        let until = load("shop", "past", &[id, Taken { name: "row_end", is_row_end: true, ..id }], None);
         let ends = "'2038-01-19 03:14:07.999999', '2106-02-07 06:28:15.999999'";
         let end = format!("(`id`, @v1) SET `row_end` = IF(@v1 IN ({ends}), @end_of_time, @v1)");
         assert!(until.ends_with(&end), "{until}");

@@ -315,7 +315,8 @@ impl Loader {
         if into.history && self.flavour.is_mariadb() && self.version >= Version(10, 11, 0) {
             self.run(sql::WITH_HISTORY)?;
         }
-        let statement = sql::load(into.schema, into.table, into.columns);
+        let counted = self.counted_column(into)?;
+        let statement = sql::load(into.schema, into.table, into.columns, counted.as_deref());
         let failure = Arc::new(Mutex::new(None));
         let (text, failed) = (Mutex::new(text), Arc::clone(&failure));
         let feed = LocalInfileHandler::new(move |_, server| {
@@ -337,6 +338,12 @@ impl Loader {
             self.refuse_changed(into)?;
         }
         Ok(())
+    }
+
+    /// None where it may be taken as it comes.
+    fn counted_column(&mut self, into: Into<'_>) -> anyhow::Result<Option<String>> {
+        let is_needed = into.columns.iter().any(Taken::is_set);
+        if is_needed { Ok(self.connection.value(&sql::counted_column(into.schema, into.table))?) } else { Ok(None) }
     }
 
     fn refuse_changed(&mut self, into: Into<'_>) -> anyhow::Result<()> {

@@ -16,7 +16,7 @@ mod credentials;
 mod dump_sql;
 pub mod statements {
     //! Statements that a dump writes into its files.
-    pub use super::dump_sql::{LOAD, Taken, WITH_HISTORY, as_stored, load, restart_sequence};
+    pub use super::dump_sql::{LOAD, LOAD_BY_HAND, Taken, WITH_HISTORY, as_stored, load, restart_sequence};
 }
 mod facts;
 #[cfg(any(test, feature = "fuzzing"))]

@@ -104,6 +104,8 @@ pub struct Column {
     pub period: bool,
     /// Whether it is the one that says until when.
     pub row_end: bool,
+    /// Whether the server counts rows up in it (AUTO_INCREMENT).
+    pub counted: bool,
 }
 
 /// Rows by a whole-numbered key: from `low` on, up to but without `high`.
@@ -442,8 +444,9 @@ impl Column {
         let computed = ["VIRTUAL GENERATED", "STORED GENERATED", "PERSISTENT"];
         let generated = !period && (computed.iter().any(|word| extra.contains(word)) || extra == "VIRTUAL");
         let row_end = expression == "ROW END";
+        let counted = extra.contains("AUTO_INCREMENT");
         let data_type = row.text("type")?.to_ascii_lowercase();
-        Ok(Self { name: row.text("name")?, data_type, generated, period, row_end })
+        Ok(Self { name: row.text("name")?, data_type, generated, period, row_end, counted })
     }
 
     /// Whether a server makes its value of text, and would take binary text for something else.

@@ -189,7 +189,7 @@ fn forgiven(line: &mut String) {
 }
 
 /// A line that only one of two texts has. Rows of a table without a primary key come in any order.
-fn first_difference(one: &str, other: &str) -> Option<String> {
+pub fn first_difference(one: &str, other: &str) -> Option<String> {
     let lines = |text: &str| {
         let mut lines: Vec<String> = text.lines().map(|line| line.trim_end_matches([',', ';']).to_owned()).collect();
         if !*IS_MARIADB {

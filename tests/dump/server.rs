@@ -14,7 +14,7 @@ use mysnap::sys::{durable, retry};
 /// The longest test, a hundred restores, takes minutes where nothing else runs.
 const LIFE: Duration = Duration::from_secs(4 * 3600);
 /// A busy machine takes long to make a server ready.
-const READY: Duration = Duration::from_secs(300);
+pub const READY: Duration = Duration::from_secs(300);
 
 /// Whether it is a MariaDB; a MySQL otherwise, where there is no other.
 pub static IS_MARIADB: LazyLock<bool> =
@@ -166,7 +166,8 @@ impl Server {
         self.access().connect(&Cancel::new()).unwrap()
     }
 
-    fn client(&self) -> Call<'static> {
+    /// The server's own client, by which root reaches it.
+    pub fn client(&self) -> Call<'static> {
         program("mariadb", "mysql")
             .args(["--no-defaults", "-uroot", "-N", "-B", "--default-character-set=utf8mb4"])
             // MariaDB's from 11.4 on would have a server prove itself here too, which has a certificate for another place.
