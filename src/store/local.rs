@@ -137,11 +137,7 @@ impl Store for LocalStore {
             failpoint::pass(|| "store file".to_owned())
                 .map_err(anyhow::Error::from)
                 .and_then(|()| durable::create_private_file(&path))
-                .and_then(|mut file| {
-                    file.write_all(bytes)?;
-                    durable::begin_writing_out(&file);
-                    Ok(())
-                })
+                .and_then(|mut file| Ok(file.write_all(bytes)?))
                 .with_context(|| format!("cannot write {}", path.display()))
                 .map_err(|error| {
                     anyhow::Error::from(Fault::new(Kind::Copy, "the destination took no more").caused_by(error))

@@ -9,7 +9,6 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt 
 use std::path::Path;
 
 use anyhow::Context as _;
-use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
 
 use super::failpoint::pass;
 
@@ -89,15 +88,6 @@ pub fn create_private_file(path: &Path) -> anyhow::Result<File> {
         .mode(0o600)
         .open(path)
         .with_context(|| format!("cannot create {}", path.display()))
-}
-
-/// Has the kernel begin to write out `file`, and does not wait: what makes it last later has less left to do. A file system
-/// that can't is no error.
-pub fn begin_writing_out(file: &File) {
-    // The kernel starts with what is not written out yet before it looks at what it may drop (mm/fadvise.c).
-    if let Err(error) = posix_fadvise(file, 0, 0, PosixFadviseAdvice::POSIX_FADV_DONTNEED) {
-        tracing::debug!(%error, "cannot begin to write out");
-    }
 }
 
 /// Removes a file durably; that it is gone already is success.
