@@ -10,7 +10,7 @@ use super::coverage::{self, SourceRoot, Uncovered};
 use super::ground::{Covered, Origin};
 use super::{Findings, fstab};
 use crate::fault::{Fault, Kind};
-use crate::lvm::{self, LvRef, Volume};
+use crate::lvm::{self, Volume};
 use crate::server::{Place, PlaceKind};
 use crate::snapshot;
 use crate::sys::mount::{MountPoint, mount_of, mount_points};
@@ -74,8 +74,7 @@ fn describe(kinds: &[PlaceKind]) -> String {
 }
 
 fn origin(volume: &Volume, volumes: &[Volume], mount: &MountPoint) -> anyhow::Result<Origin> {
-    let pool = volume.pool.as_ref().map(|lv| LvRef { vg: volume.name.vg.clone(), lv: lv.clone() });
-    let pool = pool.and_then(|name| volumes.iter().find(|v| v.name == name).cloned());
+    let pool = volume.pool_name().and_then(|name| volumes.iter().find(|v| v.name == name).cloned());
     let group = lvm::group(&volume.name.vg)?;
     Ok(Origin { volume: volume.clone(), group, pool, mount: mount.clone() })
 }

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::fault::{Fault, Kind};
 use crate::id::{CloneName, RunId};
-use crate::lvm::{self, LvRef, Volume};
+use crate::lvm::{self, Volume};
 use crate::recover;
 use crate::run::events::Observer;
 use crate::run::{CloneGround, CloneRecord, Intent, Record, record};
@@ -122,8 +122,7 @@ fn last_scratch(record: &Record) -> Option<PathBuf> {
 /// How full the pool or the store below the first of its volumes is.
 fn used(what: &CloneRecord, volumes: &[Volume]) -> Option<f64> {
     let kept = volumes.iter().find(|volume| what.uses.first() == Some(&volume.uuid))?;
-    let Some(lv) = &kept.pool else { return kept.data_percent };
-    let name = LvRef { vg: kept.name.vg.clone(), lv: lv.clone() };
+    let Some(name) = kept.pool_name() else { return kept.data_percent };
     let pool = volumes.iter().find(|volume| volume.name == name)?;
     Some(pool.data_percent?.max(pool.metadata_percent?))
 }

@@ -8,7 +8,7 @@ use super::{Plan, Request, Source, list, option_file, socket};
 use crate::fault::{Fault, Kind};
 use crate::instance;
 use crate::kept::{Kept, KeptVolume};
-use crate::lvm::{self, LvRef, Volume};
+use crate::lvm::{self, Volume};
 use crate::recover;
 use crate::run::{self, CloneGround};
 use crate::server::{Facts, Version};
@@ -126,7 +126,7 @@ fn layer(known: &KeptVolume, volumes: &[Volume], all: &[Volume]) -> anyhow::Resu
 
 fn thin(layer: &Layer, all: &[Volume], limits: Limits, room: PoolRoom, plan: &mut Plan) -> anyhow::Result<()> {
     let kept = &layer.kept;
-    let name = kept.pool.as_ref().map(|lv| LvRef { vg: kept.name.vg.clone(), lv: lv.clone() });
+    let name = kept.pool_name();
     let pool = all.iter().find(|volume| Some(&volume.name) == name.as_ref());
     let origins = [(kept.clone(), layer.group.clone(), pool.cloned())];
     snapshot::plan(&origins, StoreSize::Auto, WriteRate::default(), room)?;

@@ -8,6 +8,7 @@ use super::index::{AccountText, Column, DatabaseIndex, Index, ObjectText, TableI
 use super::survey::{Contents, DatabaseContents, Object, TableContents};
 use super::{Compression, ObjectKind, Part, view_order};
 use crate::server::statements;
+use crate::sys::cmd::quote;
 
 /// A file of statements.
 pub(super) struct Sheet {
@@ -49,11 +50,6 @@ fn load_by_hand(table: &TableContents, columns: &[Column]) -> String {
     let load = load.replacen("'mysnap'", "'/dev/stdin'", 1);
     let history = if table.history { format!("{}; ", statements::WITH_HISTORY) } else { String::new() };
     format!("{}; {history}{load}", statements::LOAD_BY_HAND)
-}
-
-/// For a POSIX shell.
-fn shell_quoted(text: &str) -> String {
-    format!("'{}'", text.replace('\'', r"'\''"))
 }
 
 /// What ends a statement and is in none of `texts`. The servers' clients take no more than 15 characters of it: where
@@ -130,7 +126,7 @@ fn tables(
             })
             .collect();
         if !parts.is_empty() {
-            let by_hand = shell_quoted(&load_by_hand(table, &columns));
+            let by_hand = quote(&load_by_hand(table, &columns));
             let rows = format!("{} {}.*.tsv*", compression.unpacker(), table.file);
             sheet.comment(&format!("rows: {rows} | CLIENT --local-infile -e {by_hand}"));
         }

@@ -91,6 +91,11 @@ impl Volume {
         matches!(self.attr.as_bytes().first(), Some(b'o' | b'O'))
     }
 
+    /// The whole name of the pool that it lies in; none where it is not thin.
+    pub fn pool_name(&self) -> Option<LvRef> {
+        Some(LvRef { vg: self.name.vg.clone(), lv: self.pool.clone()? })
+    }
+
     /// Whether it is a pool that takes no writes any more (lvs(8), `lv_health_status`).
     pub fn has_failed(&self) -> bool {
         ["failed", "out_of_data", "metadata_read_only"].contains(&self.health.as_str())

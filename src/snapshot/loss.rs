@@ -41,18 +41,11 @@ impl fmt::Display for Loss {
 pub fn lost(snapshot: &Snapshot, why: Loss) -> anyhow::Error {
     let message = format!("snapshot {} was given up: {why}", snapshot.spec.name);
     let hint = match why {
-        Loss::PoolFailed => broken_pool(snapshot),
+        Loss::PoolFailed => repair(&snapshot.spec.origin.pool_name().map_or_else(String::new, |pool| pool.to_string())),
         _ => "the server is unharmed; give the group or pool more room, raise snapshot_size, or try at a calmer time"
             .to_owned(),
     };
     Fault::new(Kind::Snapshot, message).hint(hint).into()
-}
-
-/// No backup makes that good.
-fn broken_pool(snapshot: &Snapshot) -> String {
-    let (group, pool) = (&snapshot.spec.name.vg, &snapshot.spec.origin.pool);
-    let pool = pool.as_ref().map_or_else(String::new, |pool| format!("{group}/{pool}"));
-    repair(&pool)
 }
 
 /// How a thin `pool` that has failed is brought back.

@@ -4,7 +4,7 @@
 //! that fills up costs *production* its writes; our snapshot is given up before that.
 
 use super::{Health, Loss, Snapshot, SnapshotKind, plan};
-use crate::lvm::{self, LvRef, Volume};
+use crate::lvm::{self, Volume};
 use crate::sys::units::{Bytes, Percent};
 
 /// From when on to do what, in percent used.
@@ -92,7 +92,7 @@ fn thick(volume: &Volume) -> Health {
 }
 
 fn thin(volume: &Volume, volumes: &[Volume]) -> Health {
-    let pool = volume.pool.as_ref().map(|lv| LvRef { vg: volume.name.vg.clone(), lv: lv.clone() });
+    let pool = volume.pool_name();
     let Some(pool) = volumes.iter().find(|v| Some(&v.name) == pool.as_ref()) else { return Health::Gone };
     match (pool.data_percent, pool.metadata_percent) {
         (Some(data), Some(metadata)) if !pool.has_failed() => Health::Good { used: data.max(metadata) },

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::loss::repair;
 use crate::fault::{Fault, Kind};
 use crate::id::RunId;
-use crate::lvm::{self, LvRef, Volume};
+use crate::lvm::{self, Volume};
 use crate::sys::cmd::{self, Call, CommandError};
 
 /// How long a busy volume is tried again.
@@ -119,8 +119,7 @@ fn refuse_what_is_not_ours(volume: &Volume, run: &RunId) -> anyhow::Result<()> {
 
 /// A removal now would keep the pool, and the server's own volume in it, from being repaired.
 fn refuse_in_failed_pool(volume: &Volume) -> anyhow::Result<()> {
-    let Some(pool) = &volume.pool else { return Ok(()) };
-    let name = LvRef { vg: volume.name.vg.clone(), lv: pool.clone() };
+    let Some(name) = volume.pool_name() else { return Ok(()) };
     if !lvm::volume(&name)?.is_some_and(|pool| pool.is_frozen_pool()) {
         return Ok(());
     }

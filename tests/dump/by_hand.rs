@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use mysnap::sys::cmd::Call;
+use mysnap::sys::cmd::{Call, quote};
 
 use crate::bench::{Bench, everything};
 use crate::own_data::first_difference;
@@ -12,8 +12,7 @@ use crate::{told, ugly};
 /// Runs a line of a shell in the dump's directory, with CLIENT in its place.
 fn shell(server: &Server, directory: &Path, line: &str) {
     let client = server.client();
-    let words: Vec<String> =
-        client.argv().iter().map(|word| format!("'{}'", word.to_string_lossy().replace('\'', r"'\''"))).collect();
+    let words: Vec<String> = client.argv().iter().map(|word| quote(&word.to_string_lossy())).collect();
     let line =
         format!("set -o pipefail; cd '{}'; {}", directory.display(), line.replacen("CLIENT", &words.join(" "), 1));
     Call::new("bash").args(["-c", &line]).deadline(READY).run().unwrap_or_else(|error| panic!("{line}: {error}"));
