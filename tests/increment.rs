@@ -287,9 +287,19 @@ fn where_its_base_failed_a_drill_or_the_archive_is_gone_no_increment_is_built() 
     let job = Job::called(&name, &server);
     let archive = format!("archive-{name}");
     job.bench.reconfigure("[binlog.shop]", &format!("[binlog.{archive}]"));
-    let base = job.full("there is no full backup to go on from");
+    let older = job.full("there is no full backup to go on from");
+    let (made, said) = job.bench.command(&["backup", &name, "--full"]);
+    assert!(made.success(), "{said}");
+    let base = job.manifests().into_iter().find(|manifest| manifest.id != older.id).unwrap();
     server.sql(&CHANGES);
     let increment = job.increment(&base, &base);
+    let planned = || {
+        let (status, said) =
+            job.bench.command(&["restore", "--until", "latest", "--to", "/dev/shm/then", "--dry-run", "--job", &name]);
+        assert!(status.success(), "{said}");
+        said
+    };
+    assert!(planned().contains(&format!("backup {}", base.id)) && !planned().contains(older.id.as_str()));
     let stored = job.to.path().join(&name).join(base.id.as_str()).join("dump/shop");
     let file = stored.read_dir().unwrap().map(|entry| entry.unwrap().path()).find(|path| path.is_file()).unwrap();
     let whole = std::fs::read(&file).unwrap();
@@ -297,6 +307,10 @@ fn where_its_base_failed_a_drill_or_the_archive_is_gone_no_increment_is_built() 
     let scratch = tempfile::tempdir().unwrap();
     std::fs::set_permissions(scratch.path(), std::os::unix::fs::PermissionsExt::from_mode(0o711)).unwrap();
     job.refused(&["drill", &name, "--scratch", &scratch.path().display().to_string()], 8, "");
+    // The archive leads there from an older one as well.
+    let said = planned();
+    assert!(said.contains(&format!("backup {} is newer, but did not come back in a drill", base.id)), "{said}");
+    assert!(said.contains(&format!("backup {}", older.id)), "{said}");
 
     let (status, planned) = job.bench.command(&["backup", &name, "--dry-run"]);
     let words = format!("full backup {} did not come back in a drill", base.id);

@@ -109,7 +109,7 @@ fn source(context: &Context<'_>, arguments: &CloneStart, from: &args::Source) ->
         }
     }
     let opened = source::open(context, from)?;
-    let backup = Box::new(opened.full(&arguments.id)?);
+    let backup = Box::new(opened.full_to_bring_back(context, &arguments.id)?);
     let Opened { store, transfer, .. } = opened;
     Ok(Source::Backup { backup, store, scratch: arguments.scratch.clone(), transfer })
 }

@@ -122,7 +122,7 @@ pub(super) fn into(
     let request = request(arguments);
     let dump = Dump::open(store, backup)?;
     let plan = load::plan(&dump, &request, &mut session.loader(request.binary_log)?, session.facts())?;
-    let shown = shown(&plan, &address.endpoint.to_string());
+    let shown = shown(&plan, backup, &address.endpoint.to_string());
     if arguments.dry_run {
         context.output.answer(&shown);
         return Ok(());
@@ -175,8 +175,8 @@ fn access(text: &str) -> anyhow::Result<Access> {
     Ok(Access { host: Some(host.trim_matches(['[', ']']).to_owned()), port, ..Access::default() })
 }
 
-fn shown(plan: &Plan, server: &str) -> String {
-    let begin = std::iter::once(format!("plan, for the server at {server}:"));
+fn shown(plan: &Plan, backup: &Backup, server: &str) -> String {
+    let begin = std::iter::once(format!("plan, backup {} for the server at {server}:", backup.manifest.id));
     let steps = plan.steps.iter().enumerate().map(|(n, step)| format!("  {}. {step}", n + 1));
     let warnings = plan.warnings.iter().map(|warning| format!("  warning: {warning}"));
     begin.chain(steps).chain(warnings).collect::<Vec<_>>().join("\n")

@@ -1,7 +1,7 @@
 //! `restore --until` and `--before`: a point in time.
 
 use super::args::{BinlogArchive, PointArgs, RestoreArgs};
-use super::source::{Opened, refuse_increment};
+use super::source::{Opened, newer, refuse_increment};
 use super::{Context, binlog, load, restore as files};
 use crate::dump::{Compression, Options, Sizes};
 use crate::fault::{Fault, Kind};
@@ -18,8 +18,8 @@ pub(super) fn restore(context: &Context<'_>, opened: &Opened, arguments: &Restor
     let target = target(&arguments.point)?;
     refuse_nowhere(arguments)?;
     let catalog = opened.catalog()?;
-    let backups = bases(&catalog, arguments.id.as_deref())?;
-    let wanted = Wanted { target, backups, archive: archive(&arguments.point), timeline: None };
+    let backups = bases(opened, &catalog, arguments.id.as_deref())?;
+    let wanted = Wanted { target, catalog: &catalog, backups, archive: archive(&arguments.point), timeline: None };
     to_point(context, opened, &wanted, arguments)
 }
 
@@ -45,14 +45,16 @@ pub(super) fn restore_increment(
         None => BinlogArchive { archive: Some(increment.archive.to_string()), from: None },
     };
     let target = Target { point: Point::Place(increment.to.clone()), before: false };
-    let wanted = Wanted { target, backups: vec![base], archive, timeline: Some(&increment.timeline) };
+    let wanted =
+        Wanted { target, catalog: &catalog, backups: vec![base], archive, timeline: Some(&increment.timeline) };
     to_point(context, opened, &wanted, arguments)
 }
 
 /// Where to, and what leads there.
 struct Wanted<'a> {
     target: Target,
-    /// Newest first.
+    catalog: &'a Catalog,
+    /// The first one from which there is a way is taken.
     backups: Vec<&'a Backup>,
     archive: BinlogArchive,
     /// The only one that is meant, where that is known.
@@ -65,7 +67,7 @@ fn to_point(
     wanted: &Wanted<'_>,
     arguments: &RestoreArgs,
 ) -> anyhow::Result<()> {
-    let Wanted { target, backups, archive, timeline } = wanted;
+    let Wanted { target, catalog, backups, archive, timeline } = wanted;
     let (home, mut index) = binlog::opened(context, archive)?;
     let output: &dyn Observer = context.output;
     // Where it is on the way it is read again, and refused with the nearest point.
@@ -86,7 +88,9 @@ fn to_point(
         |plan| format!("{} transactions to be replayed, every event read", plan.way.transactions),
     )?;
     opened.hold(plan.route.backup);
-    files::warn_of_drill(context, opened, plan.route.backup);
+    let chosen = plan.route.backup;
+    let was_named = arguments.id.is_some();
+    opened.warn_of_drills(context, chosen, &newer(catalog, (!was_named).then_some(chosen)));
     match &arguments.to {
         Some(_) => into_directory(context, opened, &plan, sources, arguments),
         None => into_server(context, opened, &plan, sources, arguments),
@@ -120,15 +124,15 @@ fn archive(point: &PointArgs) -> BinlogArchive {
     }
 }
 
-/// The backups to begin with, newest first: the one that was named, or all that are good.
-fn bases<'a>(catalog: &'a Catalog, id: Option<&str>) -> anyhow::Result<Vec<&'a Backup>> {
+/// The backups to begin with: the one that was named, or all that are good.
+fn bases<'a>(opened: &Opened, catalog: &'a Catalog, id: Option<&str>) -> anyhow::Result<Vec<&'a Backup>> {
     match id {
         Some(id) => {
             let base = catalog.find(id)?;
             refuse_increment(base)?;
             Ok(vec![base])
         }
-        None => Ok(catalog.good().collect()),
+        None => Ok(opened.to_bring_back(catalog)),
     }
 }
 

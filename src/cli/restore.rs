@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::args::RestoreArgs;
-use super::source::{self, Opened};
-use super::{Context, catalog, load, pitr};
+use super::source;
+use super::{Context, load, pitr};
 use crate::fault::{Fault, Kind};
 use crate::restore::{self, Plan, Request, Restored};
 use crate::run::events::{Event, Observer};
@@ -21,8 +21,7 @@ pub(super) fn restore(context: &Context<'_>, arguments: &RestoreArgs) -> anyhow:
     if let Some(increment) = opened.increment(id)? {
         return pitr::restore_increment(context, &opened, &increment, arguments);
     }
-    let backup = opened.full(id)?;
-    warn_of_drill(context, &opened, &backup);
+    let backup = opened.full_to_bring_back(context, id)?;
     if backup.manifest.method == Method::Dump {
         refuse_directory(arguments)?;
         return load::load(context, &opened, &backup, arguments);
@@ -37,7 +36,7 @@ pub(super) fn restore(context: &Context<'_>, arguments: &RestoreArgs) -> anyhow:
     };
     let request = request(arguments, to, opened.transfer)?;
     let plan = restore::plan(&*opened.store, &backup, &request)?;
-    if !is_to_be_done(context, arguments, &backup, &shown(&plan))? {
+    if !is_to_be_done(context, arguments, &backup, &shown(&plan, &backup))? {
         return Ok(());
     }
     let total = Bytes(backup.manifest.files.totals.bytes);
@@ -49,17 +48,6 @@ pub(super) fn restore(context: &Context<'_>, arguments: &RestoreArgs) -> anyhow:
         |r| format!("{} files, {} into {}, every digest matches", r.files, Bytes(r.bytes), r.to.display()),
     )?;
     finish(context, arguments, &plan, &restored)
-}
-
-/// Whoever restores must know before that this backup did not come back when that was tried.
-pub(super) fn warn_of_drill(context: &Context<'_>, opened: &Opened, backup: &Backup) {
-    let Some(report) = catalog::last_drill(&backup.manifest, opened.store.destination()) else { return };
-    let Some(why) = &report.failure else { return };
-    let output: &dyn Observer = context.output;
-    output.warn(format!(
-        "backup {} did not come back in a drill at {}: {why}; `mysnap list` shows the others",
-        report.backup, report.at
-    ));
 }
 
 /// Shows the plan, and asks where something gives way; whether there is more to do than that.
@@ -141,11 +129,11 @@ fn roots(typed: &[String]) -> anyhow::Result<BTreeMap<RootName, PathBuf>> {
     Ok(roots)
 }
 
-fn shown(plan: &Plan) -> String {
+fn shown(plan: &Plan, backup: &Backup) -> String {
+    let begin = std::iter::once(format!("plan, backup {} of {}:", backup.manifest.id, backup.manifest.taken()));
     let steps = plan.steps.iter().enumerate().map(|(n, step)| format!("  {}. {step}", n + 1));
     let warnings = plan.warnings.iter().map(|warning| format!("  warning: {warning}"));
-    let lines: Vec<String> = std::iter::once("plan:".to_owned()).chain(steps).chain(warnings).collect();
-    lines.join("\n")
+    begin.chain(steps).chain(warnings).collect::<Vec<_>>().join("\n")
 }
 
 fn next(restored: &Restored) -> String {

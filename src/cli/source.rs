@@ -2,15 +2,21 @@
 
 use std::cell::OnceCell;
 
-use super::Context;
+use jiff::Timestamp;
+
 use super::args::Source;
+use super::{Context, catalog};
 use crate::config::{Config, Job};
 use crate::fault::{Fault, Kind};
 use crate::id::JobName;
 use crate::run;
+use crate::run::events::Observer;
 use crate::server::Access;
 use crate::store::{self, Backup, Catalog, Increment, SshOptions, Store, Transfer};
 use crate::sys::lockfile::LockFile;
+
+/// What stands for the newest full backup.
+const LATEST: &str = "latest";
 
 /// A destination, and what of it is meant.
 pub(super) struct Opened {
@@ -62,12 +68,60 @@ impl Opened {
         Ok(backup.manifest.increment.is_some().then(|| backup.clone()))
     }
 
+    /// The full backups of `catalog`, newest first; behind all others those
+    /// that did not come back in a drill: for somebody who has nothing else.
+    pub(super) fn to_bring_back<'a>(&self, catalog: &'a Catalog) -> Vec<&'a Backup> {
+        let (behind, mut first): (Vec<_>, Vec<_>) = catalog.good().partition(|b| self.failed_drill(b).is_some());
+        first.extend(behind);
+        first
+    }
+
+    /// The full backup that `text` names, to be brought back: the latest is one that no drill has anything against, where
+    /// there is one.
+    pub(super) fn full_to_bring_back(&self, context: &Context<'_>, text: &str) -> anyhow::Result<Backup> {
+        let catalog = self.catalog()?;
+        let first = self.to_bring_back(&catalog).first().copied().filter(|_| text == LATEST);
+        let backup = first.map_or_else(|| catalog.find(text), Ok)?;
+        refuse_increment(backup)?;
+        self.hold(backup);
+        self.warn_of_drills(context, backup, &newer(&catalog, first));
+        Ok(backup.clone())
+    }
+
+    /// Whoever restores must know before that this backup did not come back when that was tried; and where nobody named
+    /// it, that a newer one is not taken because of that.
+    pub(super) fn warn_of_drills(&self, context: &Context<'_>, taken: &Backup, passed_over: &[&Backup]) {
+        let output: &dyn Observer = context.output;
+        let failed = |backup: &Backup| {
+            self.failed_drill(backup)
+                .map(|(at, why)| (backup.manifest.id.clone(), format!("did not come back in a drill at {at}: {why}")))
+        };
+        if let Some((id, why)) = failed(taken) {
+            output.warn(format!("backup {id} {why}; `mysnap list` shows the others"));
+        }
+        for (id, why) in passed_over.iter().filter_map(|backup| failed(backup)) {
+            output.warn(format!("backup {id} is newer, but {why}"));
+        }
+    }
+
+    /// When its last drill failed, and why.
+    fn failed_drill(&self, backup: &Backup) -> Option<(Timestamp, String)> {
+        let report = catalog::last_drill(&backup.manifest, self.store.destination())?;
+        Some((report.at, report.failure?))
+    }
+
     /// The backup that `text` names, which must be whole in itself.
     pub(super) fn full(&self, text: &str) -> anyhow::Result<Backup> {
         let backup = self.backup(text)?;
         refuse_increment(&backup)?;
         Ok(backup)
     }
+}
+
+/// The full backups that are newer than `chosen`, where mysnap chose it.
+pub(super) fn newer<'a>(catalog: &'a Catalog, chosen: Option<&Backup>) -> Vec<&'a Backup> {
+    let Some(chosen) = chosen else { return Vec::new() };
+    catalog.good().take_while(|backup| backup.slot != chosen.slot).collect()
 }
 
 /// An increment has no files: it is brought back by a replay onto its base.

@@ -1,6 +1,6 @@
 //! A server as it was at a point in time: a backup, and the archived binary logs from where it stands to there.
 //!
-//! [`plan()`] finds the newest backup from which the archive leads to the target, reads every event on the way and
+//! [`plan()`] finds the first backup from which the archive leads to the target, reads every event on the way and
 //! tells where the replay stops: always between two transactions. What is missing, lies beyond the archive or within a
 //! transaction is refused before anything is touched. [`restore`] brings the backup back into a workshop beside the
 //! target directory, has an isolated server replay the logs as a replica does, compares what it has executed with
@@ -46,7 +46,7 @@ pub struct Plan<'a> {
     pub next: Vec<Hit>,
 }
 
-/// Finds the way to `target` from the first of `backups` that leads there; they are newest first.
+/// Finds the way to `target` from the first of `backups` that leads there.
 pub fn plan<'a>(
     sources: Sources<'_>,
     index: &'a Index,

@@ -1,4 +1,4 @@
-//! From which backup, through which files: the newest backup from which the archive leads to the target.
+//! From which backup, through which files: the first backup from which the archive leads to the target.
 
 use super::target::{Point, Target};
 use crate::binlog::gtid::GtidSet;
@@ -27,11 +27,11 @@ impl Route<'_> {
     }
 }
 
-/// Finds the way from the first of `backups`, newest first, from which there is one. Onto what is not whole nothing
+/// Finds the way from the first of `backups` from which there is one. Onto what is not whole nothing
 /// can be replayed: the rest of the server's changes have no tables there.
 ///
 /// # Errors
-/// Says of the newest ones why there is none.
+/// Says of the first ones why there is none.
 pub fn choose<'a>(
     backups: &[&'a Backup],
     index: &'a Index,
@@ -48,14 +48,13 @@ pub fn choose<'a>(
             Err(why) => reasons.push(format!("backup {}: {why}", backup.manifest.id)),
         }
     }
-    let Some(oldest) = backups.last() else {
+    let Some(earliest) = backups.iter().map(|backup| backup.manifest.taken()).min() else {
         return Err(Fault::new(Kind::NotFound, "there is no good backup to begin with").into());
     };
-    let earliest = oldest.manifest.taken();
     let more = reasons.len().saturating_sub(TOLD);
     reasons.truncate(TOLD);
     if more > 0 {
-        reasons.push(format!("and {more} earlier ones"));
+        reasons.push(format!("and {more} more"));
     }
     let message = format!("no backup leads to {target}: {}", reasons.join("; "));
     let hint = format!(
@@ -68,7 +67,7 @@ pub fn choose<'a>(
 /// and the newest may not be meant. Whoever names the base has said which one is.
 ///
 /// # Errors
-/// Names the timelines, and the newest of `backups` that leads there in each.
+/// Names the timelines, and the first of `backups` that leads there in each.
 pub fn refuse_ambiguous(backups: &[&Backup], index: &Index, target: &Target) -> anyhow::Result<()> {
     let found: Vec<&Timeline> = index.timelines.iter().filter(|timeline| has(timeline, &target.point)).collect();
     if found.len() < 2 {

@@ -3,6 +3,8 @@
 use std::sync::{Condvar, Mutex};
 use std::time::Duration;
 
+use anyhow::Context as _;
+
 use super::{Action, Limits, Loss, Sample, Snapshot, decide, lost, sample};
 use crate::lvm;
 use crate::sys::cancel::Cancel;
@@ -24,7 +26,9 @@ pub fn watched<T>(
     let done = Mutex::new(false);
     let over = Condvar::new();
     std::thread::scope(|scope| {
-        let watcher = scope.spawn(|| watch(snapshots, limits, cancel, &done, &over));
+        let watch = || watch(snapshots, limits, cancel, &done, &over);
+        let watcher = std::thread::Builder::new().name("watch".to_owned()).spawn_scoped(scope, watch);
+        let watcher = watcher.context("cannot start the watch over the snapshot")?;
         let result = {
             let _over = Over { done: &done, over: &over };
             work()

@@ -138,3 +138,41 @@ fn a_dump_that_an_empty_server_does_not_take_has_not_come_back() {
     );
     assert!(job.is_bad());
 }
+
+#[test]
+fn the_latest_is_one_that_comes_back() {
+    let server = Server::start();
+    server.sql(
+        "CREATE DATABASE shop; CREATE DATABASE other; CREATE TABLE other.t (id INT); CREATE TABLE shop.t (id INT)",
+    );
+    let job = Job::of(&server, "latest", "keep = { last = 3 }\nexclude = [\"other\"]");
+    let made = || {
+        job.backup();
+        let (_, shown) = job.mysnap(&["show", "latest", "--job", &job.name, "--json"]);
+        serde_json::from_str::<Value>(&shown).unwrap()["id"].as_str().unwrap().to_owned()
+    };
+    let first = made();
+    server.sql("CREATE VIEW shop.of_both AS SELECT t.id FROM shop.t JOIN other.t o USING (id)");
+    let second = made();
+    let restore = |id: &str| {
+        let target = ["--database", "shop", "--as", "then", "--dry-run"];
+        let (status, said) = job.mysnap(&[&["restore", id, "--job", &job.name][..], &target].concat());
+        assert_eq!(status, Some(0), "{said}");
+        said
+    };
+    let taken = |id: &str, said: &str| said.lines().any(|line| line.starts_with(&format!("plan, backup {id} for")));
+    assert!(taken(&second, &restore("latest")), "{}", restore("latest"));
+    let scratch = job.directory.path().join("scratch");
+    std::fs::create_dir(&scratch).unwrap();
+    passable(&scratch);
+    job.drill(&scratch, 8, &["an empty server does not take all of the dump"]);
+
+    let said = restore("latest");
+    assert!(said.contains(&format!("backup {second} is newer, but did not come back in a drill at")), "{said}");
+    assert!(taken(&first, &said), "{said}");
+    // Whoever names it means it; and a drill goes on to ask what the newest is worth.
+    assert!(restore(&second).contains(&format!("backup {second} did not come back in a drill at")));
+    assert!(!restore(&first).contains("did not come back"));
+    job.drill(&scratch, 8, &["an empty server does not take all of the dump"]);
+    assert!(job.status()[0].starts_with(&format!("critical backup {second}")), "{:?}", job.status());
+}

@@ -139,9 +139,13 @@ fn untouched_until(arguments: &[String], until: Option<&str>) -> (Ran, Vec<Strin
 }
 
 fn points(steps: &[String], verb: &dyn Ready) -> Vec<Point> {
-    // What threads beside the main one do depends on how long the rest takes, unless they are one and read.
-    let is_steady =
-        |step: &&String| step.starts_with("main ") || (verb.is_steady_beside() && step.starts_with("other sql "));
+    // What threads beside the main one do depends on how long the rest takes, unless they are one and read. The watch
+    // over a snapshot looks at once, and then the same way again and again.
+    let is_steady = |step: &&String| {
+        step.starts_with("main ")
+            || (step.starts_with("watch ") && step.ends_with("#1"))
+            || (verb.is_steady_beside() && step.starts_with("other sql "))
+    };
     let steady: Vec<&String> = steps.iter().filter(is_steady).collect();
     match std::env::var("MYSNAP_SWEEP").as_deref() {
         Ok("whole") => every_point(&steady),
