@@ -131,6 +131,8 @@ fn a_dump_that_an_empty_server_does_not_take_has_not_come_back() {
     std::fs::create_dir(&scratch).unwrap();
     passable(&scratch);
     job.drill(&scratch, 8, &["an empty server does not take all of the dump", "shop.of_both", "other.t"]);
+    let (_, told) = job.mysnap(&["drill", &job.name, "--scratch", &scratch.display().to_string()]);
+    assert_eq!(told.matches("hint: ").count(), 1, "what it says of a server that is gone: {told}");
     let said = job.status();
     assert!(
         said.len() == 1 && said[0].starts_with("critical backup ") && said[0].contains("did not come back"),
