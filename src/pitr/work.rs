@@ -13,8 +13,8 @@ use crate::id::RunId;
 use crate::instance::{self, Instance, OwnKeyring, Part, installed};
 use crate::recover;
 use crate::restore::{self as files, Request, Restored};
-use crate::run::Run;
 use crate::run::events::{Event, Observer};
+use crate::run::{Intent, Run};
 use crate::server::running;
 use crate::store::{Backup, LocalStore, Manifest, Method, Staging, Store, Transfer};
 use crate::sys::cancel::Cancel;
@@ -102,14 +102,19 @@ pub fn restore(
 ) -> anyhow::Result<(files::Plan, Restored, Outcome)> {
     recover::recover(observer)?;
     installed::has_keys_for(&plan.route.backup.manifest)?;
-    let run = Run::begin("restore", Some(plan.route.backup.manifest.job.as_str()), &request.to)?;
+    let mut run = Run::begin("restore", Some(plan.route.backup.manifest.job.as_str()), &request.to)?;
     let workshop = Some(recover::scratch_name(run.id()));
-    let placed = match refuse_unfit(plan, sources.store, &Request { workshop, ..request.clone() }) {
+    let new_keys = beside_target(&request.to, run.id());
+    let begin = |run: &mut Run| {
+        let placed = refuse_unfit(plan, sources.store, &Request { workshop, ..request.clone() })?;
+        run.intend(Intent::Keys { path: new_keys.clone(), staged: staged_data(&placed.staged()) })?;
+        Ok(placed)
+    };
+    let placed = match begin(&mut run) {
         Ok(placed) => placed,
         Err(error) => return Err(Failure::join(error, run.forget().err().into_iter().collect())),
     };
     let (homes, runtime) = (placed.workshops(), run.record().directory());
-    let new_keys = beside_target(&request.to, run.id());
     let work = || {
         let outcome = bring_back(plan, sources, (&placed, &runtime, &new_keys), observer, cancel)
             .inspect_err(|_| forget(&new_keys))?;
@@ -129,7 +134,7 @@ fn bring_back(
 ) -> anyhow::Result<Outcome> {
     let backup = plan.route.backup;
     let parts = placed.staged();
-    let data = parts.iter().find(|part| part.root.is_datadir()).map(|part| part.here.clone()).unwrap_or_default();
+    let data = staged_data(&parts);
     let workshop = data.parent().unwrap_or(Path::new("/")).to_owned();
     // What is bound over the live place hides what lies in it.
     let is_hidden = parts.iter().any(|part| workshop.starts_with(&part.root.live_path));
@@ -159,6 +164,11 @@ fn bring_back(
     }
     memory.map(Mounted::release).transpose()?;
     Ok(outcome)
+}
+
+/// Where the data directory lies until it is put in its place.
+fn staged_data(parts: &[Part]) -> PathBuf {
+    parts.iter().find(|part| part.root.is_datadir()).map(|part| part.here.clone()).unwrap_or_default()
 }
 
 /// Where keys go that only the restored data needs: not into it, and not into the live server's keyring.

@@ -10,7 +10,7 @@ mod place;
 mod programs;
 mod scratch;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
@@ -21,7 +21,9 @@ use crate::lvm::{self, LvRef, Volume};
 use crate::run::events::{Event, Observer};
 use crate::run::{Intent, Record, record};
 use crate::snapshot;
+use crate::store;
 use crate::sys::cmd::Call;
+use crate::sys::durable;
 use crate::sys::lockfile::LockFile;
 
 pub use intended::prepare;
@@ -46,12 +48,24 @@ pub enum Step {
         /// The run that made it.
         run: RunId,
     },
+    /// Remove keys of data that was not put in its place.
+    Keys {
+        /// Their file.
+        path: PathBuf,
+        /// The run.
+        run: RunId,
+    },
     /// Remove the files that a run was working on.
     Scratch {
         /// Their directory.
         path: PathBuf,
         /// The run.
         run: RunId,
+    },
+    /// Remove the socket of a connection that has ended.
+    Socket {
+        /// Its path.
+        path: PathBuf,
     },
     /// Remove a run's mount points.
     MountPoints {
@@ -71,7 +85,11 @@ impl Step {
         match self {
             Self::Refresh { volume } => format!("bring back {volume}, which is suspended: writes to it wait"),
             Self::Remove { volume, run, .. } => format!("remove snapshot {volume} of run {run}, which died"),
+            Self::Keys { path, run } => {
+                format!("remove {}, keys of data that run {run} has not put in its place", path.display())
+            }
             Self::Scratch { path, run } => format!("remove {}, where run {run} worked", path.display()),
+            Self::Socket { path } => format!("remove {}, the socket of a connection that has ended", path.display()),
             Self::MountPoints { run } => format!("remove the mount points of run {run}"),
             Self::Forget { run } => format!("remove the record of run {run}"),
         }
@@ -147,7 +165,8 @@ impl Runs {
         // A drill may run where there is no LVM.
         let volumes = if Call::is_installed("lvs") { lvm::volumes()? } else { Vec::new() };
         let dead: Vec<&Record> = self.dead.iter().map(|(record, _)| record).collect();
-        let mut steps = steps(&dead, &volumes, Volume::is_suspended);
+        let mut steps = steps(&dead, &volumes, Volume::is_suspended, Path::exists);
+        steps.extend(store::abandoned_connections()?.into_iter().map(|path| Step::Socket { path }));
         steps.extend(self.stillborn.iter().map(|(run, _)| Step::Forget { run: run.clone() }));
         let unrecorded = unrecorded(&dead, &self.alive, &volumes);
         let interrupted = dead.iter().flat_map(|record| &record.intents).filter_map(interrupted).collect();
@@ -156,7 +175,12 @@ impl Runs {
 }
 
 /// The steps that clean up after `dead`: pure.
-fn steps(dead: &[&Record], volumes: &[Volume], suspended: impl Fn(&Volume) -> bool) -> Vec<Step> {
+fn steps(
+    dead: &[&Record],
+    volumes: &[Volume],
+    suspended: impl Fn(&Volume) -> bool,
+    is_there: impl Fn(&Path) -> bool,
+) -> Vec<Step> {
     let mut steps: Vec<Step> =
         stuck(dead, volumes, suspended).map(|v| Step::Refresh { volume: v.name.to_string() }).collect();
     for record in dead {
@@ -166,11 +190,14 @@ fn steps(dead: &[&Record], volumes: &[Volume], suspended: impl Fn(&Volume) -> bo
             uuid: v.uuid.clone(),
             run: record.id.clone(),
         }));
-        let scratch = record.intents.iter().filter_map(|intent| match intent {
-            Intent::Scratch { path } => Some(path.clone()),
+        let (run, is_there) = (&record.id, &is_there);
+        steps.extend(record.intents.iter().filter_map(|intent| match intent {
+            Intent::Keys { path, staged } if is_there(path) && is_there(staged) => {
+                Some(Step::Keys { path: path.clone(), run: run.clone() })
+            }
+            Intent::Scratch { path } => Some(Step::Scratch { path: path.clone(), run: run.clone() }),
             _ => None,
-        });
-        steps.extend(scratch.map(|path| Step::Scratch { path, run: record.id.clone() }));
+        }));
         steps.push(Step::MountPoints { run: record.id.clone() });
         steps.push(Step::Forget { run: record.id.clone() });
     }
@@ -258,6 +285,7 @@ impl Plan {
                 lvm::volume(&name)?.as_ref().map_or(Ok(()), lvm::resume)?;
             }
             Step::Remove { uuid, run, .. } => snapshot::remove(uuid, run)?,
+            Step::Keys { path, .. } | Step::Socket { path } => durable::remove_file(path)?,
             Step::Scratch { path, run } => remove_scratch(path, run)?,
             Step::MountPoints { run } => return self.adopted(run).map_or(Ok(false), Record::remove_directory),
             // With something left the record must stay: it is what makes the rest ours.
@@ -327,10 +355,32 @@ mod tests {
             volume("vg0/kept", "c", &["mysnap", RUN, "mysnap.keep"]),
             volume("vg0/other", "d", &["mysnap", "mysnap.run=20250101T000000Z-0000"]),
         ];
-        let steps = steps(&[&record], &volumes, |_| false);
+        let steps = steps(&[&record], &volumes, |_| false, |_| true);
         let removed: Vec<&Step> = steps.iter().filter(|s| matches!(s, Step::Remove { .. })).collect();
         assert!(matches!(removed.as_slice(), [Step::Remove { uuid, .. }] if uuid == "a"), "{removed:?}");
         assert_eq!(unrecorded(&[&record], &[], &volumes), ["vg0/other"]);
+    }
+
+    #[test]
+    fn keys_go_with_data_that_was_not_put_in_its_place_and_before_it() {
+        let at = |path: &str| PathBuf::from(path);
+        let intents = vec![
+            Intent::Keys { path: at("/srv/then.keyring-RUN"), staged: at("/srv/work/data") },
+            Intent::Scratch { path: at("/srv/work") },
+        ];
+        let record = Record { intents, ..dead() };
+        let left = |gone: &str| {
+            let steps = steps(&[&record], &[], |_| false, |path| path != Path::new(gone));
+            steps
+                .into_iter()
+                .filter(|step| matches!(step, Step::Keys { .. } | Step::Scratch { .. }))
+                .collect::<Vec<_>>()
+        };
+        let run = record.id.clone();
+        let scratch = Step::Scratch { path: at("/srv/work"), run: run.clone() };
+        assert_eq!(left(""), [Step::Keys { path: at("/srv/then.keyring-RUN"), run }, scratch.clone()]);
+        assert_eq!(left("/srv/work/data"), std::slice::from_ref(&scratch), "the data needs them");
+        assert_eq!(left("/srv/then.keyring-RUN"), [scratch]);
     }
 
     #[test]
@@ -353,7 +403,7 @@ mod tests {
     fn a_suspended_origin_comes_first() {
         let record = dead();
         let origin = volume("vg0/data", "QwQ1pX-0000-0000-0000-0000-0000-abcdef", &[]);
-        let steps = steps(&[&record], &[origin], |_| true);
+        let steps = steps(&[&record], &[origin], |_| true, |_| true);
         assert_eq!(steps.first(), Some(&Step::Refresh { volume: "vg0/data".into() }));
     }
 
@@ -372,7 +422,7 @@ mod tests {
         let rollback = Record { intents: vec![merge], ..dead() };
         for record in [&clone, &rollback] {
             let origin = volume("vg0/data", uses.last().unwrap(), &[]);
-            let steps = steps(&[record], &[origin, volume("vg0/other", "x", &[])], |_| true);
+            let steps = steps(&[record], &[origin, volume("vg0/other", "x", &[])], |_| true, |_| true);
             let refreshed: Vec<&Step> = steps.iter().filter(|step| matches!(step, Step::Refresh { .. })).collect();
             assert_eq!(refreshed, [&Step::Refresh { volume: "vg0/data".into() }]);
         }

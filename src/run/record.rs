@@ -45,6 +45,13 @@ pub enum Intent {
         /// The directory.
         path: PathBuf,
     },
+    /// Keys are about to be laid beside a target, of use only with the data that is put there.
+    Keys {
+        /// The file with the keys.
+        path: PathBuf,
+        /// The data; it is here until it is put in its place.
+        staged: PathBuf,
+    },
     /// A server for people is about to be started beside the live one; the run's job is its name.
     Clone(CloneRecord),
     /// A snapshot is about to be merged into its origin.

@@ -10,6 +10,7 @@
 
 mod catalog;
 mod check;
+mod connections;
 mod destination;
 mod digest;
 mod files;
@@ -38,6 +39,7 @@ use serde::{Deserialize, Serialize};
 pub use catalog::{Backup, Catalog, Item};
 pub(crate) use check::check_directory;
 pub use check::{Findings, check, check_names};
+pub use connections::abandoned as abandoned_connections;
 pub use destination::{Destination, Side, SshOptions};
 pub use digest::{Hasher, Sha256};
 pub use files::{EntryKind, FileEntry, Mode, Totals};

@@ -10,9 +10,9 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use super::connections;
 use super::rsync::UNBOUNDED;
 use super::ssh_errors::{self, Node};
 use super::ssh_output;
@@ -27,7 +27,6 @@ use crate::sys::cmd::{Call, CommandError, Finished, quote};
 use crate::sys::durable;
 use crate::sys::talk::Talk;
 
-const RUNTIME_DIRECTORY: &str = "/run/mysnap";
 /// What our scripts answer where something is not there.
 const ABSENT: i32 = 44;
 /// And where nothing can be written.
@@ -93,7 +92,7 @@ impl SshStore {
         let Destination::Ssh { user, host, .. } = destination else {
             anyhow::bail!("{destination} is not on another node");
         };
-        let control = control_path();
+        let control = connections::new();
         Ok(Self {
             destination: destination.clone(),
             host: host.clone(),
@@ -205,21 +204,12 @@ impl Drop for SshStore {
         let Some(control) = self.control.as_deref().filter(|path| path.exists()) else { return };
         let (program, args) = self.ssh.split_first().unwrap_or_else(|| unreachable!("ssh has a name"));
         let call = Call::new(program).args(args).args(["-Oexit", "--", &self.host]).deadline(Duration::from_secs(5));
-        if let Err(error) = call.run().map_err(anyhow::Error::from).and_then(|()| durable::remove_file(control)) {
+        // Where nobody answers at the socket any more, nobody else removes it.
+        let ended = [call.run().map_err(anyhow::Error::from), durable::remove_file(control)];
+        for error in ended.into_iter().filter_map(Result::err) {
             tracing::debug!("the connection to {} ends by itself: {error:#}", self.host);
         }
     }
-}
-
-/// A socket of this store alone, for the shared connection; none where the directory can't be had.
-fn control_path() -> Option<PathBuf> {
-    static NEXT: AtomicU32 = AtomicU32::new(0);
-    let directory = Path::new(RUNTIME_DIRECTORY);
-    if let Err(error) = durable::create_private_directory(directory) {
-        tracing::debug!("every command makes a connection of its own: {error:#}");
-        return None;
-    }
-    Some(directory.join(format!("ssh-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))))
 }
 
 /// `ssh` with the options that make it strict, quiet and mortal.

@@ -175,6 +175,15 @@ fn hit(config: &str, phase: &str, status: i32, what: impl FnOnce(&Live)) -> Ran 
     ran
 }
 
+fn kill_ssh() {
+    assert!(try_run(&["pkill", "-KILL", "-x", "ssh"]).status.success());
+}
+
+/// The sockets of connections.
+fn connections() -> String {
+    host::run(&["find", "/run/mysnap", "-name", "ssh-*"])
+}
+
 #[test]
 fn whatever_ends_the_nodes_part_nothing_is_left_after_recover() {
     let prove = proved("nodeend", "");
@@ -184,13 +193,20 @@ fn whatever_ends_the_nodes_part_nothing_is_left_after_recover() {
         // It was waited for.
         assert_nothing_left();
     }
-    hit(&prove, "tables", 137, |live| live.signal(Signal::SIGKILL));
+    // Its ssh would end by itself, with the socket; here it can't.
+    hit(&prove, "tables", 137, |live| {
+        live.signal(Signal::SIGKILL);
+        kill_ssh();
+    });
+    assert_ne!(connections(), "");
     mysnap_ok(&["recover"]);
+    assert_eq!(connections(), "");
     until("the end of the node's part", || left_on_node2().is_empty());
     assert_nothing_left();
 
-    let ran = hit(&prove, "start", 7, |_| assert!(try_run(&["pkill", "-KILL", "-x", "ssh"]).status.success()));
+    let ran = hit(&prove, "start", 7, |_| kill_ssh());
     expect(&ran, 7, &["left: nothing"]);
+    assert_eq!(connections(), "");
     until("the end of the node's part", || left_on_node2().is_empty());
     assert_nothing_left();
 

@@ -27,6 +27,17 @@ fn new_keyring(bench: &Bench) -> PathBuf {
     bench.at(&names[0])
 }
 
+/// A server with an encrypted table.
+fn encrypted(keys: &Keys) -> Server {
+    let found = keys.found();
+    let options: Vec<&str> = found.iter().map(String::as_str).chain(["--server-id=1"]).collect();
+    let server = Server::start_by(&keys.program(), &options);
+    server.sql(&format!(
+        "CREATE DATABASE shop; CREATE TABLE shop.t (a VARCHAR(99)) ENCRYPTION='Y'; INSERT INTO shop.t VALUES ('{TEXT}')"
+    ));
+    server
+}
+
 #[test]
 fn encrypted_tables_come_back_by_a_copy_of_the_keyring_which_stays_as_it_was() {
     if *IS_MARIADB {
@@ -35,12 +46,7 @@ fn encrypted_tables_come_back_by_a_copy_of_the_keyring_which_stays_as_it_was() {
     }
     let _together = KILLS.read().unwrap_or_else(PoisonError::into_inner);
     let keys = Keys::new();
-    let found = keys.found();
-    let options: Vec<&str> = found.iter().map(String::as_str).chain(["--server-id=1"]).collect();
-    let server = Server::start_by(&keys.program(), &options);
-    server.sql(&format!(
-        "CREATE DATABASE shop; CREATE TABLE shop.t (a VARCHAR(99)) ENCRYPTION='Y'; INSERT INTO shop.t VALUES ('{TEXT}')"
-    ));
+    let server = encrypted(&keys);
     let bench = Bench::new(&server);
     bench.backup();
     server.sql(
@@ -87,4 +93,41 @@ fn encrypted_tables_come_back_by_a_copy_of_the_keyring_which_stays_as_it_was() {
     durable::write(&file, br#"{"version": "#).unwrap();
     bench.fails(&drill, 3, &[&format!("the keyring {} is not whole", file.display())]);
     assert!(!bench::names(&bench.at("")).iter().any(|name| name.starts_with("mysnap-")), "{:?}", bench.names());
+}
+
+#[test]
+fn keys_that_nothing_needs_go_with_what_a_killed_restore_left() {
+    const TRIES: usize = 20;
+    if *IS_MARIADB {
+        println!("MySQL's alone: tests/native mysql pitr; MariaDB's keys are a file that no server writes to");
+        return;
+    }
+    let _alone = KILLS.write().unwrap_or_else(PoisonError::into_inner);
+    let keys = Keys::new();
+    let server = encrypted(&keys);
+    let bench = Bench::new(&server);
+    bench.backup();
+    bench.ship();
+    let to = bench.at("then");
+    let is_there = || bench.names().into_iter().any(|name| name.starts_with("then.keyring-"));
+    // Between the keys and the data there is a moment.
+    let killed_between = || {
+        let mut restore = bench.begin(&["restore", "--until", "latest", "--to", to.to_str().unwrap()]);
+        while !is_there() {
+            assert!(restore.try_wait().unwrap().is_none(), "it has ended without keys");
+        }
+        restore.kill().unwrap();
+        restore.wait().unwrap();
+        let (planned, _) = (bench.works(&["recover", "--dry-run"]), bench.works(&["recover"]));
+        assert!(!bench.names().iter().any(|name| name.starts_with("mysnap-")), "{:?}", bench.names());
+        let (is_placed, left) = (to.exists(), is_there());
+        assert_eq!(left, is_placed, "keys and data belong together: {:?}", bench.names());
+        assert_eq!(planned.contains("keys of data that run"), !is_placed, "{planned}");
+        if is_placed {
+            fs::remove_dir_all(&to).unwrap();
+            fs::remove_file(new_keyring(&bench)).unwrap();
+        }
+        !is_placed
+    };
+    assert!((0..TRIES).any(|_| killed_between()), "no kill of {TRIES} came between them");
 }
