@@ -152,6 +152,76 @@ fn one_table_comes_back_beside_the_live_one_or_in_its_place() {
 }
 
 #[test]
+fn a_view_that_works_comes_back_whatever_the_server_says_of_it() {
+    let (server, bench) = (Server::start(), Bench::new());
+    // A character set that MySQL wants to be rid of, an account that is gone, a comparison that converts.
+    server.sql(
+        "CREATE DATABASE shop; USE shop; CREATE TABLE t (name VARCHAR(9), d DATE); INSERT INTO t VALUES ('é', '2026-07-01'); \
+         CREATE VIEW old AS SELECT CONVERT(name USING utf8mb3) AS n FROM t; \
+         CREATE DEFINER='nobody'@'nowhere' VIEW orphan AS SELECT name FROM t; \
+         CREATE SQL SECURITY INVOKER VIEW odd AS SELECT name FROM t WHERE d > 20260101 AND d <> name",
+    );
+    let dumped = bench.dump(&server, &everything()).unwrap();
+    assert!(!dumped.warnings.iter().any(|text| text.contains("does not work")), "{:?}", dumped.warnings);
+    bench.load(&server, &Request { new_name: Some("beside".into()), ..request(&["shop"]) }).unwrap();
+    assert_eq!(server.sql("SHOW FULL TABLES FROM beside WHERE Table_type = 'VIEW'").lines().count(), 3);
+}
+
+#[test]
+fn a_program_keeps_the_default_collation_that_its_database_had() {
+    let (server, bench) = (Server::start(), Bench::new());
+    server.sql(
+        "CREATE DATABASE shop COLLATE utf8mb4_bin; USE shop; CREATE TABLE t (a VARCHAR(9)); \
+         CREATE FUNCTION login(p VARCHAR(20)) RETURNS INT DETERMINISTIC RETURN p = 'Secret'; \
+         CREATE TRIGGER bi BEFORE INSERT ON t FOR EACH ROW SET NEW.a = shop.login(NEW.a); \
+         ALTER DATABASE shop COLLATE utf8mb4_general_ci; \
+         CREATE FUNCTION later(p VARCHAR(20)) RETURNS INT DETERMINISTIC RETURN p = 'Secret'",
+    );
+    bench.dump(&server, &everything()).unwrap();
+    bench.load(&server, &Request { new_name: Some("beside".into()), ..request(&["shop"]) }).unwrap();
+    for database in ["shop", "beside"] {
+        assert_eq!(
+            server.sql(&format!("SELECT {database}.login('SECRET'), {database}.later('SECRET')")).trim(),
+            "0\t1"
+        );
+    }
+    let collations = |database: &str| {
+        let of = |what: &str, schema: &str| {
+            format!(
+                "SELECT DATABASE_COLLATION FROM information_schema.{what} WHERE {schema} = '{database}' ORDER BY 1; "
+            )
+        };
+        let default =
+            format!("SELECT @@collation_database FROM (SELECT 1) one; USE {database}; SELECT @@collation_database");
+        server.sql(&[of("ROUTINES", "ROUTINE_SCHEMA"), of("TRIGGERS", "TRIGGER_SCHEMA"), default].concat())
+    };
+    assert_eq!(collations("beside"), collations("shop"));
+}
+
+#[test]
+fn an_event_whose_time_has_passed_is_told_and_left_out() {
+    let (server, bench) = (Server::start(), Bench::new());
+    server.sql(
+        "SET GLOBAL event_scheduler = OFF; CREATE DATABASE shop; USE shop; CREATE TABLE t (a INT); \
+         CREATE EVENT once ON SCHEDULE AT NOW() + INTERVAL 2 SECOND DO DO 1; \
+         CREATE EVENT ends ON SCHEDULE EVERY 1 SECOND STARTS NOW() ENDS NOW() + INTERVAL 2 SECOND DO DO 1; \
+         CREATE EVENT stays ON SCHEDULE AT NOW() + INTERVAL 2 SECOND ON COMPLETION PRESERVE DO DO 1",
+    );
+    bench.dump(&server, &everything()).unwrap();
+    std::thread::sleep(std::time::Duration::from_secs(3));
+    server.sql("DROP DATABASE shop");
+    for name in ["then", "shop"] {
+        let loaded = bench.load(&server, &Request { new_name: Some(name.into()), ..request(&["shop"]) }).unwrap();
+        let of = format!("SELECT EVENT_NAME FROM information_schema.EVENTS WHERE EVENT_SCHEMA = '{name}'");
+        assert_eq!(server.sql(&of).trim(), "stays");
+        for event in ["once", "ends"] {
+            let told = format!("event {name}.{event} is left out: its time has passed");
+            assert!(loaded.warnings.iter().any(|text| text.contains(&told)), "{:?}", loaded.warnings);
+        }
+    }
+}
+
+#[test]
 fn an_event_beside_the_live_one_does_not_run_and_keeps_its_definer() {
     let (server, bench) = (Server::start(), Bench::new());
     let elsewhere = either("DISABLE ON SLAVE", "DISABLE ON REPLICA");

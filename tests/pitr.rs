@@ -30,6 +30,8 @@ mod server_killed;
 mod stored;
 #[path = "pitr/witness.rs"]
 mod witness;
+#[path = "pitr/zones.rs"]
+mod zones;
 
 use std::fs;
 use std::sync::{PoisonError, RwLock};

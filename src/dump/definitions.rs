@@ -160,7 +160,12 @@ fn objects_of(database: &DatabaseContents, kind: ObjectKind, taken: Timestamp) -
         if let Some(settings) = statements::as_stored(&definition.settings) {
             sheet.add(settings.as_bytes());
         }
+        let usual = &database.database.collation;
+        let other = definition.settings.database.as_ref().filter(|collation| *collation != usual);
+        let default = |collation: &String| statements::default_collation(None, collation).into_bytes();
+        other.map(|collation| sheet.add(&default(collation)));
         let text = sheet.add(&definition.text);
+        other.map(|_| sheet.add(&default(usual)));
         if let Some(value) = value {
             sheet.add(statements::restart_sequence(&database.database.name, name, value).as_bytes());
         }

@@ -170,7 +170,7 @@ impl Instance {
         let began = Instant::now();
         let mut instance = Self {
             killer: None,
-            server: Some(launch(&program, owner, options)?),
+            server: Some(launch(&program, owner, options, facts.zone())?),
             mounts,
             keyring,
             own: told.own.to_owned(),
@@ -429,14 +429,19 @@ pub fn program(facts: &Facts) -> anyhow::Result<&'static str> {
     })?)
 }
 
-fn launch(program: &Path, (uid, gid): (u32, u32), options: Vec<String>) -> anyhow::Result<Running<'static>> {
+fn launch(
+    program: &Path,
+    (uid, gid): (u32, u32),
+    options: Vec<String>,
+    zone: String,
+) -> anyhow::Result<Running<'static>> {
     // Changing its identity itself would make it forget to end with us.
     // Where memory runs short it goes before the live server does.
     let call = Call::new("choom").args(["-n", "1000", "--", "nice", "-n", "10", "setpriv"]);
     let call = call.args([format!("--reuid={uid}"), format!("--regid={gid}")]);
     let call = call.args(["--clear-groups", "--pdeathsig=KILL", "--"]).arg(program).args(options);
     let call = if uid == 0 { call.arg("--user=root") } else { call };
-    Ok(call.deadline(LIFE).start()?)
+    Ok(call.zone(zone).deadline(LIFE).start()?)
 }
 
 /// The reader of what a second server writes to its log, for [`crate::fuzz`].

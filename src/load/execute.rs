@@ -36,26 +36,28 @@ pub fn execute(
     let made = placed.and_then(|()| complete(plan, dump, loader, &changed));
     // What could not be given to an account is told when the note of what is not finished is gone.
     let (made, accounts) = match made {
-        Ok(()) => (Ok(()), objects::make_accounts(plan, dump, loader)),
+        Ok(notes) => (Ok(notes), objects::make_accounts(plan, dump, loader)),
         Err(error) if changed.is_begun => (Err(unfinished::failed(plan, changed.lost, error)), Ok(Vec::new())),
         Err(error) => (Err(error), Ok(Vec::new())),
     };
     let cleaned = place::clean_up(plan, loader, &changed, made.is_ok());
     let failed: Vec<anyhow::Error> = closed.err().into_iter().chain(cleaned.err()).collect();
-    match made.and(accounts) {
+    match made.and_then(|notes| Ok([notes, accounts?].concat())) {
         Ok(warnings) => failed.into_iter().next().map_or_else(|| Ok(loaded(plan, warnings)), Err),
         Err(error) => Err(Failure::join(error, failed)),
     }
 }
 
-/// Foreign keys, views and programs.
-fn complete(plan: &Plan, dump: &Dump<'_>, loader: &mut Loader, changed: &Changed) -> anyhow::Result<()> {
+/// Foreign keys, views and programs; what there is to be told of these.
+fn complete(plan: &Plan, dump: &Dump<'_>, loader: &mut Loader, changed: &Changed) -> anyhow::Result<Vec<String>> {
     objects::bind(&changed.foreign_keys, loader)?;
-    plan.databases.iter().try_for_each(|target| {
-        objects::make_all(plan, target, dump, loader).with_context(|| {
+    let mut notes = Vec::new();
+    for target in &plan.databases {
+        notes.extend(objects::make_all(plan, target, dump, loader).with_context(|| {
             format!("the tables of {} are in place, but something that belongs to them is not", target.to)
-        })
-    })
+        })?);
+    }
+    Ok(notes)
 }
 
 fn loaded(plan: &Plan, warnings: Vec<String>) -> Loaded {

@@ -1,7 +1,7 @@
 //! What belongs to tables that are in their place.
 
 use super::source::Dump;
-use super::{Plan, Target, fits};
+use super::{Plan, Target, fits, rewrite};
 use crate::dump::{AccountText, ObjectKind, ObjectText};
 use crate::server::{Loader, MadeAccount, NotTaken, Settings, Table, statements};
 
@@ -15,13 +15,22 @@ pub(super) fn bind(foreign_keys: &[(Table, Vec<String>)], loader: &mut Loader) -
     Ok(())
 }
 
-/// Makes what belongs to the tables of `target`, which are in their place.
-pub(super) fn make_all(plan: &Plan, target: &Target, dump: &Dump<'_>, loader: &mut Loader) -> anyhow::Result<()> {
+/// Makes what belongs to the tables of `target`, which are in their place; what there is to be told of that.
+pub(super) fn make_all(
+    plan: &Plan,
+    target: &Target,
+    dump: &Dump<'_>,
+    loader: &mut Loader,
+) -> anyhow::Result<Vec<String>> {
     loader.enter(&target.to)?;
     let objects = target.objects.iter().filter(|object| object.kind != ObjectKind::Sequence && !object.broken);
-    let failed = in_any_order(objects.collect(), |object| make(object, plan, target, dump, loader));
+    let mut notes = Vec::new();
+    let failed = in_any_order(objects.collect(), |object| {
+        notes.extend(make(object, plan, target, dump, loader)?);
+        Ok(())
+    });
     let first = failed.into_iter().next();
-    first.map_or(Ok(()), |(object, error)| Err(error.context(format!("cannot make {}.{}", target.to, object.name))))
+    first.map_or(Ok(notes), |(object, error)| Err(error.context(format!("cannot make {}.{}", target.to, object.name))))
 }
 
 /// Programs and views may need one another: what fails is tried again as long as others succeed. What fails at last is
@@ -42,11 +51,39 @@ pub(super) fn in_any_order(
     }
 }
 
-fn make(object: &ObjectText, plan: &Plan, target: &Target, dump: &Dump<'_>, loader: &mut Loader) -> anyhow::Result<()> {
-    make_as_stored(object, plan, &dump.statement(&object.text)?, loader)?;
+fn make(
+    object: &ObjectText,
+    plan: &Plan,
+    target: &Target,
+    dump: &Dump<'_>,
+    loader: &mut Loader,
+) -> anyhow::Result<Option<String>> {
+    let mut statement = dump.statement(&object.text)?;
+    if object.kind == ObjectKind::View && target.from != target.to {
+        statement = rewrite::columns_without_database(&statement, &target.from);
+    }
+    let make = |loader: &mut Loader| make_as_stored(object, plan, &statement, loader);
+    match default_collation(object, plan, target) {
+        Some(own) => loader.with_default_collation(&target.to, (&own, &target.collation), make)?,
+        None => make(loader)?,
+    }
+    if object.kind != ObjectKind::Event {
+        return Ok(None);
+    }
     // Beside the database that it was made for it would do its work there twice.
-    let runs_twice = object.kind == ObjectKind::Event && target.from != target.to;
-    if runs_twice { loader.disable_event(&object.name) } else { Ok(()) }
+    let runs_twice = target.from != target.to;
+    let is_there = if runs_twice { loader.disable_event(&object.name)? } else { loader.has_event(&object.name)? };
+    let left_out = || format!("event {}.{} is left out: its time has passed", target.to, object.name);
+    Ok((!is_there).then(left_out))
+}
+
+/// The default that the database had when the program was made, where that is another one. One that others work in keeps
+/// its own.
+fn default_collation(object: &ObjectText, plan: &Plan, target: &Target) -> Option<String> {
+    let is_ours = target.replaces_all || !target.exists;
+    let stored = object.settings.database.as_deref().filter(|_| is_ours)?;
+    let own = fits::nearest_collation(&plan.abilities, plan.crossing.collation(stored));
+    (!own.eq_ignore_ascii_case(&target.collation)).then(|| own.to_owned())
 }
 
 /// Makes a program by `statement` in the settings that it was made in, or those next to them that the server has.

@@ -212,6 +212,23 @@ pub(super) fn switched_off(statement: &str) -> String {
     format!("{begin} PRESERVE DISABLE {}", rest.get(ON.len()..).unwrap_or_default())
 }
 
+/// The statement of a view in which no column is called by its database as well, `shop`.`t`.`a`: so a server writes them
+/// where the view's definer is gone, and under another name they would mean nothing.
+pub(super) fn columns_without_database(statement: &str, database: &str) -> String {
+    let (mask, prefix) = (masked(statement), format!("{}.", quoted(database)));
+    let (mut text, mut from) = (String::with_capacity(statement.len()), 0);
+    for (at, _) in statement.match_indices(&prefix) {
+        let (before, rest) =
+            (mask.get(..at).unwrap_or_default(), statement.get(at + prefix.len()..).unwrap_or_default());
+        let is_name = mask.get(at..).is_some_and(|mask| mask.starts_with('`')) && !before.ends_with('.');
+        if is_name && skip_name(rest).is_some_and(|rest| rest.starts_with(".`")) {
+            text.push_str(statement.get(from..at).unwrap_or_default());
+            from = at + prefix.len();
+        }
+    }
+    text + statement.get(from..).unwrap_or_default()
+}
+
 /// A statement in which text and names in quotes are masked: every byte stays in its place.
 pub(super) fn masked(statement: &str) -> String {
     let (mut text, mut quote, mut escaped) = (String::with_capacity(statement.len()), None, false);
@@ -245,6 +262,17 @@ mod tests {
 
     fn moved(to: &str, name: &str, renamed: bool) -> Made {
         Move { from: "shop", staging: "stage", to, name, renamed }.of(TABLE).unwrap()
+    }
+
+    #[test]
+    fn a_view_calls_its_columns_by_their_tables_alone() {
+        let text = "CREATE VIEW `v` AS select `shop`.`t`.`a` AS `a`,`shop`.`b` AS `b`,'`shop`.`t`.`c`' AS `c`,\
+            `other`.`shop`.`t` AS `d`,`shop`.`f`(`shop`.`t`.`e`) AS `e` from `t` join `shop`";
+        let expected = "CREATE VIEW `v` AS select `t`.`a` AS `a`,`shop`.`b` AS `b`,'`shop`.`t`.`c`' AS `c`,\
+            `other`.`shop`.`t` AS `d`,`shop`.`f`(`t`.`e`) AS `e` from `t` join `shop`";
+        assert_eq!(columns_without_database(text, "shop"), expected);
+        assert_eq!(columns_without_database(expected, "shop"), expected);
+        assert_eq!(columns_without_database("select `a``b`.`t`.`c`", "a`b"), "select `t`.`c`");
     }
 
     #[test]

@@ -295,6 +295,12 @@ pub fn create_database(name: &str, charset: &str, collation: &str) -> String {
     format!("CREATE DATABASE {} DEFAULT CHARACTER SET {charset} DEFAULT COLLATE {collation}", quoted(name))
 }
 
+/// The default collation of a database, or of the one that was entered.
+pub fn default_collation(name: Option<&str>, collation: &str) -> String {
+    let name = name.map(|name| format!("{} ", quoted(name))).unwrap_or_default();
+    format!("ALTER DATABASE {name}COLLATE {collation}")
+}
+
 pub fn drop_database(name: &str) -> String {
     format!("DROP DATABASE IF EXISTS {}", quoted(name))
 }

@@ -74,6 +74,9 @@ pub struct Facts {
     /// How far its clock is ahead of UTC, in seconds; what its times without a zone mean.
     #[serde(default)]
     pub utc_offset: Option<i32>,
+    /// The time zone of its process, where that was on the host that asked: what it calls SYSTEM.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub system_zone: Option<String>,
     /// The libraries of its storage engines that are not built in: a second server does not know the tables of one that
     /// an option file loads.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -132,6 +135,7 @@ impl Facts {
             replica: false,
             uptime,
             utc_offset: None,
+            system_zone: None,
             engine_libraries: Vec::new(),
             keyring: None,
             must_match: variables.some_of(&MUST_MATCH).into_iter().chain(keys::settings(variables)).collect(),

@@ -198,6 +198,18 @@ impl Loader {
         self.run(&sql::create_database(name, charset, collation))
     }
 
+    /// Has `make` work where text without a collation has this one, and not the `usual` one of the database.
+    pub fn with_default_collation(
+        &mut self,
+        database: &str,
+        (collation, usual): (&str, &str),
+        make: impl FnOnce(&mut Self) -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
+        self.run(&sql::default_collation(Some(database), collation))?;
+        let made = make(self);
+        self.run(&sql::default_collation(Some(database), usual)).and(made)
+    }
+
     /// Removes a database, if it is there.
     pub fn drop_database(&mut self, name: &str) -> anyhow::Result<()> {
         self.run(&sql::drop_database(name))
@@ -288,14 +300,20 @@ impl Loader {
         self.connection.list(&sql::views(schema))
     }
 
-    /// Has an event of the database that was entered wait until somebody enables it; it stays its definer's.
-    pub fn disable_event(&mut self, name: &str) -> anyhow::Result<()> {
+    /// Whether the database that was entered has that event: one whose time has passed a server takes, and does not make.
+    pub fn has_event(&mut self, name: &str) -> anyhow::Result<bool> {
+        Ok(!self.connection.rows(&sql::event(name))?.is_empty())
+    }
+
+    /// Has an event of the database that was entered wait until somebody enables it; it stays its definer's. False where
+    /// there is none.
+    pub fn disable_event(&mut self, name: &str) -> anyhow::Result<bool> {
         let found = self.connection.rows(&sql::event(name))?;
         let told = |row: &Columns| Some((row.get(&["status"])? == "ENABLED", row.get(&["definer"])?.to_owned()));
         match found.first().and_then(told) {
-            Some((false, _)) => Ok(()),
-            Some((true, definer)) => self.run(&sql::disable_event(name, &definer)),
-            None => anyhow::bail!("the server does not tell of event {name}, which was just made"),
+            Some((false, _)) => Ok(true),
+            Some((true, definer)) => self.run(&sql::disable_event(name, &definer)).map(|()| true),
+            None => Ok(false),
         }
     }
 

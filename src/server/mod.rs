@@ -16,7 +16,9 @@ mod credentials;
 mod dump_sql;
 pub mod statements {
     //! Statements that a dump writes into its files.
-    pub use super::dump_sql::{LOAD, LOAD_BY_HAND, Taken, WITH_HISTORY, as_stored, load, restart_sequence};
+    pub use super::dump_sql::{
+        LOAD, LOAD_BY_HAND, Taken, WITH_HISTORY, as_stored, default_collation, load, restart_sequence,
+    };
 }
 mod facts;
 #[cfg(any(test, feature = "fuzzing"))]
@@ -41,6 +43,7 @@ mod sql;
 mod tool_options;
 mod version;
 mod watchdog;
+mod zone;
 
 pub use access::{Access, Address, Endpoint, TlsMode};
 pub use accounts::{Account, Accounts};

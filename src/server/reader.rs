@@ -24,6 +24,8 @@ const LARGEST_ROW: usize = 1 << 30;
 const SYSTEM_DATABASES: [&str; 5] = ["information_schema", "performance_schema", "mysql", "sys", "ndbinfo"];
 /// How a directory that is no database of the server's is told.
 const NOT_A_DATABASE: &str = "#mysql50#";
+/// A view of what is not there, or may not be looked at by whom it asks as (ER_VIEW_INVALID).
+const INVALID_VIEW: &str = "1356";
 /// Engines with views of their own, or whose rows are not dumped.
 const KEEP_A_VIEW: [&str; 10] =
     ["InnoDB", "ROCKSDB", "TokuDB", "MyRocks", "MRG_MYISAM", "BLACKHOLE", "FEDERATED", "CONNECT", "SPIDER", "S3"];
@@ -131,6 +133,9 @@ pub struct Settings {
     /// The collation of its literals.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub collation: Option<String>,
+    /// The default that its database had for text without a collation: parameters, variables, results.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub database: Option<String>,
     /// The zone of an event's times.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub time_zone: Option<String>,
@@ -143,7 +148,7 @@ pub struct Definition {
     pub text: Vec<u8>,
     /// What a session is set to that makes it.
     pub settings: Settings,
-    /// Whether the server warned: a view of what is not there any more.
+    /// Whether it is a view of what is not there any more.
     pub broken: bool,
 }
 
@@ -278,7 +283,8 @@ impl Reader {
 
     fn stored(&mut self, what: &str, schema: &str, name: &str) -> anyhow::Result<Definition> {
         let row = self.one(&sql::show_create(what, schema, name))?;
-        let broken = what == "VIEW" && self.warned;
+        // Of much that it finds in a view that works the server warns too.
+        let broken = what == "VIEW" && self.warned && self.has_warned_of(INVALID_VIEW)?;
         let of = |column: &str| row.bytes(column).map(|text| String::from_utf8_lossy(&text).into_owned());
         let text = if what == "TRIGGER" {
             row.bytes("SQL Original Statement")
@@ -297,10 +303,16 @@ impl Reader {
                 sql_mode: of("sql_mode"),
                 client: of("character_set_client"),
                 collation: of("collation_connection"),
+                database: of("Database Collation"),
                 time_zone: of("time_zone"),
             },
             broken,
         })
+    }
+
+    /// Whether the last statement left this warning.
+    fn has_warned_of(&mut self, code: &str) -> anyhow::Result<bool> {
+        Ok(self.connection.rows(sql::WARNINGS)?.iter().any(|row| row.get(&["code"]) == Some(code)))
     }
 
     /// Procedures, functions and packages of a database.

@@ -13,6 +13,7 @@ use super::keyring;
 use super::loader::Loader;
 use super::reader::Reader;
 use super::sql::{self, Dialect};
+use super::zone;
 use crate::fault::{Fault, Kind};
 use crate::sys::cancel::Cancel;
 use crate::sys::failpoint;
@@ -58,6 +59,7 @@ impl Session {
         let uptime = connection.pairs(sql::UPTIME)?.into_values().next();
         let mut facts = Facts::from_variables(&variables, uptime.and_then(|u| u.parse().ok()).unwrap_or(0))?;
         facts.utc_offset = connection.value(sql::UTC_OFFSET)?.and_then(|seconds| seconds.parse().ok());
+        facts.system_zone = zone::of_process(&facts);
         facts.engine_libraries = connection.list(sql::ENGINE_LIBRARIES)?;
         let dialect = Dialect::of(facts.flavour, facts.version);
         // Without the privilege nobody knows; the preflight names it.

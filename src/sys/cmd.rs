@@ -133,6 +133,7 @@ pub struct Call<'a> {
     /// How often it is told that we are alive, where it is talked with.
     beat: Option<Duration>,
     spared: bool,
+    zone: String,
 }
 
 impl<'a> Call<'a> {
@@ -145,6 +146,7 @@ impl<'a> Call<'a> {
             stdin: Vec::new(),
             beat: None,
             spared: false,
+            zone: "UTC".to_owned(),
         }
     }
 
@@ -173,6 +175,12 @@ impl<'a> Call<'a> {
     /// How long it may take.
     pub fn deadline(mut self, deadline: Duration) -> Self {
         self.deadline = deadline;
+        self
+    }
+
+    /// The time zone in which it works, as `TZ` (tzset(3)); UTC where nothing else is said.
+    pub fn zone(mut self, zone: String) -> Self {
+        self.zone = zone;
         self
     }
 
@@ -302,7 +310,7 @@ impl<'a> Call<'a> {
         let found = which::which_in(program, Some(PATH), "/")
             .map_err(|_| CommandError::Missing { program: program.to_string_lossy().into_owned() })?;
         let mut command = std::process::Command::new(found);
-        command.args(args).env_clear().env("PATH", PATH).env("LC_ALL", "C").env("TZ", "UTC");
+        command.args(args).env_clear().env("PATH", PATH).env("LC_ALL", "C").env("TZ", &self.zone);
         command.env(NO_LOGIN_FILE.0, NO_LOGIN_FILE.1);
         command.env("LVM_SUPPRESS_FD_WARNINGS", "1").process_group(0).current_dir("/");
         for name in KEPT_ENVIRONMENT {
