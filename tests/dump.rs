@@ -30,7 +30,7 @@ mod server;
 use std::path::Path;
 
 use bench::{Bench, everything, request};
-use mysnap::dump::{Compression, Options, Pattern, Selection};
+use mysnap::dump::{Compression, Listing, Options, Pattern, Selection};
 use mysnap::fault::{Kind, kind_of};
 use mysnap::load::{Dump, Request};
 use mysnap::store::Catalog;
@@ -199,6 +199,38 @@ fn a_program_keeps_the_default_collation_that_its_database_had() {
 }
 
 #[test]
+fn what_is_gone_after_the_moment_of_a_dump_is_not_passed_over() {
+    let server = Server::start();
+    let exact = |tables| Listing { tables, exact: true };
+    let earlier = |tables| Listing { tables, exact: false };
+    for (change, name) in [
+        ("DROP TABLE shop.t", "shop.t"),
+        ("RENAME TABLE shop.t TO another.t", "shop.t"),
+        ("DROP VIEW shop.v", "shop.v"),
+        ("DROP DATABASE shop", "shop.t"),
+    ] {
+        server.sql(
+            "DROP DATABASE IF EXISTS shop; DROP DATABASE IF EXISTS another; CREATE DATABASE another; \
+             CREATE DATABASE shop; CREATE TABLE shop.t (a INT); CREATE VIEW shop.v AS SELECT 1 AS a",
+        );
+        let error = Bench::new().dump_after(&server, &everything(), Some(&exact), change).unwrap_err();
+        assert!(error.to_string().contains(name) && error.to_string().contains("dropped or renamed"), "{error:#}");
+        assert_eq!(kind_of(&error), Some(Kind::Copy));
+    }
+    let dumped = Bench::new().dump_after(&server, &everything(), Some(&earlier), "DROP DATABASE another").unwrap();
+    assert_eq!(dumped.warnings, Vec::<String>::new(), "nothing was in it");
+    server.sql("CREATE DATABASE shop; CREATE TABLE shop.t (a INT); CREATE TABLE shop.left_out (a INT)");
+    let change = "DROP TABLE shop.t; CREATE TABLE shop.new (a INT); DROP TABLE shop.left_out";
+    let options = Options {
+        selection: Selection { include: Vec::new(), exclude: vec!["shop.left_out".parse().unwrap()] },
+        ..everything()
+    };
+    let dumped = Bench::new().dump_after(&server, &options, Some(&earlier), change).unwrap();
+    assert_eq!(dumped.warnings.len(), 1, "{:?}", dumped.warnings);
+    assert!(dumped.warnings[0].starts_with("shop.t: dropped or renamed while"), "{:?}", dumped.warnings);
+}
+
+#[test]
 fn an_event_whose_time_has_passed_is_told_and_left_out() {
     let (server, bench) = (Server::start(), Bench::new());
     server.sql(
@@ -270,7 +302,11 @@ fn only_what_is_meant_is_dumped() {
     server.sql(ugly());
     let patterns = |texts: &[&str]| texts.iter().map(|text| text.parse::<Pattern>().unwrap()).collect();
     let selection = Selection { include: patterns(&["ugly.ord*", "second"]), exclude: patterns(&["second.s*"]) };
-    bench.dump(&server, &Options { selection, ..everything() }).unwrap();
+    server.sql("CREATE VIEW second.of_small AS SELECT * FROM second.small; CREATE VIEW second.o AS SELECT 1 AS a");
+    let dumped = bench.dump(&server, &Options { selection, ..everything() }).unwrap();
+    let about = |view: &str| dumped.warnings.iter().any(|text| text.contains(&format!("the view second.{view} names")));
+    assert!(about("of_small") && !about("o"), "{:?}", dumped.warnings);
+    server.sql("DROP VIEW second.of_small, second.o");
     let backup = bench.backup();
     let index = Dump::open(&bench.store, &backup).unwrap().index.clone();
     let tables: Vec<String> =

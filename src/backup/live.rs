@@ -1,18 +1,23 @@
 //! A dump of the live server: every connection gets the same view under a short lock, then it is let go.
 
+use std::time::{Duration, Instant};
+
 use super::freeze::{self, Failed, Hold, Parts};
 use super::manifest::{self, About, Evidence, Phases};
 use super::{Outcome, checked, claim_backups, forget_earlier_attempts, published, ship};
 use crate::check::{self, LiveGround, Request};
-use crate::dump::{self, Dumped, Readers};
+use crate::dump::{self, Dumped, Listing, Readers};
 use crate::recover;
 use crate::run::Run;
 use crate::run::events::Observer;
-use crate::server::{Reader, Session};
+use crate::server::{Reader, Session, Table};
 use crate::store::Staging;
 use crate::sys::cancel::Cancel;
 use crate::sys::clock;
 use crate::sys::units::human_duration;
+
+/// The part of the time that writers may wait in which the names of all tables must be told.
+const LISTED_IN: u32 = 20;
 
 pub(super) fn work(
     request: &Request,
@@ -50,17 +55,31 @@ fn view(
 ) -> anyhow::Result<(Readers, Hold)> {
     session.wait_for_calm(ground.lock, &request.long_queries, cancel)?;
     let mut readers = Readers::gather(request.dump.workers, None, || session.reader())?;
+    let (before, took) = listed(&mut readers)?;
+    // Writers wait while it is asked once more.
+    let is_quick = took <= request.hold.max_stall / LISTED_IN;
     let outcome = session.hold(ground.lock, &request.hold, cancel, |held| {
         let mut parts = Parts::new();
         readers.all.iter_mut().try_for_each(Reader::keep_view)?;
         parts.end("transactions");
         let position = held.position()?;
         parts.end("position");
-        Ok((position, parts.ended()))
+        let now = if is_quick { Some(listed(&mut readers)?.0) } else { None };
+        parts.end("names");
+        Ok((position, parts.ended(), now))
     })?;
-    let (position, parts) = outcome.value;
+    let (position, parts, now) = outcome.value;
+    let exact = now.is_some();
+    readers.listing = Some(Listing { tables: now.unwrap_or(before), exact });
     let hold = Hold { position, waited: outcome.waited, held: outcome.held, parts, tries: 1, at: clock::now() };
     Ok((readers, hold))
+}
+
+/// The names of what there is, and how long that took.
+fn listed(readers: &mut Readers) -> anyhow::Result<(Vec<Table>, Duration)> {
+    let began = Instant::now();
+    let tables = readers.guard.names()?;
+    Ok((tables, began.elapsed()))
 }
 
 impl LiveGround {

@@ -32,7 +32,7 @@ pub use index::{
 pub use pattern::{Pattern, Selection};
 
 use crate::run::events::{Event, Observer};
-use crate::server::Reader;
+use crate::server::{Reader, Table};
 use crate::store::{Copied, Root, Staging, Totals};
 use crate::sys::cancel::Cancel;
 use crate::sys::units::{Bytes, human_duration};
@@ -99,6 +99,17 @@ pub struct Readers {
     pub all: Vec<Reader>,
     /// Ends the others, where the run ends.
     pub guard: Reader,
+    /// What is there, where it may be gone before it is looked at.
+    pub listing: Option<Listing>,
+}
+
+/// The names of what a server has at a moment.
+#[derive(Debug)]
+pub struct Listing {
+    /// Tables, views and sequences.
+    pub tables: Vec<Table>,
+    /// Whether it is of the very moment that the data is of, and not of one shortly before.
+    pub exact: bool,
 }
 
 impl Readers {
@@ -109,7 +120,7 @@ impl Readers {
         open: impl Fn() -> anyhow::Result<Reader>,
     ) -> anyhow::Result<Self> {
         let all = (0..workers).map(|_| open()).collect::<anyhow::Result<_>>()?;
-        Ok(Self { own_account, all, guard: open()? })
+        Ok(Self { own_account, all, guard: open()?, listing: None })
     }
 }
 

@@ -1,8 +1,10 @@
 //! What a server holds of what is meant.
 
-use super::Options;
+use std::collections::HashSet;
+
 use super::names::Names;
-use super::{ObjectKind, Readers};
+use super::{Listing, ObjectKind, Options, Readers};
+use crate::fault::{Fault, Kind};
 use crate::server::{Account, Accounts, Column, Database, Definition, Reader, Relation, RelationKind, Table};
 use crate::sys::cancel::Cancel;
 
@@ -32,6 +34,16 @@ pub(super) struct DatabaseContents {
     pub(super) directory: String,
     pub(super) tables: Vec<TableContents>,
     pub(super) objects: Vec<Object>,
+}
+
+impl DatabaseContents {
+    /// Its tables, views and sequences.
+    fn relations(&self) -> impl Iterator<Item = (&str, &str)> {
+        let tables = self.tables.iter().map(|table| table.table.name.as_str());
+        let is_one = |object: &&Object| matches!(object.kind, ObjectKind::View | ObjectKind::Sequence);
+        let others = self.objects.iter().filter(is_one).map(|object| object.name.as_str());
+        tables.chain(others).map(|name| (self.database.name.as_str(), name))
+    }
 }
 
 /// A table, and how its files' names begin.
@@ -77,10 +89,34 @@ pub(super) fn look(readers: &mut Readers, options: &Options, cancel: &Cancel) ->
             databases.push(contents(reader, (database, directory), options, is_second, &mut warnings, cancel)?);
         }
     }
+    warnings.extend(readers.listing.as_ref().map_or(Ok(None), |listing| gone(listing, &databases, options))?);
     let everything = options.selection.is_everything();
     let accounts = if everything { reader.accounts(readers.own_account)? } else { Accounts::default() };
     warnings.extend(accounts.ignored);
     Ok(Contents { databases, accounts: accounts.known, warnings })
+}
+
+/// What was there at the moment that the data is of and is not there any more would be in no backup: none knows of such
+/// changes. An error where that is certain.
+fn gone(listing: &Listing, databases: &[DatabaseContents], options: &Options) -> anyhow::Result<Option<String>> {
+    let found: HashSet<(&str, &str)> = databases.iter().flat_map(DatabaseContents::relations).collect();
+    let is_meant = |table: &&Table| {
+        options.selection.has_database(&table.schema) && options.selection.has(&table.schema, &table.name)
+    };
+    let missing = |table: &&Table| !found.contains(&(table.schema.as_str(), table.name.as_str()));
+    let gone: Vec<String> =
+        listing.tables.iter().filter(is_meant).filter(missing).map(ToString::to_string).take(3).collect();
+    if gone.is_empty() {
+        return Ok(None);
+    }
+    let gone = gone.join(", ");
+    if !listing.exact {
+        return Ok(Some(format!(
+            "{gone}: dropped or renamed while the dump began, perhaps after the moment that it is of"
+        )));
+    }
+    let message = format!("{gone}: dropped or renamed after the moment that the dump is of");
+    Err(Fault::new(Kind::Copy, message).hint("run it again, at a time when no tables are dropped or renamed").into())
 }
 
 fn contents(
@@ -93,7 +129,9 @@ fn contents(
 ) -> anyhow::Result<DatabaseContents> {
     let schema = database.name.clone();
     let mut relations = reader.relations(&schema)?;
-    relations.retain(|relation| options.selection.has(&schema, &relation.name));
+    let is_meant = |relation: &Relation| options.selection.has(&schema, &relation.name);
+    let left_out: Vec<String> = relations.iter().filter(|r| !is_meant(r)).map(|r| r.name.clone()).collect();
+    relations.retain(is_meant);
     let (mut tables, mut objects, mut names) = (Vec::new(), Vec::new(), Names::default());
     for relation in relations {
         cancel.check()?;
@@ -118,8 +156,22 @@ fn contents(
     for object in objects.iter().filter(|object| object.definition.broken) {
         warnings.push(format!("the view {schema}.{} does not work on the server", object.name));
     }
+    warnings.extend(objects.iter().filter_map(|object| unmakeable(object, &schema, &left_out)));
     objects.sort_by_key(|object| object.kind);
     Ok(DatabaseContents { database, directory, tables, objects })
+}
+
+/// A view of what is not dumped comes back only where that is.
+fn unmakeable(object: &Object, schema: &str, left_out: &[String]) -> Option<String> {
+    if object.kind != ObjectKind::View || object.definition.broken {
+        return None;
+    }
+    let names = |name: &&String| object.definition.text.split(|byte| *byte == b'`').any(|part| part == name.as_bytes());
+    let name = left_out.iter().find(names)?;
+    Some(format!(
+        "the view {schema}.{} names {name}, which is left out: it, and with it {schema}, comes back whole only where that is",
+        object.name
+    ))
 }
 
 fn table(

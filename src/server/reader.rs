@@ -208,13 +208,15 @@ impl Reader {
             Ok(Database { name: row.text("name")?, charset: row.text("charset")?, collation: row.text("collation")? })
         });
         let all: Vec<Database> = all.collect::<anyhow::Result<_>>()?;
-        Ok(all
-            .into_iter()
-            .filter(|each| {
-                !is_system_database(&each.name)
-                    && ![NOT_A_DATABASE, RESTORING].iter().any(|begin| each.name.starts_with(begin))
-            })
-            .collect())
+        Ok(all.into_iter().filter(|each| is_of_people(&each.name)).collect())
+    }
+
+    /// The tables, views and sequences of all of them.
+    pub fn names(&mut self) -> anyhow::Result<Vec<Table>> {
+        let rows = self.rows(sql::NAMES)?;
+        let all = rows.iter().map(|row| Ok(Table { schema: row.text("schema_name")?, name: row.text("name")? }));
+        let all: Vec<Table> = all.collect::<anyhow::Result<_>>()?;
+        Ok(all.into_iter().filter(|table| is_of_people(&table.schema)).collect())
     }
 
     /// Its tables, views and sequences.
@@ -442,6 +444,10 @@ impl Reader {
     fn one(&mut self, query: &str) -> anyhow::Result<Raw> {
         self.rows(query)?.into_iter().next().with_context(|| format!("the server has no answer to `{query}`"))
     }
+}
+
+fn is_of_people(database: &str) -> bool {
+    !is_system_database(database) && ![NOT_A_DATABASE, RESTORING].iter().any(|begin| database.starts_with(begin))
 }
 
 fn is_system_database(name: &str) -> bool {

@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 
 use jiff::Timestamp;
-use mysnap::dump::{self, Compression, Dumped, Options, Readers, Selection, Sizes};
+use mysnap::dump::{self, Compression, Dumped, Listing, Options, Readers, Selection, Sizes};
 use mysnap::load::{self, Dump, Loaded, Plan, Request};
 use mysnap::run::events::Silent;
-use mysnap::server::{Address, Session};
+use mysnap::server::{Address, Session, Table};
 use mysnap::store::{Backup, Catalog, LocalStore, Manifest, Method, ProofLevel, Staging, Transfer, Work};
 use mysnap::sys::cancel::Cancel;
 
@@ -31,9 +31,23 @@ impl Bench {
 
     /// Dumps what is selected and publishes it as a backup.
     pub fn dump(&self, server: &Server, options: &Options) -> anyhow::Result<Dumped> {
+        self.dump_after(server, options, None, "DO 0")
+    }
+
+    /// The same, with `statements` between the moment of its listing and the first look.
+    pub fn dump_after(
+        &self,
+        server: &Server,
+        options: &Options,
+        listing: Option<&dyn Fn(Vec<Table>) -> Listing>,
+        statements: &str,
+    ) -> anyhow::Result<Dumped> {
         let session = server.session();
         let staging = Staging::begin(&self.store, &"dump".parse().unwrap(), &ID.parse().unwrap())?;
-        let readers = Readers::gather(options.workers, None, || session.reader())?;
+        let mut readers = Readers::gather(options.workers, None, || session.reader())?;
+        let names = readers.guard.names()?;
+        readers.listing = listing.map(|listing| listing(names));
+        server.sql(statements);
         let dumped = dump::dump(readers, options, Timestamp::UNIX_EPOCH, &staging, &Silent, &self.cancel)?;
         let transfer = Transfer::default();
         let work = Work { transfer: &transfer, progress: &|_| {}, cancel: &self.cancel };
