@@ -22,11 +22,13 @@ use crate::server::Access;
 use crate::server::running::{self, User};
 use crate::snapshot;
 use crate::sys::cancel::Cancel;
-use crate::sys::cmd::Call;
+use crate::sys::cmd::{self, Call};
 use crate::sys::mount::mount_points;
 
 /// How long the server may take to answer after the rollback: it recovers first.
 const START: Duration = Duration::from_secs(600);
+/// How long an LVM command that was let go of is waited for.
+const LATE: Duration = Duration::from_secs(60);
 /// The names that a server's process has.
 const SERVERS: [&str; 2] = ["mariadbd", "mysqld"];
 
@@ -182,14 +184,30 @@ fn free(plan: &Plan, run: &Run, observer: &dyn Observer) -> anyhow::Result<()> {
 /// As long as LVM has accepted no merge at all, everything is as it was and the server comes back. Else
 /// the record stays: the volumes may be of different times, and a server is not started on that unasked.
 fn unfinished(plan: &Plan, run: Run, error: anyhow::Error) -> anyhow::Error {
-    let untouched = |merge: &Merge| matches!(lvm::volume(&merge.snapshot.name), Ok(Some(volume)) if !volume.merging);
-    if plan.snapshots.iter().all(untouched) {
+    // One that was let go of may yet have its merge accepted, and what was written until that begins would be lost.
+    let settled = cmd::settle(LATE).is_ok();
+    let is_as_it_was =
+        |merge: &Merge| lvm::volume(&merge.snapshot.name).is_ok_and(|found| is_untouched(found.as_ref()));
+    if settled && plan.snapshots.iter().all(is_as_it_was) {
         let back = bring_back(plan).and_then(|()| run.forget());
         return Failure::join(error, back.err().into_iter().collect());
     }
     let kind = kind_of(&error).unwrap_or(Kind::Snapshot);
-    let fault = Fault::new(kind, "the rollback is not finished");
-    fault.hint("`mysnap recover` tells how to go on").caused_by(error).into()
+    let (message, hint) = if settled {
+        ("the rollback is not finished", "`mysnap recover` tells how to go on")
+    } else {
+        (
+            "the rollback is not finished, and an LVM command of it still runs: nothing is mounted and no server started",
+            "the disk hangs, or another LVM command holds the group; when that has ended, `mysnap recover` tells how to \
+             go on",
+        )
+    };
+    Fault::new(kind, message).hint(hint).caused_by(error).into()
+}
+
+/// One that is gone may have been merged: a thin one is gone at once.
+fn is_untouched(snapshot: Option<&Volume>) -> bool {
+    snapshot.is_some_and(|volume| !volume.merging)
 }
 
 /// The same backwards, with nothing merged.
@@ -257,4 +275,24 @@ fn start(service: &Service, observer: &dyn Observer, cancel: &Cancel) -> anyhow:
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) fn fuzz(cgroup: &str) {
     service::unit_of(cgroup);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn volume(uuid: &str) -> Volume {
+        let mut volume =
+            lvm::parse_volumes(include_str!("../../tests/data/lvm/trixie/thick.lvs.json")).unwrap().remove(0);
+        volume.uuid = uuid.to_owned();
+        volume.merging = false;
+        volume
+    }
+
+    #[test]
+    fn a_snapshot_that_is_merged_or_gone_is_not_untouched() {
+        assert!(is_untouched(Some(&volume("a"))));
+        assert!(!is_untouched(Some(&Volume { merging: true, ..volume("a") })));
+        assert!(!is_untouched(None));
+    }
 }

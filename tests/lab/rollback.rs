@@ -91,6 +91,20 @@ fn a_volume_that_cannot_be_freed_costs_no_more_than_a_restart() {
     host::assert_nothing_left();
 }
 
+/// LVM waits for the lock of the group, and goes on with the merge when it is free: by then no server may be at work.
+#[test]
+fn a_merge_that_waits_for_the_group_longer_than_its_deadline_is_waited_for() {
+    let id = keep("");
+    let row = "/var/lib/mysql/since";
+    std::fs::write(row, "then").unwrap();
+    run(&["sh", "-c", "flock /run/lock/lvm/V_vg0 sleep 75 >/dev/null 2>&1 &"]);
+    let ran = mysnap(&["rollback", &id, "--yes"]);
+    expect(&ran, 0, &["the server answers on the rolled back data"]);
+    assert!(!std::path::Path::new(row).exists(), "what was written since is there");
+    host::assert_nothing_left();
+    host::assert_writable();
+}
+
 #[test]
 fn a_server_that_does_not_start_afterwards_is_told_apart_from_a_rollback_that_failed() {
     let id = keep("");
