@@ -179,6 +179,7 @@ fn keep(request: &Request, ground: &Ground, hold: &Hold, run: &Run, mounted: &Mo
         server: ground.facts.clone(),
         taken: hold.at,
         volumes: mounted.described(),
+        merged: Vec::new(),
     }
 }
 

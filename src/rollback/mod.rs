@@ -14,7 +14,8 @@ use anyhow::Context as _;
 use service::Service;
 
 use crate::fault::{Failure, Fault, Kind, kind_of};
-use crate::kept;
+use crate::id::RunId;
+use crate::kept::{self, Kept};
 use crate::lvm::{self, LvRef, Volume};
 use crate::run::events::{Event, Observer};
 use crate::run::{self, Intent, Run};
@@ -47,8 +48,9 @@ struct Merge {
     mount_point: PathBuf,
 }
 
-/// Looks at the snapshots and at what uses their origins, and decides.
-pub fn plan(snapshots: &[Volume]) -> anyhow::Result<Plan> {
+/// Looks at the snapshots of `run` that are there and at what uses their origins, and decides.
+pub fn plan(run: &RunId, snapshots: &[Volume]) -> anyhow::Result<Plan> {
+    refuse_incomplete(&Kept::of(run)?, snapshots)?;
     let merges = snapshots.iter().map(merge_of).collect::<anyhow::Result<Vec<Merge>>>()?;
     let mut service = None;
     for merge in &merges {
@@ -95,6 +97,19 @@ fn merge_of(snapshot: &Volume) -> anyhow::Result<Merge> {
         wrong("cannot be merged: its origin is not mounted").hint("mount it where the server has it, then try again")
     })?;
     Ok(Merge { snapshot: snapshot.clone(), origin, mount_point })
+}
+
+/// What was frozen together goes back together: a part of it would be data of then beside logs of now.
+fn refuse_incomplete(kept: &Kept, there: &[Volume]) -> anyhow::Result<()> {
+    let there: Vec<&str> = there.iter().map(|volume| volume.uuid.as_str()).collect();
+    let missing = kept.missing(&there);
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let message =
+        format!("of the snapshots that run {} kept one is not there any more: {}", kept.run, missing.join(", "));
+    let hint = "restore the backup of that run instead; `mysnap release` removes what is left";
+    Err(Fault::new(Kind::Refused, message).hint(hint).into())
 }
 
 fn refuse_written_to(snapshot: &Volume) -> anyhow::Result<()> {
@@ -243,6 +258,10 @@ fn unmount(merge: &Merge) -> anyhow::Result<()> {
 /// Nor is one mounted whose merge LVM has accepted and not begun: what is written until it begins is lost.
 fn roll_back(merge: &Merge, observer: &dyn Observer) -> anyhow::Result<()> {
     snapshot::start_merge(&merge.origin, &merge.snapshot)?;
+    // Where that fails, and the rollback is cut off before its last volume, the next one is refused, and no more.
+    if let Some(Err(error)) = merge.snapshot.run().map(|run| kept::merged(&run, &merge.snapshot.uuid)) {
+        observer.warn(format!("{error:#}"));
+    }
     let merged = snapshot::finish_merge(&merge.origin, &merge.snapshot, |progress| {
         let text = format!("{:.1}% of the snapshot is still to be copied back", progress.left);
         observer.event(Event::Note { text });
@@ -294,5 +313,17 @@ mod tests {
         assert!(is_untouched(Some(&volume("a"))));
         assert!(!is_untouched(Some(&Volume { merging: true, ..volume("a") })));
         assert!(!is_untouched(None));
+    }
+
+    #[test]
+    fn what_was_kept_goes_back_together_or_not_at_all() {
+        let mut kept: Kept = serde_json::from_str(include_str!("../../tests/data/kept-1.json")).unwrap();
+        let first = volume(&kept.volumes[0].uuid);
+        assert!(refuse_incomplete(&kept, std::slice::from_ref(&first)).is_ok());
+        kept.volumes.push(kept::KeptVolume { uuid: "second".to_owned(), ..kept.volumes[0].clone() });
+        let error = refuse_incomplete(&kept, std::slice::from_ref(&first)).unwrap_err();
+        assert_eq!(kind_of(&error), Some(Kind::Refused));
+        assert!(error.to_string().contains("second"), "{error}");
+        assert!(refuse_incomplete(&kept, &[first, volume("second")]).is_ok());
     }
 }

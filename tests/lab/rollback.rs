@@ -91,13 +91,31 @@ fn a_volume_that_cannot_be_freed_costs_no_more_than_a_restart() {
     host::assert_nothing_left();
 }
 
+/// A release that failed half-way, or somebody's `lvremove`, would leave a part of what was kept together.
+#[test]
+fn a_set_of_which_one_snapshot_is_missing_is_refused_and_the_rest_can_be_released() {
+    let id = keep("");
+    let record = format!("/var/lib/mysnap/kept/{id}.json");
+    let mut kept: serde_json::Value = serde_json::from_slice(&std::fs::read(&record).unwrap()).unwrap();
+    let volumes = kept["volumes"].as_array_mut().unwrap();
+    let mut gone = volumes[0].clone();
+    gone["uuid"] = "none-such".into();
+    volumes.push(gone);
+    std::fs::write(&record, kept.to_string()).unwrap();
+    for arguments in [["rollback", &id, "--dry-run"], ["rollback", &id, "--yes"]] {
+        refused(&mysnap(&arguments), 3, &["is not there any more", "none-such", "mysnap release"]);
+    }
+    expect(&mysnap(&["release", &id, "--yes"]), 0, &["removed vg0/data_mysnap_"]);
+    host::assert_nothing_left();
+}
+
 /// LVM waits for the lock of the group, and goes on with the merge when it is free: by then no server may be at work.
 #[test]
 fn a_merge_that_waits_for_the_group_longer_than_its_deadline_is_waited_for() {
     let id = keep("");
     let row = "/var/lib/mysql/since";
     std::fs::write(row, "then").unwrap();
-    run(&["sh", "-c", "flock /run/lock/lvm/V_vg0 sleep 75 >/dev/null 2>&1 &"]);
+    run(&["sh", "-c", "flock /run/lock/lvm/V_vg0 sleep 100 >/dev/null 2>&1 &"]);
     let ran = mysnap(&["rollback", &id, "--yes"]);
     expect(&ran, 0, &["the server answers on the rolled back data"]);
     assert!(!std::path::Path::new(row).exists(), "what was written since is there");
