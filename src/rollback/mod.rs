@@ -50,6 +50,7 @@ struct Merge {
 
 /// Looks at the snapshots of `run` that are there and at what uses their origins, and decides.
 pub fn plan(run: &RunId, snapshots: &[Volume]) -> anyhow::Result<Plan> {
+    snapshots.iter().try_for_each(refuse_unkept)?;
     refuse_incomplete(&Kept::of(run)?, snapshots)?;
     let merges = snapshots.iter().map(merge_of).collect::<anyhow::Result<Vec<Merge>>>()?;
     let mut service = None;
@@ -97,6 +98,15 @@ fn merge_of(snapshot: &Volume) -> anyhow::Result<Merge> {
         wrong("cannot be merged: its origin is not mounted").hint("mount it where the server has it, then try again")
     })?;
     Ok(Merge { snapshot: snapshot.clone(), origin, mount_point })
+}
+
+/// A leftover of a dead run may have been written to, by a second server that proved it.
+fn refuse_unkept(snapshot: &Volume) -> anyhow::Result<()> {
+    if snapshot.has_tag(lvm::KEEP_TAG) {
+        return Ok(());
+    }
+    let fault = Fault::new(Kind::Refused, format!("snapshot {} was not kept: a run left it", snapshot.name));
+    Err(fault.hint("`mysnap recover` removes it, or tells who does; restore a backup instead").into())
 }
 
 /// What was frozen together goes back together: a part of it would be data of then beside logs of now.

@@ -109,6 +109,17 @@ fn a_set_of_which_one_snapshot_is_missing_is_refused_and_the_rest_can_be_release
     host::assert_nothing_left();
 }
 
+/// Nobody says what was done to it since.
+#[test]
+fn a_snapshot_that_nobody_kept_is_refused() {
+    let id = keep("");
+    let volume = run(&["lvs", "--noheadings", "-o", "lv_full_name", "@mysnap"]).trim().to_owned();
+    run(&["lvchange", "-q", "--deltag", "mysnap.keep", &volume]);
+    refused(&mysnap(&["rollback", &id, "--yes"]), 3, &["was not kept", "mysnap recover"]);
+    expect(&mysnap(&["release", &id, "--yes"]), 0, &["removed vg0/data_mysnap_"]);
+    host::assert_nothing_left();
+}
+
 /// LVM waits for the lock of the group, and goes on with the merge when it is free: by then no server may be at work.
 #[test]
 fn a_merge_that_waits_for_the_group_longer_than_its_deadline_is_waited_for() {
