@@ -28,6 +28,9 @@ use crate::sys::mount::mount_points;
 
 /// How long the server may take to answer after the rollback: it recovers first.
 const START: Duration = Duration::from_secs(600);
+/// How long an unmount or a mount may take: the one writes out all that is dirty, the other recovers the log. Killed, it
+/// would leave the server down.
+const MOUNTING: Duration = service::DEADLINE;
 /// How long an LVM command that was let go of is waited for.
 const LATE: Duration = Duration::from_secs(60);
 /// The names that a server's process has.
@@ -256,7 +259,7 @@ fn intent(merge: &Merge, service: Option<&Service>) -> Intent {
 }
 
 fn unmount(merge: &Merge) -> anyhow::Result<()> {
-    Ok(Call::new("umount").arg(&merge.mount_point).run().map_err(|error| {
+    Ok(Call::new("umount").arg(&merge.mount_point).deadline(MOUNTING).run().map_err(|error| {
         let at = merge.mount_point.display();
         Fault::new(Kind::Busy, format!("cannot unmount {at}"))
             .hint(format!("`fuser -vm {at}` names what uses it"))
@@ -282,11 +285,11 @@ fn roll_back(merge: &Merge, observer: &dyn Observer) -> anyhow::Result<()> {
 
 /// As `/etc/fstab` says, else by device.
 fn mount(merge: &Merge) -> anyhow::Result<()> {
-    let by_table = Call::new("mount").arg(&merge.mount_point).run();
+    let by_table = Call::new("mount").arg(&merge.mount_point).deadline(MOUNTING).run();
     if by_table.is_ok() {
         return Ok(());
     }
-    Ok(Call::new("mount").arg(merge.origin.device()).arg(&merge.mount_point).run()?)
+    Ok(Call::new("mount").arg(merge.origin.device()).arg(&merge.mount_point).deadline(MOUNTING).run()?)
 }
 
 /// Where it fails, what is left to do is the server's own affair: the volumes are merged and mounted.
