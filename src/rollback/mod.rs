@@ -6,7 +6,7 @@
 
 mod service;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -24,7 +24,7 @@ use crate::server::running::{self, User};
 use crate::snapshot;
 use crate::sys::cancel::Cancel;
 use crate::sys::cmd::{self, Call};
-use crate::sys::mount::mount_points;
+use crate::sys::mount::{MountPoint, mount_points};
 
 /// How long the server may take to answer after the rollback: it recovers first.
 const START: Duration = Duration::from_secs(600);
@@ -96,7 +96,7 @@ fn merge_of(snapshot: &Volume) -> anyhow::Result<Merge> {
     }
     let device = found.and_then(|v| v.device);
     let mounts = mount_points()?;
-    let at = mounts.iter().find(|m| Some(m.device) == device && m.root == std::path::Path::new("/"));
+    let at = mounts.iter().find(|m| Some(m.device) == device && m.root == Path::new("/"));
     let mount_point = at.map(|m| m.path.clone()).ok_or_else(|| {
         wrong("cannot be merged: its origin is not mounted").hint("mount it where the server has it, then try again")
     })?;
@@ -283,13 +283,23 @@ fn roll_back(merge: &Merge, observer: &dyn Observer) -> anyhow::Result<()> {
     merged.and(mounted)
 }
 
-/// As `/etc/fstab` says, else by device.
+/// As `/etc/fstab` says, else by device. An entry with a UUID or a label may lead to the snapshot, which has the same:
+/// what a server would write there is lost.
 fn mount(merge: &Merge) -> anyhow::Result<()> {
     let by_table = Call::new("mount").arg(&merge.mount_point).deadline(MOUNTING).run();
     if by_table.is_ok() {
-        return Ok(());
+        let origin = lvm::volume(&merge.origin)?.and_then(|volume| volume.device);
+        if is_mounted(&mount_points()?, &merge.mount_point, origin) {
+            return Ok(());
+        }
+        unmount(merge)?;
     }
     Ok(Call::new("mount").arg(merge.origin.device()).arg(&merge.mount_point).deadline(MOUNTING).run()?)
+}
+
+/// Whether it is `device` that is to be seen at `place`: of several mounts the last one.
+fn is_mounted(mounts: &[MountPoint], place: &Path, device: Option<(u32, u32)>) -> bool {
+    mounts.iter().rfind(|mount| mount.path == place).is_some_and(|mount| Some(mount.device) == device)
 }
 
 /// Where it fails, what is left to do is the server's own affair: the volumes are merged and mounted.
@@ -326,6 +336,24 @@ mod tests {
         assert!(is_untouched(Some(&volume("a"))));
         assert!(!is_untouched(Some(&Volume { merging: true, ..volume("a") })));
         assert!(!is_untouched(None));
+    }
+
+    #[test]
+    fn what_is_mounted_last_at_a_place_is_what_is_seen_there() {
+        let mount = |path: &str, device| MountPoint {
+            path: path.into(),
+            root: "/".into(),
+            device,
+            fstype: "xfs".to_owned(),
+            source: "/dev/mapper/vg0-data".to_owned(),
+            options: "rw".to_owned(),
+        };
+        let (origin, snapshot) = ((252, 3), (252, 5));
+        let is_origin = |mounts: &[MountPoint]| is_mounted(mounts, Path::new("/data"), Some(origin));
+        assert!(is_origin(&[mount("/data", origin), mount("/data/top", snapshot)]));
+        assert!(!is_origin(&[mount("/data", snapshot), mount("/mnt", origin)]));
+        assert!(!is_origin(&[mount("/data", origin), mount("/data", snapshot)]));
+        assert!(!is_mounted(&[mount("/mnt", origin)], Path::new("/data"), None));
     }
 
     #[test]

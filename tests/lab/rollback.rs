@@ -134,6 +134,36 @@ fn a_merge_that_waits_for_the_group_longer_than_its_deadline_is_waited_for() {
     host::assert_writable();
 }
 
+/// What an entry by UUID comes to while a thin snapshot is active: it has the same.
+#[test]
+fn a_snapshot_that_the_table_of_mounts_leads_to_is_not_mounted_in_place_of_the_volume() {
+    let id = keep("");
+    let snapshot = run(&["lvs", "--noheadings", "-o", "lv_full_name", "@mysnap"]).trim().to_owned();
+    run(&["lvchange", "-q", "-ay", "-K", &snapshot]);
+    let fstype = run(&["findmnt", "-no", "FSTYPE", "/var/lib/mysql"]).trim().to_owned();
+    let options = if fstype == "xfs" { "nouuid" } else { "defaults" };
+    let line = format!("/dev/{snapshot} /var/lib/mysql {fstype} {options} 0 0");
+    run(&["cp", "/etc/fstab", "/etc/fstab.before"]);
+    let ran = {
+        let _before = Undo::with("mv /etc/fstab.before /etc/fstab; systemctl daemon-reload");
+        run(&[
+            "sh",
+            "-c",
+            &format!("grep -v /var/lib/mysql /etc/fstab.before >/etc/fstab; echo '{line}' >>/etc/fstab"),
+        ]);
+        run(&["systemctl", "daemon-reload"]);
+        // Nothing is merged, because something uses the snapshot: the server comes back as it was.
+        let held = std::fs::File::open(format!("/dev/{snapshot}")).unwrap();
+        let ran = mysnap(&["rollback", &id, "--yes"]);
+        drop(held);
+        ran
+    };
+    refused(&ran, 5, &["is in use"]);
+    assert_eq!(run(&["findmnt", "-no", "SOURCE", "/var/lib/mysql"]).trim(), "/dev/mapper/vg0-data");
+    expect(&mysnap(&["release", &id, "--yes"]), 0, &["removed vg0/data_mysnap_"]);
+    host::assert_nothing_left();
+}
+
 #[test]
 fn a_server_that_does_not_start_afterwards_is_told_apart_from_a_rollback_that_failed() {
     let id = keep("");
