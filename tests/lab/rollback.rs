@@ -101,11 +101,26 @@ fn a_set_of_which_one_snapshot_is_missing_is_refused_and_the_rest_can_be_release
     let mut gone = volumes[0].clone();
     gone["uuid"] = "none-such".into();
     volumes.push(gone);
+    #[expect(clippy::disallowed_methods, reason = "what a release that failed half-way leaves")]
     std::fs::write(&record, kept.to_string()).unwrap();
     for arguments in [["rollback", &id, "--dry-run"], ["rollback", &id, "--yes"]] {
         refused(&mysnap(&arguments), 3, &["is not there any more", "none-such", "mysnap release"]);
     }
     expect(&mysnap(&["release", &id, "--yes"]), 0, &["removed vg0/data_mysnap_"]);
+    host::assert_nothing_left();
+}
+
+/// A snapshot of no backup would be watched by nobody, and each retry would add one.
+#[test]
+fn nothing_is_kept_of_a_backup_that_is_not_published() {
+    let config = local("keep", "");
+    let line = format!(
+        "MYSNAP_FAILPOINT='error:main rename#1' mysnap-failpoints --config {config} backup local --keep-snapshot 2>&1"
+    );
+    let said = run(&["sh", "-c", &format!("{line} || echo failed")]);
+    assert!(said.contains("the snapshot is kept") && said.ends_with("failed\n"), "{said}");
+    assert_eq!(kept(), Vec::<String>::new());
+    assert_eq!(run(&["ls", "/var/lib/mysnap/kept"]), "");
     host::assert_nothing_left();
 }
 
@@ -125,7 +140,7 @@ fn a_snapshot_that_nobody_kept_is_refused() {
 fn a_merge_that_waits_for_the_group_longer_than_its_deadline_is_waited_for() {
     let id = keep("");
     let row = "/var/lib/mysql/since";
-    std::fs::write(row, "then").unwrap();
+    run(&["touch", row]);
     run(&["sh", "-c", "flock /run/lock/lvm/V_vg0 sleep 100 >/dev/null 2>&1 &"]);
     let ran = mysnap(&["rollback", &id, "--yes"]);
     expect(&ran, 0, &["the server answers on the rolled back data"]);
