@@ -135,6 +135,31 @@ fn a_snapshot_that_nobody_kept_is_refused() {
     host::assert_nothing_left();
 }
 
+/// A backup may be the first to clean up after it, and nobody reads what that says.
+#[test]
+fn a_rollback_that_died_is_told_of_until_its_volume_is_mounted() {
+    let id = keep("");
+    let ran = try_run(&[
+        "env",
+        "MYSNAP_FAILPOINT=kill:main run lvconvert#1",
+        "/usr/local/bin/mysnap-failpoints",
+        "rollback",
+        &id,
+        "--yes",
+    ]);
+    assert!(!ran.status.success());
+    for _ in 0..2 {
+        expect(&mysnap(&["recover"]), 0, &["a rollback of vg0/data", "mount /var/lib/mysql"]);
+        expect(&mysnap(&["--config", &local("keep", ""), "status"]), 2, &["a rollback of vg0/data"]);
+    }
+    run(&["mount", "/var/lib/mysql"]);
+    start_server();
+    mysnap_ok(&["recover"]);
+    assert!(!mysnap(&["recover"]).stderr.contains("a rollback of"));
+    expect(&mysnap(&["release", &id, "--yes"]), 0, &["removed vg0/data_mysnap_"]);
+    host::assert_nothing_left();
+}
+
 /// LVM waits for the lock of the group, and goes on with the merge when it is free: by then no server may be at work.
 #[test]
 fn a_merge_that_waits_for_the_group_longer_than_its_deadline_is_waited_for() {
