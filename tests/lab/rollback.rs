@@ -168,7 +168,17 @@ fn a_merge_that_waits_for_the_group_longer_than_its_deadline_is_waited_for() {
     run(&["touch", row]);
     run(&["sh", "-c", "flock /run/lock/lvm/V_vg0 sleep 100 >/dev/null 2>&1 &"]);
     let ran = mysnap(&["rollback", &id, "--yes"]);
-    expect(&ran, 0, &["the server answers on the rolled back data"]);
+    if host::is_thin() {
+        // It is merged at once and then gone, and who did that nobody knows.
+        expect(&ran, 6, &["the rollback is not finished", "mysnap recover"]);
+        assert!(!server_is_up());
+        expect(&mysnap(&["recover"]), 0, &["mount /var/lib/mysql"]);
+        run(&["mount", "/var/lib/mysql"]);
+        start_server();
+        mysnap_ok(&["recover"]);
+    } else {
+        expect(&ran, 0, &["the server answers on the rolled back data"]);
+    }
     assert!(!std::path::Path::new(row).exists(), "what was written since is there");
     host::assert_nothing_left();
     host::assert_writable();
