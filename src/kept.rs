@@ -34,6 +34,9 @@ pub struct Kept {
     pub taken: Timestamp,
     /// One for each volume.
     pub volumes: Vec<KeptVolume>,
+    /// LVM's identifiers of those that a rollback has merged: it can go on with the others alone.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub merged: Vec<String>,
 }
 
 /// One snapshot.
@@ -74,6 +77,19 @@ impl Kept {
         })?;
         serde_json::from_slice(&text).with_context(|| format!("cannot read {}", path.display()))
     }
+
+    /// LVM's identifiers of what is neither among those that are `there` nor merged.
+    pub fn missing(&self, there: &[&str]) -> Vec<&str> {
+        let kept = self.volumes.iter().map(|volume| volume.uuid.as_str());
+        kept.filter(|uuid| !there.contains(uuid) && self.merged.iter().all(|merged| merged != uuid)).collect()
+    }
+}
+
+/// A rollback has merged the snapshot with this identifier: it will be gone, and is not missing.
+pub fn merged(run: &RunId, uuid: &str) -> anyhow::Result<()> {
+    let mut kept = Kept::of(run)?;
+    kept.merged.push(uuid.to_owned());
+    kept.save()
 }
 
 /// Whether anything is known of snapshots of `run`.
@@ -99,5 +115,18 @@ mod tests {
         let kept: Kept = serde_json::from_str(include_str!("../tests/data/kept-1.json")).unwrap();
         assert!(kept.volumes[0].parts[0].root.is_datadir());
         assert_eq!(serde_json::from_str::<Kept>(&serde_json::to_string(&kept).unwrap()).unwrap(), kept);
+    }
+
+    #[test]
+    fn what_is_neither_there_nor_merged_is_missing() {
+        let mut kept: Kept = serde_json::from_str(include_str!("../tests/data/kept-1.json")).unwrap();
+        let first = kept.volumes[0].uuid.clone();
+        kept.volumes.push(KeptVolume { uuid: "second".to_owned(), ..kept.volumes[0].clone() });
+        assert_eq!(kept.missing(&[&first, "second", "another"]), Vec::<&str>::new());
+        assert_eq!(kept.missing(&[&first]), ["second"]);
+        assert_eq!(kept.missing(&[]), [first.as_str(), "second"]);
+        kept.merged.push(first);
+        assert_eq!(kept.missing(&["second"]), Vec::<&str>::new());
+        assert_eq!(kept.missing(&[]), ["second"]);
     }
 }

@@ -130,8 +130,9 @@ fn work(
     let cleanup = [released, left, kept].into_iter().flatten().reduce(|first, more| Failure::join(first, vec![more]));
 
     let evidence = Evidence { hold: &frozen.hold, shipped: &shipped, snapshots: health, phases: &phases };
-    let manifest = manifest::write(request, &About::snapshots(&ground), run, evidence)?;
-    let manifest = phases.run("publish", || staging.commit(manifest, &shipped.copied.files), published)?;
+    let manifest = manifest::write(request, &About::snapshots(&ground), run, evidence)
+        .and_then(|manifest| phases.run("publish", || staging.commit(manifest, &shipped.copied.files), published))
+        .map_err(|error| Failure::join(error, snapshots::unkeep(run.id()).err().into_iter().collect()))?;
     forget_earlier_attempts(&request.job, &*ground.target.store, observer);
     refuse_bad(&manifest)?;
     Ok(Outcome { manifest, cleanup })
@@ -179,6 +180,7 @@ fn keep(request: &Request, ground: &Ground, hold: &Hold, run: &Run, mounted: &Mo
         server: ground.facts.clone(),
         taken: hold.at,
         volumes: mounted.described(),
+        merged: Vec::new(),
     }
 }
 

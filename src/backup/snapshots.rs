@@ -7,7 +7,7 @@ use crate::fault::{Failure, Fault, Kind};
 use crate::id::RunId;
 use crate::instance::Part;
 use crate::kept::{KeptPart, KeptVolume};
-use crate::lvm;
+use crate::lvm::{self, Volume};
 use crate::snapshot::{self, Health, Limits, Loss, Snapshot};
 use crate::store::{Root, SnapshotRecord, Source};
 use crate::sys::cancel::Cancel;
@@ -77,6 +77,16 @@ impl Drop for Snapshots {
             tracing::warn!("{error:#}; `mysnap recover` removes it");
         }
     }
+}
+
+/// Nothing stays for a backup that is not there: without the tag it is removed with all else of `run`, by `recover` where
+/// the run dies before.
+pub(super) fn unkeep(run: &RunId) -> anyhow::Result<()> {
+    kept_by(run, &lvm::volumes_of_ours()?).try_for_each(|volume| Ok(lvm::remove_tag(&volume.name, lvm::KEEP_TAG)?))
+}
+
+fn kept_by<'a>(run: &'a RunId, volumes: &'a [Volume]) -> impl Iterator<Item = &'a Volume> {
+    volumes.iter().filter(move |volume| volume.run().as_ref() == Some(run) && volume.has_tag(lvm::KEEP_TAG))
 }
 
 /// The roots that lie on the origin of `snapshot`, as they are found below `at`.
@@ -201,4 +211,24 @@ fn judged(snapshot: &Snapshot) -> anyhow::Result<SnapshotRecord> {
         used_percent,
         valid_after_copy: true,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_run_keeps_is_told_by_its_tags() {
+        let run: RunId = "20261121T092233Z-4f2a".parse().unwrap();
+        let volume = |tags: &[&str]| {
+            let json = include_str!("../../tests/data/lvm/trixie/thick.lvs.json");
+            let mut volume = lvm::parse_volumes(json).unwrap().remove(0);
+            volume.tags = tags.iter().map(|tag| (*tag).to_owned()).collect();
+            volume
+        };
+        let own = volume(&[lvm::TAG, "mysnap.run=20261121T092233Z-4f2a", lvm::KEEP_TAG]);
+        let unkept = volume(&[lvm::TAG, "mysnap.run=20261121T092233Z-4f2a"]);
+        let other = volume(&[lvm::TAG, "mysnap.run=20261121T092233Z-ffff", lvm::KEEP_TAG]);
+        assert_eq!(kept_by(&run, &[unkept, own.clone(), other]).collect::<Vec<_>>(), [&own]);
+    }
 }

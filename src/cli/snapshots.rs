@@ -104,7 +104,7 @@ pub(super) fn release(context: &Context<'_>, arguments: &ReleaseArgs) -> anyhow:
 
 pub(super) fn rollback(context: &Context<'_>, arguments: &RollbackArgs) -> anyhow::Result<()> {
     let run = run_id(&arguments.id)?;
-    let plan = rollback::plan(&kept_by(&run)?)?;
+    let plan = rollback::plan(&run, &kept_by(&run)?)?;
     let text: Vec<String> =
         plan.describe().iter().enumerate().map(|(n, step)| format!("  {}. {step}", n + 1)).collect();
     let shown = format!("plan:\n{}\n{}", text.join("\n"), plan.loss());

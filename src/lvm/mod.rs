@@ -191,6 +191,11 @@ pub fn add_tag(volume: &LvRef, tag: &str) -> Result<(), CommandError> {
     changing("lvchange").args(["--addtag", tag, &volume.to_string()]).run()
 }
 
+/// Takes a tag away.
+pub fn remove_tag(volume: &LvRef, tag: &str) -> Result<(), CommandError> {
+    changing("lvchange").args(["--deltag", tag, &volume.to_string()]).run()
+}
+
 /// Makes a volume larger by `by` or a little more: LVM takes whole sectors and rounds up to extents.
 pub fn extend(volume: &LvRef, by: Bytes) -> Result<(), CommandError> {
     let sectors = by.0.div_ceil(512);

@@ -25,6 +25,7 @@ use crate::store;
 use crate::sys::cmd::Call;
 use crate::sys::durable;
 use crate::sys::lockfile::LockFile;
+use crate::sys::mount::mount_points;
 
 pub use intended::prepare;
 pub use place::{make_scratch, refuse_unfit, refuse_unreachable, would_fill, would_leave_without_room};
@@ -105,6 +106,9 @@ pub struct Plan {
     pub unrecorded: Vec<String>,
     /// What a rollback that died left to be done, in words: a server is not started unasked.
     pub interrupted: Vec<String>,
+    /// The runs of which those are: their records stay until it is done.
+    #[serde(skip)]
+    awaiting: Vec<RunId>,
     /// The locks of the dead runs: nobody else cleans up after them meanwhile.
     #[serde(skip)]
     adopted: Vec<(Record, LockFile)>,
@@ -165,12 +169,16 @@ impl Runs {
         // A drill may run where there is no LVM.
         let volumes = if Call::is_installed("lvs") { lvm::volumes()? } else { Vec::new() };
         let dead: Vec<&Record> = self.dead.iter().map(|(record, _)| record).collect();
-        let mut steps = steps(&dead, &volumes, Volume::is_suspended, Path::exists);
+        let mounts = mount_points()?;
+        let is_mounted = |path: &Path| mounts.iter().any(|mount| mount.path == path);
+        let awaits = |record: &Record| awaits_a_person(record, &volumes, is_mounted);
+        let mut steps = steps(&dead, &volumes, Volume::is_suspended, Path::exists, awaits);
         steps.extend(store::abandoned_connections()?.into_iter().map(|path| Step::Socket { path }));
         steps.extend(self.stillborn.iter().map(|(run, _)| Step::Forget { run: run.clone() }));
         let unrecorded = unrecorded(&dead, &self.alive, &volumes);
         let interrupted = dead.iter().flat_map(|record| &record.intents).filter_map(interrupted).collect();
-        Ok(Plan { steps, unrecorded, interrupted, adopted: self.dead, _stillborn: self.stillborn })
+        let awaiting = dead.iter().filter(|record| awaits(record)).map(|record| record.id.clone()).collect();
+        Ok(Plan { steps, unrecorded, interrupted, awaiting, adopted: self.dead, _stillborn: self.stillborn })
     }
 }
 
@@ -180,6 +188,7 @@ fn steps(
     volumes: &[Volume],
     suspended: impl Fn(&Volume) -> bool,
     is_there: impl Fn(&Path) -> bool,
+    awaits: impl Fn(&Record) -> bool,
 ) -> Vec<Step> {
     let mut steps: Vec<Step> =
         stuck(dead, volumes, suspended).map(|v| Step::Refresh { volume: v.name.to_string() }).collect();
@@ -198,8 +207,10 @@ fn steps(
             Intent::Scratch { path } => Some(Step::Scratch { path: path.clone(), run: run.clone() }),
             _ => None,
         }));
-        steps.push(Step::MountPoints { run: record.id.clone() });
-        steps.push(Step::Forget { run: record.id.clone() });
+        if !awaits(record) {
+            steps.push(Step::MountPoints { run: record.id.clone() });
+            steps.push(Step::Forget { run: record.id.clone() });
+        }
     }
     steps
 }
@@ -211,6 +222,16 @@ fn stuck<'a>(
     suspended: impl Fn(&Volume) -> bool,
 ) -> impl Iterator<Item = &'a Volume> {
     volumes.iter().filter(move |v| dead.iter().any(|record| record.needs(&v.uuid)) && suspended(v))
+}
+
+/// Whether a rollback that died left its volume unmounted. Who is told of that may be a backup that fails, or the boot:
+/// the record stays for those who ask later. Of a volume that is gone there is nothing left to be done.
+fn awaits_a_person(record: &Record, volumes: &[Volume], is_mounted: impl Fn(&Path) -> bool) -> bool {
+    record.intents.iter().any(|intent| {
+        let Intent::Merge { group, origin, mount_point, .. } = intent else { return false };
+        let name = format!("{group}/{origin}");
+        !is_mounted(mount_point) && volumes.iter().any(|volume| volume.name.to_string() == name)
+    })
 }
 
 /// LVM goes on with a merge by itself; the mount and the server it knows nothing of.
@@ -256,7 +277,9 @@ impl Plan {
 
     /// Does it. One step that fails does not keep the others from being done.
     pub fn execute(self, observer: &dyn Observer) -> anyhow::Result<()> {
-        let mut failed = Vec::new();
+        // They may keep the volume from being activated as those are told who mount it again.
+        let orphans = self.awaiting.iter().map(|run| self.remove_orphans(run));
+        let mut failed: Vec<anyhow::Error> = orphans.filter_map(Result::err).collect();
         for step in &self.steps {
             let outcome = self.one(step, failed.is_empty());
             match outcome {
@@ -277,6 +300,12 @@ impl Plan {
         self.adopted.iter().map(|(record, _)| record).find(|record| record.id == *run)
     }
 
+    fn remove_orphans(&self, run: &RunId) -> anyhow::Result<()> {
+        let used = self.adopted(run).into_iter().flat_map(Record::volumes).collect::<Vec<_>>();
+        // One that made no snapshot may be on a host that has no device-mapper.
+        if used.is_empty() { Ok(()) } else { lvm::remove_orphans(run, &used) }
+    }
+
     /// Does one step; whether there was anything to do.
     fn one(&self, step: &Step, all_well: bool) -> anyhow::Result<bool> {
         match step {
@@ -290,11 +319,7 @@ impl Plan {
             Step::MountPoints { run } => return self.adopted(run).map_or(Ok(false), Record::remove_directory),
             // With something left the record must stay: it is what makes the rest ours.
             Step::Forget { run } if all_well => {
-                let used = self.adopted(run).into_iter().flat_map(Record::volumes).collect::<Vec<_>>();
-                // One that made no snapshot may be on a host that has no device-mapper.
-                if !used.is_empty() {
-                    lvm::remove_orphans(run, &used)?;
-                }
+                self.remove_orphans(run)?;
                 forget_unkept(run)?;
                 record::forget(run)?;
             }
@@ -320,9 +345,6 @@ pub fn recover(observer: &dyn Observer) -> anyhow::Result<()> {
     let plan = runs.outlive_programs().and_then(|()| runs.plan())?;
     for Leftover { text, remedy } in plan.left_to_people() {
         observer.warn(remedy.map_or_else(|| text.clone(), |remedy| format!("{text}; {remedy}")));
-    }
-    if plan.is_empty() {
-        return Ok(());
     }
     plan.execute(observer)
 }
@@ -355,7 +377,7 @@ mod tests {
             volume("vg0/kept", "c", &["mysnap", RUN, "mysnap.keep"]),
             volume("vg0/other", "d", &["mysnap", "mysnap.run=20250101T000000Z-0000"]),
         ];
-        let steps = steps(&[&record], &volumes, |_| false, |_| true);
+        let steps = steps(&[&record], &volumes, |_| false, |_| true, |_| false);
         let removed: Vec<&Step> = steps.iter().filter(|s| matches!(s, Step::Remove { .. })).collect();
         assert!(matches!(removed.as_slice(), [Step::Remove { uuid, .. }] if uuid == "a"), "{removed:?}");
         assert_eq!(unrecorded(&[&record], &[], &volumes), ["vg0/other"]);
@@ -370,7 +392,7 @@ mod tests {
         ];
         let record = Record { intents, ..dead() };
         let left = |gone: &str| {
-            let steps = steps(&[&record], &[], |_| false, |path| path != Path::new(gone));
+            let steps = steps(&[&record], &[], |_| false, |path| path != Path::new(gone), |_| false);
             steps
                 .into_iter()
                 .filter(|step| matches!(step, Step::Keys { .. } | Step::Scratch { .. }))
@@ -400,10 +422,33 @@ mod tests {
     }
 
     #[test]
+    fn the_record_of_a_dead_rollback_stays_until_its_volume_is_mounted_or_gone() {
+        let merge = Intent::Merge {
+            group: "vg0".into(),
+            name: "kept".into(),
+            origin: "data".into(),
+            mount_point: "/var/lib/mysql".into(),
+            unit: None,
+            uses: Vec::new(),
+        };
+        let rollback = Record { intents: vec![merge], ..dead() };
+        let volumes = [volume("vg0/data", "a", &[])];
+        assert!(awaits_a_person(&rollback, &volumes, |path| path == Path::new("/")));
+        assert!(!awaits_a_person(&rollback, &volumes, |path| path == Path::new("/var/lib/mysql")));
+        assert!(!awaits_a_person(&rollback, &[volume("vg0/other", "b", &[])], |_| false));
+        assert!(!awaits_a_person(&Record { intents: Vec::new(), ..dead() }, &volumes, |_| false));
+        let forgets = |awaits: bool| {
+            let steps = steps(&[&rollback], &volumes, |_| false, |_| true, |_| awaits);
+            steps.iter().any(|step| matches!(step, Step::Forget { .. }))
+        };
+        assert!(forgets(false) && !forgets(true));
+    }
+
+    #[test]
     fn a_suspended_origin_comes_first() {
         let record = dead();
         let origin = volume("vg0/data", "QwQ1pX-0000-0000-0000-0000-0000-abcdef", &[]);
-        let steps = steps(&[&record], &[origin], |_| true, |_| true);
+        let steps = steps(&[&record], &[origin], |_| true, |_| true, |_| false);
         assert_eq!(steps.first(), Some(&Step::Refresh { volume: "vg0/data".into() }));
     }
 
@@ -422,7 +467,7 @@ mod tests {
         let rollback = Record { intents: vec![merge], ..dead() };
         for record in [&clone, &rollback] {
             let origin = volume("vg0/data", uses.last().unwrap(), &[]);
-            let steps = steps(&[record], &[origin, volume("vg0/other", "x", &[])], |_| true, |_| true);
+            let steps = steps(&[record], &[origin, volume("vg0/other", "x", &[])], |_| true, |_| true, |_| false);
             let refreshed: Vec<&Step> = steps.iter().filter(|step| matches!(step, Step::Refresh { .. })).collect();
             assert_eq!(refreshed, [&Step::Refresh { volume: "vg0/data".into() }]);
         }

@@ -6,7 +6,7 @@
 
 mod service;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -14,7 +14,8 @@ use anyhow::Context as _;
 use service::Service;
 
 use crate::fault::{Failure, Fault, Kind, kind_of};
-use crate::kept;
+use crate::id::RunId;
+use crate::kept::{self, Kept};
 use crate::lvm::{self, LvRef, Volume};
 use crate::run::events::{Event, Observer};
 use crate::run::{self, Intent, Run};
@@ -22,11 +23,16 @@ use crate::server::Access;
 use crate::server::running::{self, User};
 use crate::snapshot;
 use crate::sys::cancel::Cancel;
-use crate::sys::cmd::Call;
-use crate::sys::mount::mount_points;
+use crate::sys::cmd::{self, Call};
+use crate::sys::mount::{MountPoint, mount_points};
 
 /// How long the server may take to answer after the rollback: it recovers first.
 const START: Duration = Duration::from_secs(600);
+/// How long an unmount or a mount may take: the one writes out all that is dirty, the other recovers the log. Killed, it
+/// would leave the server down.
+const MOUNTING: Duration = service::DEADLINE;
+/// How long an LVM command that was let go of is waited for.
+const LATE: Duration = Duration::from_secs(60);
 /// The names that a server's process has.
 const SERVERS: [&str; 2] = ["mariadbd", "mysqld"];
 
@@ -45,8 +51,10 @@ struct Merge {
     mount_point: PathBuf,
 }
 
-/// Looks at the snapshots and at what uses their origins, and decides.
-pub fn plan(snapshots: &[Volume]) -> anyhow::Result<Plan> {
+/// Looks at the snapshots of `run` that are there and at what uses their origins, and decides.
+pub fn plan(run: &RunId, snapshots: &[Volume]) -> anyhow::Result<Plan> {
+    snapshots.iter().try_for_each(refuse_unkept)?;
+    refuse_incomplete(&Kept::of(run)?, snapshots)?;
     let merges = snapshots.iter().map(merge_of).collect::<anyhow::Result<Vec<Merge>>>()?;
     let mut service = None;
     for merge in &merges {
@@ -88,11 +96,33 @@ fn merge_of(snapshot: &Volume) -> anyhow::Result<Merge> {
     }
     let device = found.and_then(|v| v.device);
     let mounts = mount_points()?;
-    let at = mounts.iter().find(|m| Some(m.device) == device && m.root == std::path::Path::new("/"));
+    let at = mounts.iter().find(|m| Some(m.device) == device && m.root == Path::new("/"));
     let mount_point = at.map(|m| m.path.clone()).ok_or_else(|| {
         wrong("cannot be merged: its origin is not mounted").hint("mount it where the server has it, then try again")
     })?;
     Ok(Merge { snapshot: snapshot.clone(), origin, mount_point })
+}
+
+/// A leftover of a dead run may have been written to, by a second server that proved it.
+fn refuse_unkept(snapshot: &Volume) -> anyhow::Result<()> {
+    if snapshot.has_tag(lvm::KEEP_TAG) {
+        return Ok(());
+    }
+    let fault = Fault::new(Kind::Refused, format!("snapshot {} was not kept: a run left it", snapshot.name));
+    Err(fault.hint("`mysnap recover` removes it, or tells who does; restore a backup instead").into())
+}
+
+/// What was frozen together goes back together: a part of it would be data of then beside logs of now.
+fn refuse_incomplete(kept: &Kept, there: &[Volume]) -> anyhow::Result<()> {
+    let there: Vec<&str> = there.iter().map(|volume| volume.uuid.as_str()).collect();
+    let missing = kept.missing(&there);
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let message =
+        format!("of the snapshots that run {} kept one is not there any more: {}", kept.run, missing.join(", "));
+    let hint = "restore the backup of that run instead; `mysnap release` removes what is left";
+    Err(Fault::new(Kind::Refused, message).hint(hint).into())
 }
 
 fn refuse_written_to(snapshot: &Volume) -> anyhow::Result<()> {
@@ -182,14 +212,30 @@ fn free(plan: &Plan, run: &Run, observer: &dyn Observer) -> anyhow::Result<()> {
 /// As long as LVM has accepted no merge at all, everything is as it was and the server comes back. Else
 /// the record stays: the volumes may be of different times, and a server is not started on that unasked.
 fn unfinished(plan: &Plan, run: Run, error: anyhow::Error) -> anyhow::Error {
-    let untouched = |merge: &Merge| matches!(lvm::volume(&merge.snapshot.name), Ok(Some(volume)) if !volume.merging);
-    if plan.snapshots.iter().all(untouched) {
+    // One that was let go of may yet have its merge accepted, and what was written until that begins would be lost.
+    let settled = cmd::settle(LATE).is_ok();
+    let is_as_it_was =
+        |merge: &Merge| lvm::volume(&merge.snapshot.name).is_ok_and(|found| is_untouched(found.as_ref()));
+    if settled && plan.snapshots.iter().all(is_as_it_was) {
         let back = bring_back(plan).and_then(|()| run.forget());
         return Failure::join(error, back.err().into_iter().collect());
     }
     let kind = kind_of(&error).unwrap_or(Kind::Snapshot);
-    let fault = Fault::new(kind, "the rollback is not finished");
-    fault.hint("`mysnap recover` tells how to go on").caused_by(error).into()
+    let (message, hint) = if settled {
+        ("the rollback is not finished", "`mysnap recover` tells how to go on")
+    } else {
+        (
+            "the rollback is not finished, and an LVM command of it still runs: nothing is mounted and no server started",
+            "the disk hangs, or another LVM command holds the group; when that has ended, `mysnap recover` tells how to \
+             go on",
+        )
+    };
+    Fault::new(kind, message).hint(hint).caused_by(error).into()
+}
+
+/// One that is gone may have been merged: a thin one is gone at once.
+fn is_untouched(snapshot: Option<&Volume>) -> bool {
+    snapshot.is_some_and(|volume| !volume.merging)
 }
 
 /// The same backwards, with nothing merged.
@@ -213,7 +259,7 @@ fn intent(merge: &Merge, service: Option<&Service>) -> Intent {
 }
 
 fn unmount(merge: &Merge) -> anyhow::Result<()> {
-    Ok(Call::new("umount").arg(&merge.mount_point).run().map_err(|error| {
+    Ok(Call::new("umount").arg(&merge.mount_point).deadline(MOUNTING).run().map_err(|error| {
         let at = merge.mount_point.display();
         Fault::new(Kind::Busy, format!("cannot unmount {at}"))
             .hint(format!("`fuser -vm {at}` names what uses it"))
@@ -225,6 +271,10 @@ fn unmount(merge: &Merge) -> anyhow::Result<()> {
 /// Nor is one mounted whose merge LVM has accepted and not begun: what is written until it begins is lost.
 fn roll_back(merge: &Merge, observer: &dyn Observer) -> anyhow::Result<()> {
     snapshot::start_merge(&merge.origin, &merge.snapshot)?;
+    // Where that fails, and the rollback is cut off before its last volume, the next one is refused, and no more.
+    if let Some(Err(error)) = merge.snapshot.run().map(|run| kept::merged(&run, &merge.snapshot.uuid)) {
+        observer.warn(format!("{error:#}"));
+    }
     let merged = snapshot::finish_merge(&merge.origin, &merge.snapshot, |progress| {
         let text = format!("{:.1}% of the snapshot is still to be copied back", progress.left);
         observer.event(Event::Note { text });
@@ -233,13 +283,23 @@ fn roll_back(merge: &Merge, observer: &dyn Observer) -> anyhow::Result<()> {
     merged.and(mounted)
 }
 
-/// As `/etc/fstab` says, else by device.
+/// As `/etc/fstab` says, else by device. An entry with a UUID or a label may lead to the snapshot, which has the same:
+/// what a server would write there is lost.
 fn mount(merge: &Merge) -> anyhow::Result<()> {
-    let by_table = Call::new("mount").arg(&merge.mount_point).run();
+    let by_table = Call::new("mount").arg(&merge.mount_point).deadline(MOUNTING).run();
     if by_table.is_ok() {
-        return Ok(());
+        let origin = lvm::volume(&merge.origin)?.and_then(|volume| volume.device);
+        if is_mounted(&mount_points()?, &merge.mount_point, origin) {
+            return Ok(());
+        }
+        unmount(merge)?;
     }
-    Ok(Call::new("mount").arg(merge.origin.device()).arg(&merge.mount_point).run()?)
+    Ok(Call::new("mount").arg(merge.origin.device()).arg(&merge.mount_point).deadline(MOUNTING).run()?)
+}
+
+/// Whether it is `device` that is to be seen at `place`: of several mounts the last one.
+fn is_mounted(mounts: &[MountPoint], place: &Path, device: Option<(u32, u32)>) -> bool {
+    mounts.iter().rfind(|mount| mount.path == place).is_some_and(|mount| Some(mount.device) == device)
 }
 
 /// Where it fails, what is left to do is the server's own affair: the volumes are merged and mounted.
@@ -257,4 +317,54 @@ fn start(service: &Service, observer: &dyn Observer, cancel: &Cancel) -> anyhow:
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) fn fuzz(cgroup: &str) {
     service::unit_of(cgroup);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn volume(uuid: &str) -> Volume {
+        let mut volume =
+            lvm::parse_volumes(include_str!("../../tests/data/lvm/trixie/thick.lvs.json")).unwrap().remove(0);
+        volume.uuid = uuid.to_owned();
+        volume.merging = false;
+        volume
+    }
+
+    #[test]
+    fn a_snapshot_that_is_merged_or_gone_is_not_untouched() {
+        assert!(is_untouched(Some(&volume("a"))));
+        assert!(!is_untouched(Some(&Volume { merging: true, ..volume("a") })));
+        assert!(!is_untouched(None));
+    }
+
+    #[test]
+    fn what_is_mounted_last_at_a_place_is_what_is_seen_there() {
+        let mount = |path: &str, device| MountPoint {
+            path: path.into(),
+            root: "/".into(),
+            device,
+            fstype: "xfs".to_owned(),
+            source: "/dev/mapper/vg0-data".to_owned(),
+            options: "rw".to_owned(),
+        };
+        let (origin, snapshot) = ((252, 3), (252, 5));
+        let is_origin = |mounts: &[MountPoint]| is_mounted(mounts, Path::new("/data"), Some(origin));
+        assert!(is_origin(&[mount("/data", origin), mount("/data/top", snapshot)]));
+        assert!(!is_origin(&[mount("/data", snapshot), mount("/mnt", origin)]));
+        assert!(!is_origin(&[mount("/data", origin), mount("/data", snapshot)]));
+        assert!(!is_mounted(&[mount("/mnt", origin)], Path::new("/data"), None));
+    }
+
+    #[test]
+    fn what_was_kept_goes_back_together_or_not_at_all() {
+        let mut kept: Kept = serde_json::from_str(include_str!("../../tests/data/kept-1.json")).unwrap();
+        let first = volume(&kept.volumes[0].uuid);
+        assert!(refuse_incomplete(&kept, std::slice::from_ref(&first)).is_ok());
+        kept.volumes.push(kept::KeptVolume { uuid: "second".to_owned(), ..kept.volumes[0].clone() });
+        let error = refuse_incomplete(&kept, std::slice::from_ref(&first)).unwrap_err();
+        assert_eq!(kind_of(&error), Some(Kind::Refused));
+        assert!(error.to_string().contains("second"), "{error}");
+        assert!(refuse_incomplete(&kept, &[first, volume("second")]).is_ok());
+    }
 }

@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use crate::sys::cmd::Call;
 
 /// A clean shutdown writes out everything that is dirty.
-const DEADLINE: Duration = Duration::from_secs(900);
+pub(super) const DEADLINE: Duration = Duration::from_secs(900);
 
 /// A systemd service.
 #[derive(Debug, Clone, PartialEq, Eq)]

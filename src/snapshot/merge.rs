@@ -9,11 +9,14 @@ use std::time::{Duration, Instant};
 
 use crate::fault::{Failure, Fault, Kind};
 use crate::lvm::{self, LvRef, Volume};
-use crate::sys::cmd::CommandError;
+use crate::sys::cmd::{self, CommandError};
 
 /// How long a merge may go on without any progress.
 const PATIENCE: Duration = Duration::from_secs(600);
 const POLL: Duration = Duration::from_millis(500);
+
+/// How long an LVM command that was let go of is waited for.
+const LATE: Duration = Duration::from_secs(60);
 
 /// How far a merge is.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -32,9 +35,9 @@ pub fn start_merge(origin: &LvRef, snapshot: &Volume) -> anyhow::Result<()> {
     refuse_open(origin)?;
     refuse_open(&snapshot.name)?;
     let asked = if snapshot.merging { Ok(()) } else { ask(origin, snapshot) };
-    // Killed in between LVM may have accepted it.
+    // Killed in between LVM may have accepted it, and a command that was let go of may have it accepted yet.
     if let Err(error) = asked
-        && !is_accepted(snapshot)?
+        && (cmd::settle(LATE).is_err() || !is_accepted(snapshot)?)
     {
         return Err(error);
     }

@@ -91,6 +91,129 @@ fn a_volume_that_cannot_be_freed_costs_no_more_than_a_restart() {
     host::assert_nothing_left();
 }
 
+/// A release that failed half-way, or somebody's `lvremove`, would leave a part of what was kept together.
+#[test]
+fn a_set_of_which_one_snapshot_is_missing_is_refused_and_the_rest_can_be_released() {
+    let id = keep("");
+    let record = format!("/var/lib/mysnap/kept/{id}.json");
+    let mut kept: serde_json::Value = serde_json::from_slice(&std::fs::read(&record).unwrap()).unwrap();
+    let volumes = kept["volumes"].as_array_mut().unwrap();
+    let mut gone = volumes[0].clone();
+    gone["uuid"] = "none-such".into();
+    volumes.push(gone);
+    #[expect(clippy::disallowed_methods, reason = "what a release that failed half-way leaves")]
+    std::fs::write(&record, kept.to_string()).unwrap();
+    for arguments in [["rollback", &id, "--dry-run"], ["rollback", &id, "--yes"]] {
+        refused(&mysnap(&arguments), 3, &["is not there any more", "none-such", "mysnap release"]);
+    }
+    expect(&mysnap(&["release", &id, "--yes"]), 0, &["removed vg0/data_mysnap_"]);
+    host::assert_nothing_left();
+}
+
+/// A snapshot of no backup would be watched by nobody, and each retry would add one.
+#[test]
+fn nothing_is_kept_of_a_backup_that_is_not_published() {
+    let config = local("keep", "");
+    let line = format!(
+        "MYSNAP_FAILPOINT='error:main rename#1' mysnap-failpoints --config {config} backup local --keep-snapshot 2>&1"
+    );
+    let said = run(&["sh", "-c", &format!("{line} || echo failed")]);
+    assert!(said.contains("the snapshot is kept") && said.ends_with("failed\n"), "{said}");
+    assert_eq!(kept(), Vec::<String>::new());
+    assert_eq!(run(&["ls", "/var/lib/mysnap/kept"]), "");
+    host::assert_nothing_left();
+}
+
+/// Nobody says what was done to it since.
+#[test]
+fn a_snapshot_that_nobody_kept_is_refused() {
+    let id = keep("");
+    let volume = run(&["lvs", "--noheadings", "-o", "lv_full_name", "@mysnap"]).trim().to_owned();
+    run(&["lvchange", "-q", "--deltag", "mysnap.keep", &volume]);
+    refused(&mysnap(&["rollback", &id, "--yes"]), 3, &["was not kept", "mysnap recover"]);
+    expect(&mysnap(&["release", &id, "--yes"]), 0, &["removed vg0/data_mysnap_"]);
+    host::assert_nothing_left();
+}
+
+/// A backup may be the first to clean up after it, and nobody reads what that says.
+#[test]
+fn a_rollback_that_died_is_told_of_until_its_volume_is_mounted() {
+    let id = keep("");
+    let ran = try_run(&[
+        "env",
+        "MYSNAP_FAILPOINT=kill:main run lvconvert#1",
+        "/usr/local/bin/mysnap-failpoints",
+        "rollback",
+        &id,
+        "--yes",
+    ]);
+    assert!(!ran.status.success());
+    for _ in 0..2 {
+        expect(&mysnap(&["recover"]), 0, &["a rollback of vg0/data", "mount /var/lib/mysql"]);
+        expect(&mysnap(&["--config", &local("keep", ""), "status"]), 2, &["a rollback of vg0/data"]);
+    }
+    run(&["mount", "/var/lib/mysql"]);
+    start_server();
+    mysnap_ok(&["recover"]);
+    assert!(!mysnap(&["recover"]).stderr.contains("a rollback of"));
+    expect(&mysnap(&["release", &id, "--yes"]), 0, &["removed vg0/data_mysnap_"]);
+    host::assert_nothing_left();
+}
+
+/// LVM waits for the lock of the group, and goes on with the merge when it is free: by then no server may be at work.
+#[test]
+fn a_merge_that_waits_for_the_group_longer_than_its_deadline_is_waited_for() {
+    let id = keep("");
+    let row = "/var/lib/mysql/since";
+    run(&["touch", row]);
+    run(&["sh", "-c", "flock /run/lock/lvm/V_vg0 sleep 100 >/dev/null 2>&1 &"]);
+    let ran = mysnap(&["rollback", &id, "--yes"]);
+    if host::is_thin() {
+        // It is merged at once and then gone, and who did that nobody knows.
+        expect(&ran, 6, &["the rollback is not finished", "mysnap recover"]);
+        assert!(!server_is_up());
+        expect(&mysnap(&["recover"]), 0, &["mount /var/lib/mysql"]);
+        run(&["mount", "/var/lib/mysql"]);
+        start_server();
+        mysnap_ok(&["recover"]);
+    } else {
+        expect(&ran, 0, &["the server answers on the rolled back data"]);
+    }
+    assert!(!std::path::Path::new(row).exists(), "what was written since is there");
+    host::assert_nothing_left();
+    host::assert_writable();
+}
+
+/// What an entry by UUID comes to while a thin snapshot is active: it has the same.
+#[test]
+fn a_snapshot_that_the_table_of_mounts_leads_to_is_not_mounted_in_place_of_the_volume() {
+    let id = keep("");
+    let snapshot = run(&["lvs", "--noheadings", "-o", "lv_full_name", "@mysnap"]).trim().to_owned();
+    run(&["lvchange", "-q", "-ay", "-K", &snapshot]);
+    let fstype = run(&["findmnt", "-no", "FSTYPE", "/var/lib/mysql"]).trim().to_owned();
+    let options = if fstype == "xfs" { "nouuid" } else { "defaults" };
+    let line = format!("/dev/{snapshot} /var/lib/mysql {fstype} {options} 0 0");
+    run(&["cp", "/etc/fstab", "/etc/fstab.before"]);
+    let ran = {
+        let _before = Undo::with("mv /etc/fstab.before /etc/fstab; systemctl daemon-reload");
+        run(&[
+            "sh",
+            "-c",
+            &format!("grep -v /var/lib/mysql /etc/fstab.before >/etc/fstab; echo '{line}' >>/etc/fstab"),
+        ]);
+        run(&["systemctl", "daemon-reload"]);
+        // Nothing is merged, because something uses the snapshot: the server comes back as it was.
+        let held = std::fs::File::open(format!("/dev/{snapshot}")).unwrap();
+        let ran = mysnap(&["rollback", &id, "--yes"]);
+        drop(held);
+        ran
+    };
+    refused(&ran, 5, &["is in use"]);
+    assert_eq!(run(&["findmnt", "-no", "SOURCE", "/var/lib/mysql"]).trim(), "/dev/mapper/vg0-data");
+    expect(&mysnap(&["release", &id, "--yes"]), 0, &["removed vg0/data_mysnap_"]);
+    host::assert_nothing_left();
+}
+
 #[test]
 fn a_server_that_does_not_start_afterwards_is_told_apart_from_a_rollback_that_failed() {
     let id = keep("");

@@ -41,6 +41,8 @@ pub trait Ready {
     fn arguments(&mut self) -> Vec<String>;
     /// What must hold in the end, besides what holds for all; an objection.
     fn objection(&mut self, ran: &Ran) -> Option<String>;
+    /// What `recover` tells a person to do, whose record it keeps until that is done.
+    fn do_as_told(&self) {}
     /// Whether writers are stopped with the server, as everybody knows.
     fn stops_the_server(&self) -> bool {
         false
@@ -279,6 +281,7 @@ fn objections(verb: &mut dyn Ready, point: &Point, ran: &Ran, pulse: Option<&Pul
         if recovered.status != 0 {
             objections.push(format!("recover ended with {}: {}", recovered.status, recovered.stderr.trim()));
         }
+        verb.do_as_told();
         objections.extend(left().map(|left| format!("left after recover: {left}")));
     }
     objections.extend(verb.objection(ran));
@@ -570,18 +573,28 @@ impl Ready for Rollback {
         }
     }
 
+    fn do_as_told(&self) {
+        mount_as_recover_says();
+    }
+
     fn stops_the_server(&self) -> bool {
         true
     }
 }
 
 /// What `recover` tells a person to do after a rollback that died.
-fn as_recover_says() {
-    if !std::fs::read_to_string("/proc/mounts").unwrap().contains(" /var/lib/mysql ") {
-        run(&["lvchange", "-an", "vg0/data"]);
-        run(&["lvchange", "-ay", "vg0/data"]);
-        run(&["mount", "/var/lib/mysql"]);
+fn mount_as_recover_says() {
+    if std::fs::read_to_string("/proc/mounts").unwrap().contains(" /var/lib/mysql ") {
+        return;
     }
+    run(&["lvchange", "-an", "vg0/data"]);
+    run(&["lvchange", "-ay", "vg0/data"]);
+    run(&["mount", "/var/lib/mysql"]);
+    mysnap_ok(&["recover"]);
+}
+
+fn as_recover_says() {
+    mount_as_recover_says();
     start_server();
     until("the end of the merge", || {
         drop(try_run(&["lvchange", "--poll", "y", "vg0/data"]));

@@ -75,6 +75,8 @@ fn assert_whole(scratch: &Scratch, point: &str) -> bool {
     recover::recover(&Silent).unwrap_or_else(|error| panic!("{point}: {error:#}"));
     activate_anew(scratch);
     scratch.mount_origin();
+    // The record stays until then.
+    recover::recover(&Silent).unwrap_or_else(|error| panic!("{point}: {error:#}"));
     scratch.write("later", b"written");
     let took = began.elapsed();
     let side = side(scratch);
