@@ -86,7 +86,7 @@ pub(super) fn unkeep(run: &RunId) -> anyhow::Result<()> {
 }
 
 fn kept_by<'a>(run: &'a RunId, volumes: &'a [Volume]) -> impl Iterator<Item = &'a Volume> {
-    volumes.iter().filter(move |volume| volume.run().as_ref() == Some(run) && volume.has_tag(lvm::KEEP_TAG))
+    volumes.iter().filter(move |volume| volume.is_kept_by(run))
 }
 
 /// The roots that lie on the origin of `snapshot`, as they are found below `at`.

@@ -30,6 +30,8 @@ use crate::sys::units::Bytes;
 
 /// How long an LVM command may take before we let go of it.
 const DEADLINE: Duration = Duration::from_secs(60);
+/// How long one that was let go of is waited for.
+pub const LATE: Duration = Duration::from_secs(60);
 
 /// A busy group fails at once instead of making us wait, and leaves no command behind that would
 /// begin its work much later.

@@ -8,7 +8,7 @@ use std::collections::HashSet;
 use anyhow::Context as _;
 use serde::Deserialize;
 
-use super::names::{LvName, LvRef, VgName, run_of};
+use super::names::{KEEP_TAG, LvName, LvRef, VgName, run_of};
 use crate::id::RunId;
 use crate::sys::units::Bytes;
 
@@ -89,6 +89,11 @@ impl Volume {
     /// Whether it is the origin of a thick snapshot (`lv_attr` begins with `o` or `O`).
     pub fn has_thick_snapshot(&self) -> bool {
         matches!(self.attr.as_bytes().first(), Some(b'o' | b'O'))
+    }
+
+    /// Whether it is a snapshot that `run` made and keeps.
+    pub fn is_kept_by(&self, run: &RunId) -> bool {
+        self.run().as_ref() == Some(run) && self.has_tag(KEEP_TAG)
     }
 
     /// The whole name of the pool that it lies in; none where it is not thin.

@@ -331,8 +331,7 @@ impl Plan {
 
 /// Removes what `run` wrote down of snapshots that it was to keep, and does not keep.
 pub fn forget_unkept(run: &RunId) -> anyhow::Result<()> {
-    let is_kept = |volume: &Volume| volume.run().as_ref() == Some(run) && volume.has_tag(lvm::KEEP_TAG);
-    if !kept::is_known(run) || lvm::volumes_of_ours()?.iter().any(is_kept) {
+    if !kept::is_known(run) || lvm::volumes_of_ours()?.iter().any(|volume| volume.is_kept_by(run)) {
         return Ok(());
     }
     kept::forget(run)
@@ -355,6 +354,18 @@ mod tests {
 
     fn dead() -> Record {
         serde_json::from_str(include_str!("../../tests/data/record-1.json")).unwrap()
+    }
+
+    fn dead_rollback(uses: Vec<String>) -> Record {
+        let merge = Intent::Merge {
+            group: "vg0".into(),
+            name: "kept".into(),
+            origin: "data".into(),
+            mount_point: "/var/lib/mysql".into(),
+            unit: None,
+            uses,
+        };
+        Record { intents: vec![merge], ..dead() }
     }
 
     fn volume(name: &str, uuid: &str, tags: &[&str]) -> Volume {
@@ -387,8 +398,8 @@ mod tests {
     fn keys_go_with_data_that_was_not_put_in_its_place_and_before_it() {
         let at = |path: &str| PathBuf::from(path);
         let intents = vec![
-            Intent::Keys { path: at("/srv/then.keyring-RUN"), staged: at("/srv/work/data") },
-            Intent::Scratch { path: at("/srv/work") },
+            Intent::Keys { path: at("/srv/then.keyring-RUN"), staged: at("/srv/scratch/data") },
+            Intent::Scratch { path: at("/srv/scratch") },
         ];
         let record = Record { intents, ..dead() };
         let left = |gone: &str| {
@@ -399,9 +410,9 @@ mod tests {
                 .collect::<Vec<_>>()
         };
         let run = record.id.clone();
-        let scratch = Step::Scratch { path: at("/srv/work"), run: run.clone() };
+        let scratch = Step::Scratch { path: at("/srv/scratch"), run: run.clone() };
         assert_eq!(left(""), [Step::Keys { path: at("/srv/then.keyring-RUN"), run }, scratch.clone()]);
-        assert_eq!(left("/srv/work/data"), std::slice::from_ref(&scratch), "the data needs them");
+        assert_eq!(left("/srv/scratch/data"), std::slice::from_ref(&scratch), "the data needs them");
         assert_eq!(left("/srv/then.keyring-RUN"), [scratch]);
     }
 
@@ -423,15 +434,7 @@ mod tests {
 
     #[test]
     fn the_record_of_a_dead_rollback_stays_until_its_volume_is_mounted_or_gone() {
-        let merge = Intent::Merge {
-            group: "vg0".into(),
-            name: "kept".into(),
-            origin: "data".into(),
-            mount_point: "/var/lib/mysql".into(),
-            unit: None,
-            uses: Vec::new(),
-        };
-        let rollback = Record { intents: vec![merge], ..dead() };
+        let rollback = dead_rollback(Vec::new());
         let volumes = [volume("vg0/data", "a", &[])];
         assert!(awaits_a_person(&rollback, &volumes, |path| path == Path::new("/")));
         assert!(!awaits_a_person(&rollback, &volumes, |path| path == Path::new("/var/lib/mysql")));
@@ -456,15 +459,7 @@ mod tests {
     fn an_origin_that_a_clone_or_a_merge_left_suspended_is_brought_back() {
         let clone: Record = serde_json::from_str(include_str!("../../tests/data/record-clone-1.json")).unwrap();
         let uses = &clone.clone_record().unwrap().uses;
-        let merge = Intent::Merge {
-            group: "vg0".into(),
-            name: "kept".into(),
-            origin: "data".into(),
-            mount_point: "/var/lib/mysql".into(),
-            unit: None,
-            uses: uses.clone(),
-        };
-        let rollback = Record { intents: vec![merge], ..dead() };
+        let rollback = dead_rollback(uses.clone());
         for record in [&clone, &rollback] {
             let origin = volume("vg0/data", uses.last().unwrap(), &[]);
             let steps = steps(&[record], &[origin, volume("vg0/other", "x", &[])], |_| true, |_| true, |_| false);

@@ -31,8 +31,6 @@ const START: Duration = Duration::from_secs(600);
 /// How long an unmount or a mount may take: the one writes out all that is dirty, the other recovers the log. Killed, it
 /// would leave the server down.
 const MOUNTING: Duration = service::DEADLINE;
-/// How long an LVM command that was let go of is waited for.
-const LATE: Duration = Duration::from_secs(60);
 /// The names that a server's process has.
 const SERVERS: [&str; 2] = ["mariadbd", "mysqld"];
 
@@ -213,7 +211,7 @@ fn free(plan: &Plan, run: &Run, observer: &dyn Observer) -> anyhow::Result<()> {
 /// the record stays: the volumes may be of different times, and a server is not started on that unasked.
 fn unfinished(plan: &Plan, run: Run, error: anyhow::Error) -> anyhow::Error {
     // One that was let go of may yet have its merge accepted, and what was written until that begins would be lost.
-    let settled = cmd::settle(LATE).is_ok();
+    let settled = cmd::settle(lvm::LATE).is_ok();
     let is_as_it_was =
         |merge: &Merge| lvm::volume(&merge.snapshot.name).is_ok_and(|found| is_untouched(found.as_ref()));
     if settled && plan.snapshots.iter().all(is_as_it_was) {

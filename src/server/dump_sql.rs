@@ -74,8 +74,8 @@ pub const OWN_GRANTS: &str = "SHOW GRANTS";
 pub const GLOBAL_PRIVILEGES: &str =
     "SELECT PRIVILEGE_TYPE AS privilege, GRANTEE AS grantee FROM information_schema.USER_PRIVILEGES";
 
-/// A sequence is read with its definition.
 pub const NAMES: &str = "SELECT TABLE_SCHEMA AS schema_name, TABLE_NAME AS name FROM information_schema.TABLES";
+/// A sequence is read with its definition.
 pub const SIZES: &str = "SELECT TABLE_SCHEMA AS schema_name, TABLE_NAME AS name, ENGINE AS engine, \
      DATA_LENGTH AS bytes FROM information_schema.TABLES WHERE TABLE_TYPE IN ('BASE TABLE', 'SYSTEM VERSIONED') \
      ORDER BY 1, 2";

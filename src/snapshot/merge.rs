@@ -15,9 +15,6 @@ use crate::sys::cmd::{self, CommandError};
 const PATIENCE: Duration = Duration::from_secs(600);
 const POLL: Duration = Duration::from_millis(500);
 
-/// How long an LVM command that was let go of is waited for.
-const LATE: Duration = Duration::from_secs(60);
-
 /// How far a merge is.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct MergeProgress {
@@ -37,7 +34,7 @@ pub fn start_merge(origin: &LvRef, snapshot: &Volume) -> anyhow::Result<()> {
     let asked = if snapshot.merging { Ok(()) } else { ask(origin, snapshot) };
     // Killed in between LVM may have accepted it, and a command that was let go of may have it accepted yet.
     if let Err(error) = asked
-        && (cmd::settle(LATE).is_err() || !is_accepted(snapshot)?)
+        && (cmd::settle(lvm::LATE).is_err() || !is_accepted(snapshot)?)
     {
         return Err(error);
     }

@@ -10,8 +10,6 @@ use crate::sys::cmd::{self, Call, CommandError};
 
 /// How long a busy volume is tried again.
 const DEADLINE: Duration = Duration::from_secs(30);
-/// How long an LVM command that was let go of is waited for.
-const LATE: Duration = Duration::from_secs(60);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 /// How long udev may look into a volume that an LVM command has just changed.
 const UDEV: Duration = Duration::from_secs(10);
@@ -89,7 +87,7 @@ pub fn remove_all_of(run: &RunId) -> anyhow::Result<Vec<String>> {
 
 /// An LVM command that still runs may yet make what is to be removed.
 fn wait_for_what_was_let_go() -> anyhow::Result<()> {
-    cmd::settle(LATE).map_err(|error| {
+    cmd::settle(lvm::LATE).map_err(|error| {
         Fault::new(Kind::CleanupPending, "an LVM command still runs: what it makes cannot be removed yet")
             .hint("the disk hangs, or another LVM command holds the group; then run `mysnap recover`")
             .caused_by(error)
