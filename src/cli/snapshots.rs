@@ -13,8 +13,12 @@ use crate::{kept, recover, rollback, snapshot};
 
 pub(super) fn recover(context: &Context<'_>, arguments: &RecoverArgs) -> anyhow::Result<()> {
     if !arguments.dry_run {
-        recover::recover(context.output).map_err(unfinished)?;
-        context.output.result("nothing is left of dead runs");
+        let left = recover::recover(context.output).map_err(unfinished)?;
+        context.output.result(if left.is_empty() {
+            "nothing is left of dead runs"
+        } else {
+            "what is left of dead runs waits for you, as said above"
+        });
         return Ok(());
     }
     let plan = recover::plan()?;

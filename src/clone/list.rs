@@ -163,7 +163,7 @@ pub fn stop(clone: &Listed, observer: &dyn Observer, cancel: &Cancel) -> anyhow:
         wait_for_its_end(clone, cancel)?;
     }
     // Of one that was killed.
-    recover::recover(observer)
+    recover::recover(observer).map(drop)
 }
 
 fn ask_to_end(clone: &Listed) {

@@ -337,15 +337,17 @@ pub fn forget_unkept(run: &RunId) -> anyhow::Result<()> {
     kept::forget(run)
 }
 
-/// Removes what dead runs left: the first step of each run.
-pub fn recover(observer: &dyn Observer) -> anyhow::Result<()> {
+/// Removes what dead runs left: the first step of each run. What is left to people is told, and given back.
+pub fn recover(observer: &dyn Observer) -> anyhow::Result<Vec<Leftover>> {
     let runs = Runs::look()?;
     runs.bring_back_origins(observer)?;
     let plan = runs.outlive_programs().and_then(|()| runs.plan())?;
-    for Leftover { text, remedy } in plan.left_to_people() {
+    let left: Vec<Leftover> = plan.left_to_people().collect();
+    for Leftover { text, remedy } in &left {
         observer.warn(remedy.map_or_else(|| text.clone(), |remedy| format!("{text}; {remedy}")));
     }
-    plan.execute(observer)
+    plan.execute(observer)?;
+    Ok(left)
 }
 
 #[cfg(test)]

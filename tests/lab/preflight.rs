@@ -211,7 +211,8 @@ fn volumes_of_others_are_left_alone_whatever_they_are_called() {
     create("stray", &["--addtag", "mysnap", "--addtag", "mysnap.run=20260101T000000Z-abcd"]);
     let before = host::volumes();
     let ran = mysnap(&["recover"]);
-    expect(&ran, 0, &["volume vg0/stray carries our tag and no run of this host knows it; it is left alone"]);
+    let alone = "volume vg0/stray carries our tag and no run of this host knows it; it is left alone";
+    expect(&ran, 0, &[alone, "waits for you, as said above"]);
     let ran = mysnap(&["--config", &local("strays", ""), "check", "local"]);
     expect(
         &ran,
