@@ -39,6 +39,9 @@ pub(super) fn work(
     let loaded = observer.phase(
         "load",
         || {
+            if !Dump::open(store, &request.backup)?.named_zones().is_empty() {
+                instance.learn_zones(facts, cancel)?;
+            }
             let loaded = load_all(request, store, &instance, observer, cancel);
             loaded.map_err(|error| judged(installed::or_missing_keys(facts, instance.explained(error)), facts))
         },

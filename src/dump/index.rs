@@ -137,6 +137,15 @@ pub struct ObjectText {
     pub broken: bool,
 }
 
+impl ObjectText {
+    /// The time zone that it names: neither the server's own nor a distance from UTC.
+    pub fn named_zone(&self) -> Option<&str> {
+        let zone = self.settings.time_zone.as_deref()?;
+        let is_name = !zone.eq_ignore_ascii_case("SYSTEM") && !zone.starts_with(['+', '-']);
+        is_name.then_some(zone)
+    }
+}
+
 /// Kinds of objects, in the order in which they are made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

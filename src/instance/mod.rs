@@ -14,6 +14,7 @@ mod killer;
 mod options;
 pub mod overlay;
 mod public;
+mod zones;
 
 use std::io::Read as _;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, chown};

@@ -13,6 +13,9 @@ use crate::server::{Abilities, Facts};
 /// So many names are told.
 const TOLD: usize = 5;
 
+const ZONES_HINT: &str = "`mysql_tzinfo_to_sql /usr/share/zoneinfo | mysql mysql` (MariaDB has it as mariadb-tzinfo-to-sql) has a \
+                          server know time zones by their names";
+
 /// What stands in the way, and where.
 #[derive(Default)]
 struct Unknown(BTreeMap<(&'static str, String), Vec<String>>);
@@ -67,7 +70,9 @@ pub(super) fn refuse_unknown(
         unknown.0.iter().map(|((what, value), users)| format!("{what} {value} ({})", named(users)).trim().to_owned());
     let told: Vec<String> = told.collect();
     let message = format!("{} {} does not know {}", facts.flavour, facts.version, told.join("; "));
-    Err(Fault::new(Kind::Refused, message).hint(hint(dump)).into())
+    let only_zones = unknown.0.keys().all(|(what, _)| *what == "time zone");
+    let hint = if only_zones { ZONES_HINT.to_owned() } else { hint(dump) };
+    Err(Fault::new(Kind::Refused, message).hint(hint).into())
 }
 
 /// What can be done about a dump that a server does not take.
@@ -90,6 +95,9 @@ fn refuse_object(
     let name = format!("{} {database}.{}", object.kind.name(), object.name);
     if object.kind == ObjectKind::Sequence && !crossing.has_sequences() {
         unknown.add("", "sequences", &format!("{database}.{}", object.name));
+    }
+    if let Some(zone) = object.named_zone().filter(|zone| !knows(abilities, "time zone", zone)) {
+        unknown.add("time zone", zone, &name);
     }
     let modes = object.settings.sql_mode.as_deref().unwrap_or_default();
     for mode in modes.split(',').filter(|mode| crossing.lacks_mode(mode)) {
@@ -166,6 +174,7 @@ fn knows(abilities: &Abilities, what: &str, value: &str) -> bool {
     let known = match what {
         "character set" => &abilities.charsets,
         "collation" => &abilities.collations,
+        "time zone" => &abilities.zones,
         _ => &abilities.engines,
     };
     // utf8 is another name of utf8mb3, by the age of the server.
@@ -204,6 +213,7 @@ mod tests {
             engines: vec!["InnoDB".into()],
             default_collations: vec![("utf8mb3".into(), "utf8mb3_general_ci".into())],
             local_infile: true,
+            zones: vec![],
         };
         assert!(knows(&abilities, "character set", "utf8") && knows(&abilities, "collation", "utf8mb3_bin"));
         assert!(knows(&abilities, "engine", "INNODB") && !knows(&abilities, "engine", "Aria"));

@@ -20,7 +20,7 @@ pub(super) struct Wanted<'a> {
 pub fn plan(dump: &Dump<'_>, request: &Request, loader: &mut Loader, facts: &Facts) -> anyhow::Result<Plan> {
     let wanted = wanted(dump, request)?;
     let there = loader.databases()?;
-    let abilities = loader.abilities()?;
+    let abilities = loader.abilities(&dump.named_zones())?;
     let crossing = Crossing::new(&dump.manifest.server, facts, &request.collations);
     let without = fits::refuse_unknown(dump, &wanted, (&crossing, facts), &abilities)?;
     let left = unfinished::look(loader, &there)?;

@@ -1,11 +1,11 @@
 //! The dump in its destination: every byte is compared with its digest before it is used.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Context as _;
 
-use crate::dump::{INDEX, Index, ROOT, Text};
+use crate::dump::{INDEX, Index, ObjectText, ROOT, Text};
 use crate::fault::{Fault, Kind};
 use crate::store::{Backup, EntryKind, Manifest, Method, Sha256, Slot, Store};
 
@@ -42,6 +42,12 @@ impl<'a> Dump<'a> {
     pub fn room(&self) -> u64 {
         let tables = self.index.databases.iter().flat_map(|database| &database.tables);
         2 * tables.flat_map(|table| &table.parts).map(|part| part.bytes).sum::<u64>()
+    }
+
+    /// The time zones that its events name.
+    pub fn named_zones(&self) -> BTreeSet<&str> {
+        let objects = self.index.databases.iter().flat_map(|database| &database.objects);
+        objects.filter_map(ObjectText::named_zone).collect()
     }
 
     /// The file at `path` below the dump's root.

@@ -66,6 +66,8 @@ pub(super) fn load_dump(
     let mut instance = observer.phase("start", begin, |_| "an empty server answers".to_owned())?;
     let progress = |done, total| observer.event(Event::Progress { done: Bytes(done), total: Bytes(total) });
     let load = || {
+        // What was logged may name any.
+        instance.learn_zones(facts, cancel)?;
         let loaded = load::everything(store, backup, instance.address(), &progress, cancel)?;
         Replayer::connect(instance.address(), facts)?.leave(instance::ACCOUNT)?;
         Ok(loaded)

@@ -1,5 +1,6 @@
 //! Feeding a server: statements of a dump, and rows by LOAD DATA.
 
+use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -61,6 +62,8 @@ pub struct Abilities {
     pub default_collations: Vec<(String, String)>,
     /// Storage engines.
     pub engines: Vec<String>,
+    /// Those of the time zones that were asked for which it knows by their names.
+    pub zones: Vec<String>,
     /// Whether it takes rows from its clients.
     pub local_infile: bool,
 }
@@ -171,8 +174,8 @@ impl Loader {
         self.connection.list(&sql::tables(schema))
     }
 
-    /// What the server can take.
-    pub fn abilities(&mut self) -> anyhow::Result<Abilities> {
+    /// What the server can take, and which of these time zones it knows.
+    pub fn abilities(&mut self, named_zones: &BTreeSet<&str>) -> anyhow::Result<Abilities> {
         let defaults = self.connection.rows(sql::DEFAULT_COLLATIONS)?;
         let default = |row: &Columns| Some((row.get(&["name"])?.to_owned(), row.get(&["value"])?.to_owned()));
         let full_names = self.flavour.is_mariadb() && self.version >= Version(10, 10, 1);
@@ -181,8 +184,19 @@ impl Loader {
             collations: self.connection.list(if full_names { sql::FULL_COLLATIONS } else { sql::COLLATIONS })?,
             default_collations: defaults.iter().filter_map(default).collect(),
             engines: self.connection.list(sql::ENGINES)?,
+            zones: self.known_zones(named_zones)?,
             local_infile: self.connection.value(sql::LOCAL_INFILE)?.as_deref() == Some("1"),
         })
+    }
+
+    fn known_zones(&mut self, named: &BTreeSet<&str>) -> anyhow::Result<Vec<String>> {
+        let mut known = Vec::new();
+        for zone in named {
+            if self.connection.value(&sql::knows_zone(zone))?.as_deref() == Some("1") {
+                known.push((*zone).to_owned());
+            }
+        }
+        Ok(known)
     }
 
     /// Lets the server take rows from its clients, or not.

@@ -62,3 +62,4 @@ pub use session::Session;
 pub use side_by_side::{Connected, side_by_side};
 pub use sql::{own_account, quoted, replaced_accounts};
 pub use version::{Flavour, Version};
+pub use zone::ZONES;

@@ -10,7 +10,7 @@ use super::Facts;
 use super::running;
 
 /// The zone database of the C library.
-const DATABASE: &str = "/usr/share/zoneinfo";
+pub const ZONES: &str = "/usr/share/zoneinfo";
 
 /// The zone of the server's process, where that runs on this host: a name of the zone database, or a POSIX zone.
 pub(super) fn of_process(facts: &Facts) -> Option<String> {
@@ -58,9 +58,8 @@ impl Facts {
     /// The zone for a server that works in place of this one, as `TZ` (tzset(3)). Where it is not known, or not on this
     /// host, the one that its clock showed when the facts were read: that is right until clocks are changed.
     pub fn zone(&self) -> String {
-        let is_here = |zone: &&String| {
-            is_sound(zone) && (Path::new(DATABASE).join(zone).is_file() || TimeZone::posix(zone).is_ok())
-        };
+        let is_here =
+            |zone: &&String| is_sound(zone) && (Path::new(ZONES).join(zone).is_file() || TimeZone::posix(zone).is_ok());
         match self.system_zone.as_ref() {
             Some(zone) if is_here(&zone) => zone.clone(),
             Some(zone) => {
