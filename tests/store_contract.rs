@@ -1,6 +1,9 @@
 //! One contract for every store: a directory on this host, and one behind ssh on a loopback port.
 
 #[cfg(test)]
+#[path = "store/publish.rs"]
+mod publish;
+#[cfg(test)]
 #[path = "store/sshd.rs"]
 mod sshd;
 #[cfg(test)]

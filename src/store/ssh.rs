@@ -32,6 +32,14 @@ const ABSENT: i32 = 44;
 /// And where nothing can be written.
 const READ_ONLY: i32 = 45;
 const SHORT: Duration = Duration::from_secs(120);
+/// How long what a node's kernel has in memory may take to get to its disk, and a file of no length to be read: then the
+/// disk hangs, which a connection that lives does not tell.
+const WRITING_OUT: Duration = Duration::from_secs(3600);
+/// So many bytes a disk reads in a second at least, side by side with others.
+const SLOWEST: u64 = 2 << 20;
+/// How often a node is asked whether it has published a backup, where it gave no answer.
+const ASKED: u32 = 3;
+const BETWEEN: Duration = Duration::from_secs(5);
 
 const PROBE: &str = r#"
 p=$1; while ! [ -d "$p" ]; do p=$(dirname -- "$p"); done; [ -w "$p" ] || { echo "$p"; exit 45; }
@@ -51,17 +59,29 @@ const CREATE: &str =
 const READ: &str = r#"[ -e "$1" ] || exit 44; ! [ -L "$1" ] && exec cat -- "$1""#;
 const PIECE: &str = r#"[ -e "$1" ] || exit 44
 ! [ -L "$1" ] && exec dd if="$1" bs=64k iflag=fullblock,skip_bytes,count_bytes skip="$2" count="$3" status=none"#;
-const DIGESTS: &str = r#"cd -- "$1" && exec xargs -0 -r -n 16 -P 2 sha256sum --"#;
-/// The contents of all files come one after the other, their names and lengths as words.
-const PUBLISH: &str = r#"
-from=$1 to=$2 job=$3; shift 3
+/// What was just written is in memory too, and it is the disk that is asked: written out, it can be forgotten there.
+const DIGESTS: &str = r#"cd -- "$1" && sync -f . && exec xargs -0 -r -n 16 -P 2 sh -c '
+for file; do dd if="$file" iflag=nocache count=0 status=none 2>/dev/null; done; exec sha256sum -- "$@"' mysnap"#;
+/// The contents of all files come one after the other, their names and lengths as words. Where the connection is cut
+/// they end early, and nobody signals it.
+const LIST: &str = r#"
+from=$1 to=$2; shift 2
 [ -e "$to" ] && { echo "it exists already" >&2; exit 1; }
 sync -f -- "$from" || exit 1
 while [ $# -gt 0 ]; do
   dd of="$from/$1" bs=64k iflag=fullblock,count_bytes count="$2" conv=fsync status=none || exit 1
+  [ "$(stat -c %s -- "$from/$1")" = "$2" ] || { echo "$1 did not arrive whole" >&2; exit 1; }
   shift 2
 done
-sync -- "$from" && mv -T -- "$from" "$to" || exit 1
+sync -- "$from""#;
+/// Asked again it is done already.
+const PUBLISH: &str = r#"
+from=$1 to=$2 job=$3
+if [ -e "$from" ]; then
+  [ -e "$to" ] && { echo "it exists already" >&2; exit 1; }
+  mv -T -- "$from" "$to" || exit 1
+fi
+[ -e "$to" ] || { echo "$from is gone" >&2; exit 1; }
 sync -- "$job" || { mv -T -- "$to" "$from"; exit 1; }"#;
 /// The same for new files, whose directories are made on the way.
 const PUT: &str = r#"
@@ -69,6 +89,7 @@ cd -- "$1" || exit 1; shift
 set -C
 while [ $# -gt 0 ]; do
   mkdir -p -- "${1%/*}" && dd bs=64k iflag=fullblock,count_bytes count="$2" status=none > "$1" || exit 1
+  [ "$(stat -c %s -- "$1")" = "$2" ] || { echo "$1 did not arrive whole" >&2; exit 1; }
   shift 2
 done"#;
 const REMOVE: &str = r#"
@@ -119,17 +140,41 @@ impl SshStore {
     /// A fixed script over there with `words` as its parameters: the only way in which anything is
     /// run on the other side.
     fn call(&self, script: &str, words: &[&str], stdin: &[u8], deadline: Duration) -> Call<'_> {
+        self.call_to_its_end(script, words).stdin(stdin).deadline(deadline).cancel(&self.cancel)
+    }
+
+    /// The same, which nothing ends early.
+    fn call_to_its_end(&self, script: &str, words: &[&str]) -> Call<'_> {
         let argv = ["env", "LC_ALL=C", "TZ=UTC", "sh", "-c", script, "mysnap"];
         let quoted: Vec<String> = argv.iter().chain(words).map(|word| quote(word)).collect();
         let remote = format!("umask 077 && exec {}", quoted.join(" "));
         let (program, args) = self.ssh.split_first().unwrap_or_else(|| unreachable!("ssh has a name"));
-        let call = Call::new(program).args(args).args(["--", &self.host, &remote]);
-        call.stdin(stdin).deadline(deadline).cancel(&self.cancel)
+        Call::new(program).args(args).args(["--", &self.host, &remote])
     }
 
     /// Runs it; any status of the script is an answer, silence is an error.
     fn script(&self, script: &str, words: &[&str], stdin: &[u8], deadline: Duration) -> anyhow::Result<Finished> {
         self.answered(self.call(script, words, stdin, deadline).finish())
+    }
+
+    /// The same of one that tells much, for as long as it tells.
+    fn told(&self, script: &str, words: &[&str]) -> anyhow::Result<Finished> {
+        self.answered(self.call(script, words, &[], UNBOUNDED).silence(SHORT).finish())
+    }
+
+    /// Has the node publish what it holds whole. Once it is asked it may have done so whatever we hear of it: no signal
+    /// to us ends that, and where no answer comes it is asked again.
+    fn settle_publishing(&self, words: &[&str]) -> anyhow::Result<Finished> {
+        let mut asked = 0;
+        loop {
+            asked += 1;
+            let finished = self.call_to_its_end(PUBLISH, words).deadline(SHORT).finish();
+            match finished {
+                Ok(finished) if finished.status.code().is_some_and(|code| code != 255) => return Ok(finished),
+                Ok(_) | Err(_) if asked < ASKED => std::thread::sleep(BETWEEN),
+                other => return self.answered(other),
+            }
+        }
     }
 
     /// The node's name.
@@ -181,9 +226,9 @@ impl SshStore {
         ssh_errors::explain(said, node, &self.cancel)
     }
 
-    /// The same where only success is an answer.
+    /// The same where only success is an answer, and a disk that hangs is none.
     fn done(&self, what: &str, script: &str, words: &[&str], stdin: &[u8]) -> anyhow::Result<Vec<u8>> {
-        let finished = self.script(script, words, stdin, UNBOUNDED)?;
+        let finished = self.answered(self.call(script, words, stdin, UNBOUNDED).silence(WRITING_OUT).finish())?;
         if finished.status.success() {
             return Ok(finished.stdout);
         }
@@ -268,8 +313,11 @@ impl Store for SshStore {
     }
 
     fn room(&self) -> anyhow::Result<Room> {
-        let answer = self.done("look for room", ROOM, &[&self.text("")], &[])?;
-        ssh_output::room(&answer)
+        let finished = self.script(ROOM, &[&self.text("")], &[], SHORT)?;
+        if finished.status.success() {
+            return ssh_output::room(&finished.stdout);
+        }
+        Err(self.failed("look for room", &finished))
     }
 
     fn device(&self) -> anyhow::Result<Option<u64>> {
@@ -281,7 +329,7 @@ impl Store for SshStore {
         let top = top.trim_end_matches('/');
         // A job's name has no character that is special in a pattern; the path's own are escaped.
         let pattern = format!("{}/{}/*", ssh_output::escape_pattern(top), job.map_or("*", JobName::as_str));
-        let finished = self.script(SCAN, &[top, &pattern], &[], UNBOUNDED)?;
+        let finished = self.told(SCAN, &[top, &pattern])?;
         match finished.status.code() {
             Some(0) => ssh_output::scan(&finished.stdout),
             Some(ABSENT) => Err(missing_destination(&self.destination)),
@@ -301,7 +349,7 @@ impl Store for SshStore {
 
     fn read(&self, slot: &Slot, name: &str) -> anyhow::Result<Option<Vec<u8>>> {
         let path = format!("{}/{name}", self.path(slot));
-        let finished = self.script(READ, &[&path], &[], UNBOUNDED)?;
+        let finished = self.told(READ, &[&path])?;
         match finished.status.code() {
             Some(0) => Ok(Some(finished.stdout)),
             Some(ABSENT) => Ok(None),
@@ -337,7 +385,10 @@ impl Store for SshStore {
             return Ok(Vec::new());
         }
         let (mut stdout, mut lines, mut done) = (Vec::new(), 0, 0);
-        let result = self.call(DIGESTS, &[&self.path(slot)], &names, UNBOUNDED).stream(|piece| {
+        let largest = files.iter().map(|file| file.size).max().unwrap_or_default();
+        let silence = WRITING_OUT + Duration::from_secs(largest / SLOWEST);
+        let call = self.call(DIGESTS, &[&self.path(slot)], &names, UNBOUNDED).silence(silence);
+        let result = call.stream(|piece| {
             stdout.extend_from_slice(piece);
             // Two readers answer a little out of order; for progress the count of lines is enough.
             let more = piece.split(|byte| *byte == b'\n').count().saturating_sub(1);
@@ -345,12 +396,17 @@ impl Store for SshStore {
             lines += more;
             progress(done);
         });
-        let stderr = match &result {
+        let said = |error: &CommandError| error.stderr().unwrap_or_default().to_owned();
+        let stderr = match result {
             Ok(()) => String::new(),
             // A file could not be read; the others were.
-            Err(error) if error.code() == Some(123) => error.stderr().unwrap_or_default().to_owned(),
-            Err(error) if error.code() == Some(255) => return Err(self.unreachable(error.stderr().unwrap_or_default())),
-            Err(_) => return result.map(|()| Vec::new()).map_err(|error| self.silent(error)),
+            Err(error) if error.code() == Some(123) => said(&error),
+            Err(error) if error.code() == Some(255) => return Err(self.unreachable(&said(&error))),
+            Err(error) if error.code().is_some() => {
+                let fault = Fault::new(Kind::Copy, format!("nothing can be read back from the disk of {}", self.host));
+                return Err(fault.hint("check the disk there").caused_by(error).into());
+            }
+            Err(error) => return Err(self.silent(error)),
         };
         ssh_output::digests(files, &stdout, &stderr)
     }
@@ -358,10 +414,17 @@ impl Store for SshStore {
     fn publish(&self, slot: &Slot, files: &[(&str, &[u8])]) -> anyhow::Result<()> {
         let (path, finished, job) = (self.path(slot), self.path(&slot.with(State::Finished)), self.job_path(&slot.job));
         let lengths: Vec<String> = files.iter().map(|(_, bytes)| bytes.len().to_string()).collect();
-        let mut words = vec![path.as_str(), &finished, &job];
+        let mut words = vec![path.as_str(), &finished];
         words.extend(files.iter().zip(&lengths).flat_map(|((name, _), length)| [*name, length.as_str()]));
         let contents: Vec<u8> = files.iter().flat_map(|(_, bytes)| bytes.iter().copied()).collect();
-        self.done(&format!("publish {finished}"), PUBLISH, &words, &contents).map(drop)
+        let what = format!("publish {finished}");
+        self.done(&what, LIST, &words, &contents)?;
+        let answer = self.settle_publishing(&[&path, &finished, &job]).map_err(|error| {
+            let message = format!("{} has not answered whether {finished} is published", self.host);
+            let hint = "`mysnap list` shows it once the node answers; what it lists is whole";
+            Fault::new(Kind::Copy, message).hint(hint).caused_by(error)
+        })?;
+        if answer.status.success() { Ok(()) } else { Err(self.failed(&what, &answer)) }
     }
 
     fn remove(&self, slot: &Slot) -> anyhow::Result<()> {

@@ -75,6 +75,14 @@ pub enum CommandError {
         /// Whether it still runs.
         spared: bool,
     },
+    /// It said nothing for longer than it may.
+    #[error("`{argv}` has said nothing for {after:?}")]
+    Silent {
+        /// The whole command.
+        argv: String,
+        /// How long it may say nothing.
+        after: Duration,
+    },
     /// The run was asked to end.
     #[error("`{argv}` was stopped by signal {signal}")]
     Cancelled {
@@ -128,6 +136,7 @@ pub struct Finished {
 pub struct Call<'a> {
     argv: Vec<OsString>,
     deadline: Duration,
+    silence: Duration,
     cancel: Option<&'a Cancel>,
     stdin: Vec<u8>,
     /// How often it is told that we are alive, where it is talked with.
@@ -142,6 +151,7 @@ impl<'a> Call<'a> {
         Self {
             argv: vec![program.as_ref().to_owned()],
             deadline: DEFAULT_DEADLINE,
+            silence: Duration::MAX,
             cancel: None,
             stdin: Vec::new(),
             beat: None,
@@ -175,6 +185,12 @@ impl<'a> Call<'a> {
     /// How long it may take.
     pub fn deadline(mut self, deadline: Duration) -> Self {
         self.deadline = deadline;
+        self
+    }
+
+    /// How long it may say nothing, for one that may take any time and tells of its work.
+    pub fn silence(mut self, silence: Duration) -> Self {
+        self.silence = silence;
         self
     }
 
@@ -298,6 +314,8 @@ impl<'a> Call<'a> {
             ended: None,
             started,
             deadline: self.deadline,
+            silence: self.silence,
+            heard: started,
             cancel: self.cancel,
             speaker: self.beat.map(|_| speaker),
             spared: self.spared,
@@ -351,6 +369,9 @@ pub struct Running<'a> {
     ended: Option<(ExitStatus, Instant)>,
     started: Instant,
     deadline: Duration,
+    silence: Duration,
+    /// When it said something.
+    heard: Instant,
     cancel: Option<&'a Cancel>,
     /// Its standard input is open as long as this is there.
     speaker: Option<Sender<Vec<u8>>>,
@@ -458,7 +479,11 @@ impl Running<'_> {
 
     /// Takes a piece of its output, where there is one; its status once it has ended and all was taken.
     pub(super) fn step(&mut self, sink: &mut dyn FnMut(&[u8])) -> Result<Option<ExitStatus>, CommandError> {
-        match (self.output.recv_timeout(POLL / 4), self.ended) {
+        let heard = self.output.recv_timeout(POLL / 4);
+        if heard.is_ok() {
+            self.heard = Instant::now();
+        }
+        match (heard, self.ended) {
             (Ok(Piece::Out(bytes)), _) => sink(&bytes),
             (Ok(Piece::Err(bytes)), _) => self.stderr.extend_from_slice(&bytes),
             (Err(RecvTimeoutError::Timeout), _) => {}
@@ -488,6 +513,11 @@ impl Running<'_> {
         }
         if self.started.elapsed() >= self.deadline {
             let error = CommandError::Deadline { argv: argv(), after: self.deadline, spared: self.spared };
+            self.end();
+            return Err(error);
+        }
+        if self.heard.elapsed() >= self.silence {
+            let error = CommandError::Silent { argv: argv(), after: self.silence };
             self.end();
             return Err(error);
         }
@@ -613,6 +643,13 @@ mod tests {
         assert!(began.elapsed() < Duration::from_secs(10));
         let processes = Call::new("ps").args(["-eo", "args"]).stdout().unwrap();
         assert!(!processes.contains("sleep 77.77"), "{processes}");
+    }
+
+    #[test]
+    fn one_that_speaks_may_take_longer_than_it_may_be_silent() {
+        let said = |script: &str| Call::new("sh").args(["-c", script]).silence(Duration::from_millis(800)).stdout();
+        assert_eq!(said("for n in 1 2 3 4 5; do sleep 0.3; echo $n; done").unwrap(), "1\n2\n3\n4\n5\n");
+        assert!(matches!(said("echo 1; sleep 60").unwrap_err(), CommandError::Silent { .. }));
     }
 
     #[test]

@@ -69,6 +69,7 @@ mod support;
 mod sweep;
 mod sweep_clone;
 mod sweep_second;
+mod sweep_there;
 mod units;
 mod watch;
 mod witness;

@@ -51,6 +51,14 @@ pub trait Ready {
     fn elsewhere(&self) -> &[String] {
         &[]
     }
+    /// Whether the sweep is about this step.
+    fn concerns(&self, _step: &str) -> bool {
+        true
+    }
+    /// Whether the short form takes each of those, and not only each kind.
+    fn takes_each_step(&self) -> bool {
+        false
+    }
     /// What the verb says when it has come to what it is for, and then goes on until it is asked to end.
     fn runs_until(&self) -> Option<&'static str> {
         None
@@ -148,12 +156,13 @@ fn points(steps: &[String], verb: &dyn Ready) -> Vec<Point> {
             || (step.starts_with("watch ") && step.ends_with("#1"))
             || (verb.is_steady_beside() && step.starts_with("other sql "))
     };
-    let steady: Vec<&String> = steps.iter().filter(is_steady).collect();
+    let steady: Vec<&String> = steps.iter().filter(is_steady).filter(|step| verb.concerns(step)).collect();
     match std::env::var("MYSNAP_SWEEP").as_deref() {
         Ok("whole") => every_point(&steady),
         Ok(count) if count.parse::<usize>().is_ok() => {
             every_point(&steady).into_iter().take(count.parse().unwrap()).collect()
         }
+        _ if verb.takes_each_step() => in_turn(steady, ENDING).collect(),
         _ => a_point_for_each_kind(steady, verb.elsewhere()),
     }
 }
@@ -174,6 +183,12 @@ fn kind(step: &str) -> String {
         Some((thread, statement)) => format!("{thread}sql {}", statement.split(' ').next().unwrap()),
         None => what.to_owned(),
     }
+}
+
+/// Each step with the next fault in turn.
+fn in_turn<'a>(steps: Vec<&'a String>, faults: &'a [&'static str]) -> impl Iterator<Item = Point> + 'a {
+    let turn = faults.iter().copied().cycle();
+    steps.into_iter().zip(turn).map(|(step, fault)| Point { step: step.clone(), fault })
 }
 
 fn a_point_for_each_kind(steps: Vec<&String>, elsewhere: &[String]) -> Vec<Point> {

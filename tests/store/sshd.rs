@@ -47,6 +47,7 @@ impl Sshd {
             format!("PidFile={}", at("pid")),
             "StrictModes=no".to_owned(),
             "UsePAM=no".to_owned(),
+            format!("SetEnv=PATH={}:/usr/local/bin:/usr/bin:/bin", at("bin")),
             "PasswordAuthentication=no".to_owned(),
             "PermitRootLogin=prohibit-password".to_owned(),
         ];
@@ -81,6 +82,12 @@ impl Sshd {
     pub fn options(&self, known_hosts: &str, key: &str) -> SshOptions {
         let at = |name: &str| self.directory.path().join(name);
         SshOptions { port: Some(self.port), key: Some(at(key)), known_hosts: Some(at(known_hosts)) }
+    }
+
+    /// From now on nobody listens.
+    #[allow(dead_code, reason = "store_contract.rs uses it")]
+    pub fn end(&self) {
+        self.stop.set(15);
     }
 
     pub fn path(&self) -> &Path {

@@ -127,6 +127,12 @@ impl<'a> Place<'a> {
         vec![Source { root: root("datadir", false), path: self.source().canonicalize().unwrap() }]
     }
 
+    /// What ends its work early.
+    #[allow(dead_code, reason = "store_contract.rs uses it")]
+    pub fn cancel(&self) -> &Cancel {
+        &self.cancel
+    }
+
     fn work(&self) -> Work<'_> {
         Work { transfer: &self.transfer, progress: &|_| {}, cancel: &self.cancel }
     }
