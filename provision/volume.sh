@@ -33,10 +33,17 @@ main() {
     [ -b "$device" ] || fail "$device: is no block device"
 
     need_packages lvm2 thin-provisioning-tools e2fsprogs xfsprogs
+    [ "$volume" = thick ] || let_thin_check_mend
     make_group "$device"
     make_volume "$volume" "$size"
     make_file_system "$fs"
     mount_data_directory "$fs"
+}
+
+# What a power cut leaves in a pool is harmless; LVM would not activate it.
+let_thin_check_mend() {
+    lvmconfig --type full global/thin_check_options | grep -q clear-needs-check-flag ||
+        echo 'global { thin_check_options = [ "-q", "--clear-needs-check-flag" ] }' >>/etc/lvm/lvm.conf
 }
 
 make_group() {

@@ -10,7 +10,7 @@ use super::coverage::{self, SourceRoot, Uncovered};
 use super::ground::{Covered, Origin};
 use super::{Findings, fstab};
 use crate::fault::{Fault, Kind};
-use crate::lvm::{self, Volume};
+use crate::lvm::{self, LvRef, Volume};
 use crate::server::{Place, PlaceKind};
 use crate::snapshot;
 use crate::sys::mount::{MountPoint, mount_of, mount_points};
@@ -104,10 +104,25 @@ pub(super) fn look_at(origin: &Origin, findings: &mut Findings) {
             ),
         );
     }
+    if let Some(pool) = &origin.pool {
+        warn_of_an_unforgiving_check(&pool.name, findings);
+    }
     if findings.refusals() == before {
         let kind = snapshot::SnapshotKind::of(volume).name();
         let at = mount.path.display();
         findings.good("volume", format!("{name}, {kind}, {}, {} at {at}", volume.size, mount.fstype));
+    }
+}
+
+fn warn_of_an_unforgiving_check(pool: &LvRef, findings: &mut Findings) {
+    match lvm::unforgiving_thin_check() {
+        Ok(None) => {}
+        Ok(Some(version)) => findings.warn(
+            "pool",
+            format!("LVM may not activate {pool} after a power cut: thin_check {version} takes what was being given out for damage"),
+            "in /etc/lvm/lvm.conf `thin_check_options = [ \"-q\", \"--clear-needs-check-flag\" ]` lets it put that right",
+        ),
+        Err(error) => tracing::debug!("what LVM asks thin_check is not known: {error:#}"),
     }
 }
 

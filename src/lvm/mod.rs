@@ -6,6 +6,7 @@
 
 mod devices;
 mod names;
+mod pool_check;
 mod ready;
 #[cfg(test)]
 mod recorded;
@@ -19,6 +20,7 @@ use anyhow::Context as _;
 
 pub use devices::{has_outgrown, remove_orphans, resume};
 pub use names::{CLONED_TAG, KEEP_TAG, LvName, LvRef, TAG, VgName, run_of, run_tag};
+pub use pool_check::unforgiving_thin_check;
 pub use ready::Ready;
 pub use report::{Group, Volume, parse_volumes};
 pub use uncounted::forget_uncounted;

@@ -54,6 +54,11 @@ impl Disk {
         self.load(&format!("0 {} flakey {DISK} 0 0 3600 1 drop_writes", self.sectors));
     }
 
+    /// Each read has a wrong byte from now on, without an error.
+    pub fn read_wrong(&self) {
+        self.load(&format!("0 {} flakey {DISK} 0 0 3600 5 corrupt_bio_byte 32 r 1 0", self.sectors));
+    }
+
     /// What was not written out is gone; the file system is mounted again.
     pub fn cut_power(&self) {
         self.lose_writes();

@@ -269,3 +269,19 @@ fn a_destination_that_takes_no_writes_is_refused_before_anybody_waits() {
         fails(&config, 3, &[at, "takes no writes", "`findmnt`"]);
     }
 }
+
+#[test]
+fn a_pool_that_lvm_may_not_activate_after_a_power_cut_is_warned_of() {
+    if !host::is_thin() {
+        return;
+    }
+    let config = local("unforgiving", "");
+    let check = || mysnap(&["--config", &config, "check", "local"]);
+    let warning = "LVM may not activate vg0/pool after a power cut";
+    let ran = check();
+    assert!(!ran.stdout.contains(warning), "the lab's hosts let thin_check mend: {}", ran.stdout);
+    run(&["cp", "-p", "/etc/lvm/lvm.conf", "/run/lvm.conf"]);
+    let _as_it_was = Undo::with("mv /run/lvm.conf /etc/lvm/lvm.conf");
+    run(&["sed", "-i", "s/, \"--clear-needs-check-flag\" ] }/ ] }/", "/etc/lvm/lvm.conf"]);
+    expect(&check(), 0, &[warning, "--clear-needs-check-flag"]);
+}

@@ -197,6 +197,23 @@ fn a_write_error_seen_only_when_written_out_fails_the_run() {
 }
 
 #[test]
+fn it_is_the_disk_that_is_read_back_here_and_behind_ssh() {
+    for prefix in ["", "root@localhost:"] {
+        let disk = Disk::formatted();
+        let bench = Bench { prefix: prefix.to_owned(), ..Bench::here(disk.mount()) };
+        let place = Place::at(&bench, disk.mount().join("b"));
+        plain_tree(place.source());
+        fill(&place.source().join("big"), 8);
+        place.backup(FIRST);
+        assert!(place.verify(FIRST).is_good());
+        // Whoever asked the memory would find all of it right.
+        disk.read_wrong();
+        let report = place.verify(FIRST);
+        assert!(report.changed.iter().any(|name| name == "datadir/big"), "{prefix}: {report:?}");
+    }
+}
+
+#[test]
 fn a_power_cut_leaves_all_of_a_backup_or_nothing() {
     let disk = Disk::formatted();
     let bench = Bench::here(disk.mount());

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::host::{self, Ran, mysnap, mysnap_ok, node2, on_node2};
+use crate::live::until;
 use crate::sweep::{Ready, shrink_the_redo_log, sweep};
 
 const AT: &str = "/srv/swept";
@@ -35,6 +36,16 @@ impl Ready for There {
     fn arguments(&mut self) -> Vec<String> {
         self.before = listed();
         ["--config", &self.config, "backup", "local"].map(str::to_owned).to_vec()
+    }
+
+    /// A connection outlives a run that was killed for as long as it waits for another command.
+    fn do_as_told(&self) {
+        let sockets = || {
+            std::fs::read_dir("/run/mysnap").unwrap().filter(|entry| {
+                entry.as_ref().is_ok_and(|entry| entry.file_name().to_string_lossy().starts_with("ssh-"))
+            })
+        };
+        until("the end of the connection", || sockets().next().is_none());
     }
 
     /// Nothing is published that was not told, and nothing told that was not published.
