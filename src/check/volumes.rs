@@ -87,6 +87,7 @@ pub(super) fn look_at(origin: &Origin, findings: &mut Findings) {
     if !["ext4", "xfs"].contains(&mount.fstype.as_str()) {
         findings.attempt::<()>("volume", Err(snapshot::unsupported(&mount.fstype).into()));
     }
+    refuse_our_own(origin, findings);
     for trouble in troubles(origin) {
         findings.refuse("volume", format!("{name} {trouble}"), "repair it first: a backup of it could not be trusted");
     }
@@ -124,6 +125,18 @@ fn warn_of_an_unforgiving_check(pool: &LvRef, findings: &mut Findings) {
         ),
         Err(error) => tracing::debug!("what LVM asks thin_check is not known: {error:#}"),
     }
+}
+
+/// After a crash an entry of fstab by UUID may lead to a snapshot of ours, and the server writes to that.
+fn refuse_our_own(origin: &Origin, findings: &mut Findings) {
+    let Some(run) = origin.volume.run() else { return };
+    let (name, at) = (&origin.volume.name, origin.mount.path.display());
+    findings.refuse(
+        "volume",
+        format!("{at} is {name}, the snapshot of run {run}, and not its origin: what the server writes is on it alone"),
+        "copy the data from there, or dump it, before anything else; docs/operations.md, \"fstab by UUID\", has the way \
+         back",
+    );
 }
 
 /// What makes a snapshot of `origin` worthless or dangerous (P10).

@@ -30,7 +30,7 @@ At 3 a.m.: mysnap list                what is there
            mysnap restore latest --database shop --as shop_then
            mysnap binlog find --kind drop    what was done, and the place just before it
            mysnap restore --before binlog.000007:4711 --to /srv/then
-           mysnap recover             after a crash; always safe
+           mysnap recover             after a crash; takes nothing that is in use
 To try:    mysnap clone ID --name x   a server beside the live one, on a kept snapshot or a backup
 
 The exit status says what happened; README.md has the table.";
@@ -81,7 +81,7 @@ pub enum Verb {
     Expire(ExpireArgs),
     /// Bring a backup back: files into a data directory, a dump into a running server
     Restore(RestoreArgs),
-    /// Clean up after a run that died: always safe, touches nothing else
+    /// Clean up after a run that died: touches nothing else, and nothing that others have mounted
     Recover(RecoverArgs),
     /// List the snapshots that mysnap made and that still exist
     Snapshots(SnapshotsArgs),

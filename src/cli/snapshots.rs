@@ -44,6 +44,7 @@ struct Row {
     origin: Option<String>,
     kept: bool,
     cloned: bool,
+    elsewhere: bool,
     used_percent: Option<f64>,
     size: u64,
     created: String,
@@ -57,6 +58,7 @@ impl Row {
             origin: volume.origin.as_ref().map(|lv| format!("{}/{lv}", volume.name.vg)),
             kept: volume.has_tag(lvm::KEEP_TAG),
             cloned: volume.has_tag(lvm::CLONED_TAG),
+            elsewhere: volume.has_tag(lvm::ELSEWHERE_TAG),
             used_percent: volume.data_percent,
             size: volume.size.0,
             created: volume.created.clone(),
@@ -66,10 +68,11 @@ impl Row {
     fn line(&self) -> String {
         let run = self.run.as_ref().map_or("-", RunId::as_str);
         let used = self.used_percent.map_or_else(|| "-".to_owned(), |used| format!("{used:.1}%"));
-        let why = match (self.kept, self.cloned) {
-            (true, true) => "kept, and written to by a clone",
-            (true, false) => "kept",
-            (false, _) => "in use, or left by a dead run",
+        let why = match (self.elsewhere, self.kept, self.cloned) {
+            (true, ..) => "mounted by others, now or before: left to you",
+            (false, true, true) => "kept, and written to by a clone",
+            (false, true, false) => "kept",
+            (false, false, _) => "in use, or left by a dead run",
         };
         let origin = self.origin.as_deref().unwrap_or("-");
         format!("{run:<22} {origin:<16} {:>10} {used:>7}  {:<26} {why}", Bytes(self.size).to_string(), self.created)
@@ -95,12 +98,16 @@ pub(super) fn release(context: &Context<'_>, arguments: &ReleaseArgs) -> anyhow:
     let run = run_id(&arguments.id)?;
     let volumes = kept_by(&run)?;
     let names: Vec<String> = volumes.iter().map(|v| v.name.to_string()).collect();
-    let plan = format!("plan:\n  1. remove {}: no rollback to it is possible any more", names.join(", "));
+    // Before anything is forgotten of it.
+    volumes.iter().try_for_each(snapshot::refuse_mounted)?;
+    let used = volumes.iter().any(|volume| volume.has_tag(lvm::ELSEWHERE_TAG));
+    let lost = if used { "; others had it mounted, and what they wrote to it is lost" } else { "" };
+    let plan = format!("plan:\n  1. remove {}: no rollback to it is possible any more{lost}", names.join(", "));
     context.output.confirm(&plan, run.as_str(), arguments.yes)?;
     // First, because the volumes are what a release that was cut short is found by.
     kept::forget(&run)?;
     for volume in volumes {
-        snapshot::remove(&volume.uuid, &run)?;
+        snapshot::release(&volume.uuid, &run)?;
     }
     context.output.result(&format!("removed {}", names.join(", ")));
     Ok(())

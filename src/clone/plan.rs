@@ -113,6 +113,7 @@ fn layer(known: &KeptVolume, volumes: &[Volume], all: &[Volume]) -> anyhow::Resu
     if kept.merging {
         return Err(wrong("is being merged into its origin").into());
     }
+    snapshot::refuse_elsewhere(kept)?;
     let origin = all.iter().find(|volume| Some(&volume.uuid) == kept.origin_uuid.as_ref());
     Ok(Layer {
         kind: SnapshotKind::of(kept),

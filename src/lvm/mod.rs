@@ -19,7 +19,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 
 pub use devices::{has_outgrown, remove_orphans, resume};
-pub use names::{CLONED_TAG, KEEP_TAG, LvName, LvRef, TAG, VgName, run_of, run_tag};
+pub use names::{CLONED_TAG, ELSEWHERE_TAG, KEEP_TAG, LvName, LvRef, TAG, VgName, run_of, run_tag};
 pub use pool_check::unforgiving_thin_check;
 pub use ready::Ready;
 pub use report::{Group, Volume, parse_volumes};

@@ -125,6 +125,8 @@ pub const TAG: &str = "mysnap";
 pub const KEEP_TAG: &str = "mysnap.keep";
 /// The tag on a kept snapshot that a clone has written to: it is no more what was frozen.
 pub const CLONED_TAG: &str = "mysnap.cloned";
+/// The tag on a snapshot that was seen mounted by others, who may have written to it what is nowhere else.
+pub const ELSEWHERE_TAG: &str = "mysnap.elsewhere";
 const RUN_TAG: &str = "mysnap.run=";
 
 /// The tag that names the run.

@@ -8,7 +8,7 @@ use std::collections::HashSet;
 use anyhow::Context as _;
 use serde::Deserialize;
 
-use super::names::{KEEP_TAG, LvName, LvRef, VgName, run_of};
+use super::names::{ELSEWHERE_TAG, KEEP_TAG, LvName, LvRef, VgName, run_of};
 use crate::id::RunId;
 use crate::sys::units::Bytes;
 
@@ -94,6 +94,11 @@ impl Volume {
     /// Whether it is a snapshot that `run` made and keeps.
     pub fn is_kept_by(&self, run: &RunId) -> bool {
         self.run().as_ref() == Some(run) && self.has_tag(KEEP_TAG)
+    }
+
+    /// Whether only a person removes it: it is kept on purpose, or others have had it mounted.
+    pub fn is_left_to_people(&self) -> bool {
+        self.has_tag(KEEP_TAG) || self.has_tag(ELSEWHERE_TAG)
     }
 
     /// The whole name of the pool that it lies in; none where it is not thin.

@@ -3,7 +3,8 @@
 //! A run that was killed leaves its record and, perhaps, a snapshot with its tags; both together
 //! say that it is ours. Its mounts went with its namespace, its lock with its connection. An origin
 //! that an interrupted LVM command left suspended is brought back first: every write to it waits.
-//! Safe at any time, and again: what a live run has is not touched.
+//! Safe at any time, and again: what a live run has is not touched, and a snapshot that others have mounted, as a boot may
+//! in its origin's place, is left to people ([`snapshot::Elsewhere`]).
 
 mod intended;
 mod place;
@@ -20,7 +21,7 @@ use crate::kept;
 use crate::lvm::{self, LvRef, Volume};
 use crate::run::events::{Event, Observer};
 use crate::run::{Intent, Record, record};
-use crate::snapshot;
+use crate::snapshot::{self, Elsewhere};
 use crate::store;
 use crate::sys::cmd::Call;
 use crate::sys::durable;
@@ -81,6 +82,10 @@ pub enum Step {
 }
 
 impl Step {
+    fn removes(&self, found: &Elsewhere) -> bool {
+        matches!(self, Self::Remove { volume, .. } if *volume == found.volume)
+    }
+
     /// The step in words.
     pub fn describe(&self) -> String {
         match self {
@@ -104,6 +109,8 @@ pub struct Plan {
     pub steps: Vec<Step>,
     /// What carries our tag and has no record: it is left alone.
     pub unrecorded: Vec<String>,
+    /// Snapshots that others have mounted, or had: what they wrote is nowhere else, and they are left alone.
+    pub elsewhere: Vec<Elsewhere>,
     /// What a rollback that died left to be done, in words: a server is not started unasked.
     pub interrupted: Vec<String>,
     /// The runs of which those are: their records stay until it is done.
@@ -172,13 +179,17 @@ impl Runs {
         let mounts = mount_points()?;
         let is_mounted = |path: &Path| mounts.iter().any(|mount| mount.path == path);
         let awaits = |record: &Record| awaits_a_person(record, &volumes, is_mounted);
+        let elsewhere = snapshot::elsewhere(&volumes)?;
         let mut steps = steps(&dead, &volumes, Volume::is_suspended, Path::exists, awaits);
+        // Looked at only, as by `status`, they are not marked yet.
+        steps.retain(|step| !elsewhere.iter().any(|found| step.removes(found)));
         steps.extend(store::abandoned_connections()?.into_iter().map(|path| Step::Socket { path }));
         steps.extend(self.stillborn.iter().map(|(run, _)| Step::Forget { run: run.clone() }));
-        let unrecorded = unrecorded(&dead, &self.alive, &volumes);
+        let mut unrecorded = unrecorded(&dead, &self.alive, &volumes);
+        unrecorded.retain(|volume| !elsewhere.iter().any(|found| found.volume == *volume));
         let interrupted = dead.iter().flat_map(|record| &record.intents).filter_map(interrupted).collect();
         let awaiting = dead.iter().filter(|record| awaits(record)).map(|record| record.id.clone()).collect();
-        Ok(Plan { steps, unrecorded, interrupted, awaiting, adopted: self.dead, _stillborn: self.stillborn })
+        Ok(Plan { steps, unrecorded, elsewhere, interrupted, awaiting, adopted: self.dead, _stillborn: self.stillborn })
     }
 }
 
@@ -193,7 +204,7 @@ fn steps(
     let mut steps: Vec<Step> =
         stuck(dead, volumes, suspended).map(|v| Step::Refresh { volume: v.name.to_string() }).collect();
     for record in dead {
-        let left = volumes.iter().filter(|v| v.run().as_ref() == Some(&record.id) && !v.has_tag(lvm::KEEP_TAG));
+        let left = volumes.iter().filter(|v| v.run().as_ref() == Some(&record.id) && !v.is_left_to_people());
         steps.extend(left.map(|v| Step::Remove {
             volume: v.name.to_string(),
             uuid: v.uuid.clone(),
@@ -248,7 +259,7 @@ fn interrupted(intent: &Intent) -> Option<String> {
 
 fn unrecorded(dead: &[&Record], alive: &[RunId], volumes: &[Volume]) -> Vec<String> {
     let known = |run: &RunId| alive.contains(run) || dead.iter().any(|record| record.id == *run);
-    let ours = volumes.iter().filter(|v| v.has_tag(lvm::TAG) && !v.has_tag(lvm::KEEP_TAG));
+    let ours = volumes.iter().filter(|v| v.has_tag(lvm::TAG) && !v.is_left_to_people());
     ours.filter(|v| !v.run().is_some_and(|run| known(&run))).map(|v| v.name.to_string()).collect()
 }
 
@@ -272,7 +283,9 @@ impl Plan {
             remedy: Some("`mysnap snapshots` shows it, `mysnap release` removes it"),
         });
         let interrupted = self.interrupted.iter().map(|text| Leftover { text: text.clone(), remedy: None });
-        unrecorded.chain(interrupted)
+        let elsewhere =
+            self.elsewhere.iter().map(|found| Leftover { text: found.to_string(), remedy: Some(found.remedy()) });
+        elsewhere.chain(unrecorded).chain(interrupted)
     }
 
     /// Does it. One step that fails does not keep the others from being done.
@@ -337,10 +350,16 @@ pub fn forget_unkept(run: &RunId) -> anyhow::Result<()> {
     kept::forget(run)
 }
 
+/// What others have mounted is not removed once it is unmounted either: whoever looks at it may do so while a run begins.
+fn mark_elsewhere() -> anyhow::Result<()> {
+    if Call::is_installed("lvs") { snapshot::mark_elsewhere(&lvm::volumes()?) } else { Ok(()) }
+}
+
 /// Removes what dead runs left: the first step of each run. What is left to people is told, and given back.
 pub fn recover(observer: &dyn Observer) -> anyhow::Result<Vec<Leftover>> {
     let runs = Runs::look()?;
     runs.bring_back_origins(observer)?;
+    mark_elsewhere()?;
     let plan = runs.outlive_programs().and_then(|()| runs.plan())?;
     let left: Vec<Leftover> = plan.left_to_people().collect();
     for Leftover { text, remedy } in &left {
@@ -389,6 +408,7 @@ mod tests {
             volume("vg0/data_mysnap_20261121T092233Z-ffff", "b", &[]),
             volume("vg0/kept", "c", &["mysnap", RUN, "mysnap.keep"]),
             volume("vg0/other", "d", &["mysnap", "mysnap.run=20250101T000000Z-0000"]),
+            volume("vg0/elsewhere", "e", &["mysnap", RUN, "mysnap.elsewhere"]),
         ];
         let steps = steps(&[&record], &volumes, |_| false, |_| true, |_| false);
         let removed: Vec<&Step> = steps.iter().filter(|s| matches!(s, Step::Remove { .. })).collect();

@@ -88,6 +88,7 @@ fn merge_of(snapshot: &Volume) -> anyhow::Result<Merge> {
         return Err(wrong("overflowed: it holds nothing any more").into());
     }
     refuse_written_to(snapshot)?;
+    snapshot::refuse_elsewhere(snapshot)?;
     let found = lvm::volume(&origin)?;
     if let Some(volume) = &found {
         run::refuse_live_on(&volume.name, &volume.uuid)?;

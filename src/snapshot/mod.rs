@@ -8,6 +8,7 @@
 //!
 //! What is removed must be ours by tag, identifier, origin and kind, never by name alone.
 
+mod elsewhere;
 mod loss;
 mod merge;
 mod monitor;
@@ -20,12 +21,13 @@ mod watch;
 
 use std::time::{Duration, Instant};
 
+pub use elsewhere::{Elsewhere, elsewhere, mark_elsewhere, refuse_elsewhere, refuse_mounted};
 pub use loss::{Loss, lost};
 pub use merge::{MergeProgress, finish_merge, start_merge};
 pub use monitor::{Action, Limits, Sample, decide, sample};
 pub use mounts::{mount, mount_writable, unsupported};
 pub use plan::{Plan, Planned, PoolRoom, StoreSize, WriteRate, cannot_overflow, plan};
-pub use remove::{abandon, remove, remove_all_of};
+pub use remove::{abandon, release, remove, remove_all_of};
 pub use thick::Thick;
 pub use thin::Thin;
 pub use watch::{look, watched};

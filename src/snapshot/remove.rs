@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::elsewhere;
 use super::loss::repair;
 use crate::fault::{Fault, Kind};
 use crate::id::RunId;
@@ -20,7 +21,19 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// It is ours when it carries our tags, and it is a snapshot, or a store that has not become one.
 /// LVM compares the identifier again under its own lock, so that a rename between our look and the
 /// removal costs another look, not another volume.
+///
+/// # Errors
+/// Where others have it mounted, or have had it: what they wrote is nowhere else. It is marked, see [`super::Elsewhere`].
 pub fn remove(uuid: &str, run: &RunId) -> anyhow::Result<()> {
+    remove_unless(uuid, run, elsewhere::refuse)
+}
+
+/// The same for a person, who knows what is on it: only what is mounted at this moment stays.
+pub fn release(uuid: &str, run: &RunId) -> anyhow::Result<()> {
+    remove_unless(uuid, run, elsewhere::refuse_mounted)
+}
+
+fn remove_unless(uuid: &str, run: &RunId, refuse: fn(&Volume) -> anyhow::Result<()>) -> anyhow::Result<()> {
     let (end, settled) = (Instant::now() + DEADLINE, Instant::now() + UDEV);
     let mut pause = PAUSE;
     let (mut failed, mut origin, mut has_failed) = (None, None, false);
@@ -30,6 +43,8 @@ pub fn remove(uuid: &str, run: &RunId) -> anyhow::Result<()> {
             continue;
         }
         refuse_what_is_not_ours(&volume, run)?;
+        // Each time: it may be mounted while it is tried again.
+        refuse(&volume)?;
         if Instant::now() >= end {
             return Err(still_there(&volume, failed));
         }
@@ -59,7 +74,7 @@ fn resume_after_a_killed_command(origin: &str) -> anyhow::Result<()> {
     suspended.as_ref().map_or(Ok(()), lvm::resume)
 }
 
-/// Leaves nothing of `run`, which has failed, but for snapshots kept on purpose. First of all `origins` (LVM's
+/// Leaves nothing of `run`, which has failed, but for snapshots left to people. First of all `origins` (LVM's
 /// identifiers) that a command which died left suspended are brought back, as they were before that command: to remove
 /// a snapshot would resume its origin with what that command had loaded.
 ///
@@ -72,12 +87,12 @@ pub fn abandon(run: &RunId, origins: &[&str]) -> anyhow::Result<()> {
     if origins.is_empty() { Ok(()) } else { lvm::remove_orphans(run, origins) }
 }
 
-/// Removes every volume that carries the tags of `run`, but for those kept on purpose.
+/// Removes every volume that carries the tags of `run`, but for those left to people.
 pub fn remove_all_of(run: &RunId) -> anyhow::Result<Vec<String>> {
     wait_for_what_was_let_go()?;
     let mut removed = Vec::new();
     for volume in lvm::volumes_of_ours()? {
-        if volume.run().as_ref() == Some(run) && !volume.has_tag(lvm::KEEP_TAG) {
+        if volume.run().as_ref() == Some(run) && !volume.is_left_to_people() {
             remove(&volume.uuid, run)?;
             removed.push(volume.name.to_string());
         }

@@ -48,8 +48,12 @@ pub(super) fn leftovers() -> Vec<Line> {
         let text = "carries our tag, and no run of this host knows it";
         Line::new(Level::Warning, "leftover", volume, text).hint("mysnap snapshots; mysnap release")
     });
+    let elsewhere = plan
+        .elsewhere
+        .iter()
+        .map(|found| Line::new(Level::Critical, "leftover", &found.volume, found.to_string()).hint(found.remedy()));
     let interrupted = plan.interrupted.iter().map(|text| Line::new(Level::Critical, "leftover", "-", text));
-    to_do.chain(unrecorded).chain(interrupted).collect()
+    elsewhere.chain(to_do).chain(unrecorded).chain(interrupted).collect()
 }
 
 /// The snapshots that are ours, and every thin pool.
@@ -64,7 +68,11 @@ pub(super) fn volumes() -> Vec<Line> {
 }
 
 fn snapshot(volume: &Volume) -> Line {
-    let why = if volume.has_tag(lvm::KEEP_TAG) { "kept on purpose" } else { "of a run" };
+    let why = match volume {
+        volume if volume.has_tag(lvm::ELSEWHERE_TAG) => "mounted by others, now or before",
+        volume if volume.has_tag(lvm::KEEP_TAG) => "kept on purpose",
+        _ => "of a run",
+    };
     let of = |level, text: String| Line::new(level, "snapshot", volume.name.to_string(), text);
     if volume.invalid {
         return of(Level::Critical, format!("{why}, and it overflowed: it holds nothing any more"))
@@ -127,6 +135,12 @@ mod tests {
         assert_eq!(level(80.0), (Level::Warning, true));
         assert_eq!(level(95.5), (Level::Critical, true));
         assert_eq!(snapshot(&Volume { invalid: true, ..volume() }).level, Level::Critical);
+    }
+
+    #[test]
+    fn what_others_had_mounted_is_not_called_the_runs() {
+        let line = snapshot(&Volume { tags: vec![lvm::ELSEWHERE_TAG.to_owned()], invalid: false, ..volume() });
+        assert!(line.text.starts_with("mounted by others"), "{}", line.text);
     }
 
     #[test]

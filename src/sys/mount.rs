@@ -85,9 +85,23 @@ pub struct MountPoint {
     pub options: String,
 }
 
+impl MountPoint {
+    /// Whether nothing can be written through it. A file system that went read-only by itself could be, and was.
+    pub fn is_read_only(&self) -> bool {
+        self.options.split(',').next() == Some("ro")
+    }
+}
+
 /// Everything mounted in our namespace, in mount order.
 pub fn mount_points() -> anyhow::Result<Vec<MountPoint>> {
     let text = std::fs::read_to_string("/proc/self/mountinfo").context("cannot read /proc/self/mountinfo")?;
+    Ok(text.lines().filter_map(parse_mountinfo).collect())
+}
+
+/// Everything mounted on the host, in mount order: what whoever started us sees, without what we mounted for ourselves.
+pub fn mount_points_of_host() -> anyhow::Result<Vec<MountPoint>> {
+    // Where nobody may look at process 1 our own come with them.
+    let Ok(text) = std::fs::read_to_string("/proc/1/mountinfo") else { return mount_points() };
     Ok(text.lines().filter_map(parse_mountinfo).collect())
 }
 
@@ -137,6 +151,7 @@ mod tests {
         assert_eq!(point.device, (252, 3));
         assert_eq!((point.fstype.as_str(), point.source.as_str()), ("ext4", "/dev/mapper/vg0-data"));
         assert_eq!(point.options, "rw,noatime,rw,errors=continue");
+        assert!(!point.is_read_only());
     }
 
     #[test]
@@ -150,5 +165,6 @@ mod tests {
     #[test]
     fn our_own_mounts_are_read() {
         assert!(mount_points().unwrap().iter().any(|p| p.path == Path::new("/")));
+        assert!(mount_points_of_host().unwrap().iter().any(|p| p.path == Path::new("/")));
     }
 }

@@ -5,9 +5,11 @@ use std::time::{Duration, Instant};
 
 use mysql::prelude::Queryable as _;
 use nix::fcntl::{Flock, FlockArg};
+use nix::sys::signal::Signal;
 
-use crate::host::{self, mysnap, node2, on_node2, run};
-use crate::live::{LOCAL, Undo, expect, fails, local, until};
+use crate::host::{self, mysnap, node2, on_node2, run, try_run};
+use crate::live::{LOCAL, Live, Undo, expect, fails, forget_stored, local, until};
+use crate::support::start_server;
 
 const OPTION_FILE: &str = "/etc/mysnap/mysnap.cnf";
 
@@ -176,6 +178,92 @@ fn an_entry_in_fstab_that_a_leftover_could_take_is_warned_of() {
     run(&["sed", "-i", &format!("s#^/dev/vg0/data #UUID={} #", uuid.trim()), "/etc/fstab"]);
     let ran = mysnap(&["--config", &local("fstab", ""), "check", "local"]);
     expect(&ran, 0, &["/etc/fstab mounts /var/lib/mysql by UUID=", "name it /dev/vg0/data there"]);
+}
+
+/// What a boot does whose table of mounts goes by UUID: the server goes on, on what a dead run left.
+struct Booted;
+
+impl Booted {
+    fn on(device: &str) -> Self {
+        let (service, at) = (host::service(), "/var/lib/mysql");
+        let options = if run(&["findmnt", "-no", "FSTYPE", at]).trim() == "xfs" { "rw,nouuid" } else { "rw" };
+        let booted = Self;
+        run(&["systemctl", "stop", service]);
+        run(&["umount", at]);
+        // No boot knows that a run wanted it read-only.
+        run(&["blockdev", "--setrw", device]);
+        run(&["mount", "-o", options, device, at]);
+        start_server();
+        booted
+    }
+}
+
+impl Drop for Booted {
+    fn drop(&mut self) {
+        let at = "/var/lib/mysql";
+        let back = format!("systemctl stop {}; umount {at}; mount /dev/vg0/data {at}", host::service());
+        drop(Undo::with(&back));
+        start_server();
+    }
+}
+
+/// The snapshot that a backup left which died while it copied; nothing has it open any more.
+fn left_by_a_dead_run(config: &str) -> String {
+    forget_stored();
+    let mut live = Live::backup(config);
+    live.wait_for("copy");
+    live.signal(Signal::SIGKILL);
+    live.finish();
+    until("the end of its rsync", || !try_run(&["pgrep", "-f", "rsync .*/run/mysnap"]).status.success());
+    run(&["lvs", "--noheadings", "-o", "lv_full_name", "@mysnap"]).trim().to_owned()
+}
+
+#[test]
+fn a_leftover_that_a_boot_mounted_in_its_origins_place_is_left_to_people() {
+    let slow = local("elsewhere-slow", "bandwidth_limit = \"4MiB\"\n");
+    let config = local("elsewhere", "");
+    let snapshot = left_by_a_dead_run(&slow);
+    let device = format!("/dev/{snapshot}");
+    let _gone =
+        Undo::with(&format!("if [ -e {device} ]; then lvremove -qy {snapshot}; fi; rm -rf /var/lib/mysnap/runs/*"));
+    let there = || run(&["lvs", "--noheadings", "-o", "lv_full_name", "@mysnap"]).trim() == snapshot;
+    let is_mounted = format!("snapshot {snapshot} of run ");
+    {
+        let _booted = Booted::on(&device);
+        host::root().query_drop("CREATE DATABASE since_the_boot").unwrap();
+        let told = [is_mounted.as_str(), "is mounted at /var/lib/mysql, and not by mysnap", "copy the data from there"];
+        expect(&mysnap(&["--config", &config, "status"]), 2, &told);
+        expect(&mysnap(&["--config", &config, "check", "local"]), 3, &["/var/lib/mysql is", "and not its origin"]);
+        let recovered = mysnap(&["recover"]);
+        expect(&recovered, 0, &told);
+        assert!(!recovered.stderr.contains("run `mysnap recover`"), "{}", recovered.stderr);
+        expect(&mysnap(&["--config", &config, "backup", "local"]), 3, &told);
+        let id = snapshot.split("_mysnap_").nth(1).unwrap();
+        expect(&mysnap(&["release", id, "--yes"]), 3, &told);
+        assert!(there(), "{}", host::volumes().join(" "));
+        host::assert_writable();
+    }
+    // Whoever looks at it has unmounted it, and the nightly backup comes.
+    let told = [is_mounted.as_str(), "was mounted by others", "mysnap release"];
+    expect(&mysnap(&["recover"]), 0, &told);
+    expect(&mysnap(&["--config", &config, "backup", "local"]), 0, &["was mounted by others", "is good"]);
+    expect(&mysnap(&["--config", &config, "status"]), 2, &told);
+    assert!(there(), "{}", host::volumes().join(" "));
+    let found = looking_into(&device, |at| at.join("since_the_boot").is_dir());
+    assert!(found, "what was written since the boot is gone");
+    let id = snapshot.split("_mysnap_").nth(1).unwrap();
+    expect(&mysnap(&["release", id, "--yes"]), 0, &[&format!("removed {snapshot}")]);
+    host::assert_nothing_left();
+}
+
+/// What `look` finds where `device` is mounted read-only, beside its origin.
+fn looking_into<T>(device: &str, look: impl FnOnce(&std::path::Path) -> T) -> T {
+    let xfs = run(&["findmnt", "-no", "FSTYPE", "/var/lib/mysql"]).trim() == "xfs";
+    let at = host::scratch("/srv");
+    let shown = at.path().display().to_string();
+    run(&["mount", "-o", if xfs { "ro,nouuid" } else { "ro" }, device, &shown]);
+    let _gone = Undo::with(&format!("umount {shown}"));
+    look(at.path())
 }
 
 #[test]
