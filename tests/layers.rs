@@ -37,7 +37,10 @@ const LAYERS: [(&str, &[&str]); 32] = [
             "server", "store", "sys",
         ],
     ),
-    ("status", &["binlog", "drill", "dump", "fault", "id", "lvm", "recover", "run", "server", "store", "sys"]),
+    (
+        "status",
+        &["binlog", "drill", "dump", "fault", "id", "lvm", "recover", "run", "server", "snapshot", "store", "sys"],
+    ),
     (
         "backup",
         &[

@@ -1,9 +1,9 @@
 //! This host: runs, leftovers, snapshots and pools.
 
 use super::{Level, Line};
-use crate::lvm::{self, LvRef, Volume};
-use crate::recover;
+use crate::lvm::{self, Volume};
 use crate::run::{Record, record};
+use crate::{recover, snapshot};
 
 /// From which use on a store or a pool is worth a look, and from which on something is about to be
 /// lost: where a run warns, and where it gives up.
@@ -62,12 +62,26 @@ pub(super) fn volumes() -> Vec<Line> {
         Ok(volumes) => volumes,
         Err(error) => return vec![Line::unknown("snapshot", "-", &error)],
     };
-    let snapshots = volumes.iter().filter(|v| v.has_tag(lvm::TAG)).map(snapshot);
+    let snapshots = volumes
+        .iter()
+        .filter(|v| v.has_tag(lvm::TAG))
+        .map(|v| cannot_overflow(v, &volumes).map_or_else(|error| of_no_group(v, &error), |whole| line_of(v, whole)));
     let pools = volumes.iter().filter(|v| v.segtype == "thin-pool").map(pool);
     snapshots.chain(pools).collect()
 }
 
-fn snapshot(volume: &Volume) -> Line {
+/// Whether `volume` is a thick snapshot whose store holds every block of its origin: a run goes on with a full one too.
+fn cannot_overflow(volume: &Volume, all: &[Volume]) -> anyhow::Result<bool> {
+    let origin = all.iter().find(|other| Some(&other.uuid) == volume.origin_uuid.as_ref());
+    let Some(origin) = origin.filter(|_| volume.pool.is_none()) else { return Ok(false) };
+    Ok(snapshot::cannot_overflow(volume, origin, &lvm::group(&volume.name.vg)?))
+}
+
+fn of_no_group(volume: &Volume, error: &anyhow::Error) -> Line {
+    Line::unknown("snapshot", volume.name.to_string(), error)
+}
+
+fn line_of(volume: &Volume, cannot_overflow: bool) -> Line {
     let why = match volume {
         volume if volume.has_tag(lvm::ELSEWHERE_TAG) => "mounted by others, now or before",
         volume if volume.has_tag(lvm::KEEP_TAG) => "kept on purpose",
@@ -76,21 +90,24 @@ fn snapshot(volume: &Volume) -> Line {
     let of = |level, text: String| Line::new(level, "snapshot", volume.name.to_string(), text);
     if volume.invalid {
         return of(Level::Critical, format!("{why}, and it overflowed: it holds nothing any more"))
-            .hint(release_hint(&volume.name));
+            .hint(release(volume));
     }
     let used = volume.data_percent.unwrap_or(0.0);
     // A thin one has no store of its own: its pool has a line.
     let (level, text) = if volume.pool.is_some() {
         (Level::Ok, why.to_owned())
+    } else if cannot_overflow {
+        (Level::Ok, format!("{why}, {used:.1}% of its store used, which cannot overflow"))
     } else {
         (level_of(used), format!("{why}, {used:.1}% of its store used"))
     };
     let line = Line { used_percent: Some(used), ..of(level, text) };
-    if level == Level::Ok { line } else { line.hint(release_hint(&volume.name)) }
+    if level == Level::Ok { line } else { line.hint(format!("lvextend {}, or {}", volume.name, release(volume))) }
 }
 
-fn release_hint(name: &LvRef) -> String {
-    format!("lvextend {name}, or mysnap release")
+/// The command that removes it, as it can be typed.
+fn release(volume: &Volume) -> String {
+    volume.run().map_or_else(|| "mysnap snapshots; mysnap release".to_owned(), |run| format!("mysnap release {run}"))
 }
 
 fn pool(volume: &Volume) -> Line {
@@ -125,21 +142,35 @@ mod tests {
         lvm::parse_volumes(include_str!("../../tests/data/lvm/trixie/thick.lvs.json")).unwrap().remove(0)
     }
 
+    fn of(used: f64) -> Volume {
+        let tags = vec![lvm::TAG.to_owned(), "mysnap.run=20261121T092233Z-4f2a".to_owned()];
+        Volume { pool: None, invalid: false, data_percent: Some(used), tags, ..volume() }
+    }
+
     #[test]
     fn a_store_that_fills_up_is_told_before_it_is_lost() {
         let level = |used| {
-            let line = snapshot(&Volume { pool: None, invalid: false, data_percent: Some(used), ..volume() });
-            (line.level, line.hint.is_some())
+            let line = line_of(&of(used), false);
+            (line.level, line.hint)
         };
-        assert_eq!(level(12.0), (Level::Ok, false));
-        assert_eq!(level(80.0), (Level::Warning, true));
-        assert_eq!(level(95.5), (Level::Critical, true));
-        assert_eq!(snapshot(&Volume { invalid: true, ..volume() }).level, Level::Critical);
+        let hint = Some(format!("lvextend {}, or mysnap release 20261121T092233Z-4f2a", volume().name));
+        assert_eq!(level(12.0), (Level::Ok, None));
+        assert_eq!(level(80.0), (Level::Warning, hint.clone()));
+        assert_eq!(level(95.5), (Level::Critical, hint));
+        let lost = line_of(&Volume { invalid: true, ..of(100.0) }, true);
+        assert_eq!((lost.level, lost.hint.as_deref()), (Level::Critical, Some("mysnap release 20261121T092233Z-4f2a")));
+    }
+
+    #[test]
+    fn a_store_that_cannot_overflow_may_be_full() {
+        let line = line_of(&of(99.6), true);
+        assert_eq!((line.level, line.hint, line.used_percent), (Level::Ok, None, Some(99.6)));
+        assert!(line.text.ends_with("99.6% of its store used, which cannot overflow"), "{}", line.text);
     }
 
     #[test]
     fn what_others_had_mounted_is_not_called_the_runs() {
-        let line = snapshot(&Volume { tags: vec![lvm::ELSEWHERE_TAG.to_owned()], invalid: false, ..volume() });
+        let line = line_of(&Volume { tags: vec![lvm::ELSEWHERE_TAG.to_owned()], invalid: false, ..volume() }, false);
         assert!(line.text.starts_with("mounted by others"), "{}", line.text);
     }
 
