@@ -10,12 +10,13 @@ use mysnap::snapshot::{self, Action, Health, Limits, SnapshotKind};
 
 use super::both_kinds;
 use super::scratch::{GROUP, Scratch, make_foreign, new_run};
-use crate::host::{run, try_run};
+use crate::host::{self, run, try_run};
 
 both_kinds!(
     only_what_carries_our_tags_is_removed,
     a_snapshot_of_our_snapshot_is_not_removed_with_it,
     what_somebody_else_removed_is_gone_and_that_is_success,
+    another_volume_under_the_snapshots_name_is_not_mounted,
     a_busy_snapshot_names_its_holder_and_goes_later,
     a_suspended_origin_comes_back_and_the_leftover_goes,
 );
@@ -80,6 +81,31 @@ fn what_somebody_else_removed_is_gone_and_that_is_success(kind: SnapshotKind) {
     assert_eq!(ours.device().unwrap(), None);
     snapshot::remove(&ours.uuid, &id).unwrap();
     scratch.assert_only_a_live_origin();
+}
+
+fn another_volume_under_the_snapshots_name_is_not_mounted(kind: SnapshotKind) {
+    let scratch = Scratch::new(kind, "ext4");
+    let id = new_run();
+    let ours = scratch.snapshot(&id, 16);
+    let name = ours.spec.name.clone();
+    run(&["lvrename", "-q", "-y", &name.vg.to_string(), name.lv.as_str(), "renamed"]);
+    let at = host::scratch("/srv");
+    // First nothing has the name, then another volume.
+    for other in [None, Some(name.lv.as_str())] {
+        if let Some(other) = other {
+            make_foreign(other, &[]);
+            run(&["mkfs.ext4", "-q", &name.device().to_string_lossy()]);
+        }
+        let error = snapshot::mount(&ours, "ext4", at.path()).unwrap_err();
+        assert_eq!(kind_of(&error), Some(Kind::Snapshot), "{error:#}");
+        assert!(error.to_string().contains("is not the snapshot"), "{error:#}");
+    }
+    assert_eq!(run(&["blockdev", "--getro", &name.device().to_string_lossy()]).trim(), "0");
+    let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap();
+    assert!(!mounts.contains(at.path().to_str().unwrap()), "{mounts}");
+    snapshot::remove(&ours.uuid, &id).unwrap();
+    assert_eq!(scratch.names(), ["my-data", name.lv.as_str()]);
+    scratch.assert_unharmed();
 }
 
 fn a_busy_snapshot_names_its_holder_and_goes_later(kind: SnapshotKind) {
