@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::host::{self, run};
 use crate::live::{Live, Undo, expect, forget_stored, local, stored};
 use crate::pulse::Pulse;
-use crate::sweep::tell;
+use crate::sweep::{STALL, noise, tell};
 
 /// Lies on the origin, and is made after the snapshot.
 const FILLER: &str = "/var/lib/mysql/filler";
@@ -51,6 +51,7 @@ fn a_snapshot_that_fills_up_costs_the_backup_and_no_write() {
         let longest = heartbeat.longest();
         tell(&format!("round {round} of {rounds}: exit {}, longest gap between writes {longest:?}", ran.status));
         expect(&ran, 6, &["was given up", "the server is unharmed"]);
+        assert!(longest < STALL + noise(), "round {round}: a write took {longest:?}");
         assert!(stored().is_empty(), "round {round}");
         host::assert_nothing_left();
         host::assert_writable();

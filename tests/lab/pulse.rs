@@ -1,7 +1,7 @@
 //! A client that writes every 10 ms for as long as a test takes: how long writers had to wait.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -22,6 +22,8 @@ struct Shared {
     waiting_since: AtomicU64,
     longest: AtomicU64,
     longest_of_all: AtomicU64,
+    /// Why the writer has ended before it was asked to: no write of the server may fail.
+    failed: Mutex<Option<String>>,
 }
 
 impl Shared {
@@ -38,7 +40,10 @@ impl Shared {
         while !self.stop.load(Ordering::SeqCst) {
             let since = self.now();
             self.waiting_since.store(since, Ordering::SeqCst);
-            connection.query_drop(format!("UPDATE {SCHEMA}.heartbeat SET n = n + 1")).unwrap();
+            if let Err(error) = connection.query_drop(format!("UPDATE {SCHEMA}.heartbeat SET n = n + 1")) {
+                *self.failed.lock().unwrap() = Some(error.to_string());
+                return;
+            }
             self.waiting_since.store(0, Ordering::SeqCst);
             self.note(self.now() - since);
             std::thread::sleep(Duration::from_millis(10));
@@ -63,6 +68,7 @@ impl Pulse {
             waiting_since: AtomicU64::new(0),
             longest: AtomicU64::new(0),
             longest_of_all: AtomicU64::new(0),
+            failed: Mutex::new(None),
         });
         let theirs = Arc::clone(&shared);
         let thread = std::thread::spawn(move || theirs.write(&mut connection));
@@ -75,8 +81,9 @@ impl Pulse {
         self.shared.longest.store(0, Ordering::SeqCst);
     }
 
-    /// The longest wait since then, one that has not ended included.
+    /// The longest wait since then, one that has not ended included. The test fails where a write has failed.
     pub fn longest(&self) -> Duration {
+        self.assert_no_write_failed();
         let since = self.shared.waiting_since.load(Ordering::SeqCst);
         if since > 0 {
             self.shared.note(self.shared.now() - since);
@@ -84,9 +91,17 @@ impl Pulse {
         Duration::from_millis(self.shared.longest.load(Ordering::SeqCst))
     }
 
-    /// The longest wait of all.
+    /// The longest wait of all; the test fails where a write has failed.
     pub fn longest_of_all(&self) -> Duration {
+        self.assert_no_write_failed();
         Duration::from_millis(self.shared.longest_of_all.load(Ordering::SeqCst))
+    }
+}
+
+impl Pulse {
+    fn assert_no_write_failed(&self) {
+        let failed = self.shared.failed.lock().unwrap().clone();
+        assert!(failed.is_none(), "a write of the server has failed: {failed:?}");
     }
 }
 
