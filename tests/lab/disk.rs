@@ -6,6 +6,8 @@ use crate::host::{self, run, try_run};
 
 const DISK: &str = "/dev/vdc";
 const NAME: &str = "mysnap-bad";
+/// A block of the file system, in sectors.
+const BLOCK: u64 = 8;
 
 /// A file system on the empty disk, behind a device that can be told to fail; unmade on drop.
 pub struct Disk {
@@ -32,16 +34,17 @@ impl Disk {
 
     /// Reading the middle of a file is an error from now on.
     pub fn break_file(&self, path: &Path) {
-        run(&["sync"]);
-        let extents = run(&["filefrag", "-b512", "-e", &path.display().to_string()]);
-        let first = extents.lines().find_map(|line| line.trim().strip_prefix("0:")).unwrap().to_owned();
-        let start: u64 = first.split(':').nth(1).unwrap().split("..").next().unwrap().trim().parse().unwrap();
-        let (bad, after) = (start + 2048, start + 2048 + 8);
+        let bad = first_sector(path) + 2048;
         run(&["umount", &self.mount.path().display().to_string()]);
-        let table =
-            format!("0 {bad} linear {DISK} 0\n{bad} 8 error\n{after} {} linear {DISK} {after}", self.sectors - after);
-        self.load(&table);
+        self.load(&self.all_but(bad, "error"));
         self.mount_it();
+    }
+
+    /// Writing to the first block of a file, which is on the disk already, is an error from now on; everything else is
+    /// written as ever.
+    pub fn fail_writes_to(&self, path: &Path) {
+        let bad = first_sector(path);
+        self.load(&self.all_but(bad, &format!("flakey {DISK} {bad} 0 3600 1 error_writes")));
     }
 
     /// Every write is an error from now on.
@@ -73,6 +76,13 @@ impl Disk {
         self.mount_it();
     }
 
+    /// A table of the whole disk, with another `target` for the block at the sector `bad`.
+    fn all_but(&self, bad: u64, target: &str) -> String {
+        let after = bad + BLOCK;
+        let rest = self.sectors - after;
+        format!("0 {bad} linear {DISK} 0\n{bad} {BLOCK} {target}\n{after} {rest} linear {DISK} {after}")
+    }
+
     fn good(&self) -> String {
         format!("0 {} linear {DISK} 0", self.sectors)
     }
@@ -93,6 +103,14 @@ impl Drop for Disk {
     fn drop(&mut self) {
         unmake();
     }
+}
+
+/// Where on the disk a file begins.
+fn first_sector(path: &Path) -> u64 {
+    run(&["sync"]);
+    let extents = run(&["filefrag", "-b512", "-e", &path.display().to_string()]);
+    let first = extents.lines().find_map(|line| line.trim().strip_prefix("0:")).unwrap().to_owned();
+    first.split(':').nth(1).unwrap().split("..").next().unwrap().trim().parse().unwrap()
 }
 
 fn device() -> String {

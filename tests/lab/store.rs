@@ -196,6 +196,29 @@ fn a_write_error_seen_only_when_written_out_fails_the_run() {
     assert!(place.verify(FIRST).is_good());
 }
 
+/// The manifest is written and flushed as ever: only the flush of the whole file system can tell.
+#[test]
+fn a_write_error_of_one_stored_file_keeps_its_backup_from_being_published() {
+    let disk = Disk::formatted();
+    let bench = Bench::here(disk.mount());
+    let place = Place::at(&bench, disk.mount().join("b"));
+    plain_tree(place.source());
+    place.backup(FIRST);
+    fill(&place.source().join("other"), 8);
+    let (staging, copied, manifest) = place.copy(SECOND, &place.sources()).unwrap();
+    let below = disk.mount().join("b").display().to_string();
+    let found = run(&["find", &below, "-path", "*unfinished*", "-name", "other", "-type", "f"]);
+    let staged = found.trim();
+    disk.fail_writes_to(Path::new(staged));
+    // As if the kernel had not come to it until now.
+    run(&["dd", "if=/dev/zero", &format!("of={staged}"), "bs=4096", "count=1", "conv=notrunc"]);
+    let error = format!("{:#}", staging.commit(manifest, &copied.files).unwrap_err());
+    assert!(error.contains("cannot sync the file system of"), "{error}");
+    disk.remount();
+    assert_eq!(place.catalog().items.len(), 1);
+    assert!(place.verify(FIRST).is_good());
+}
+
 #[test]
 fn it_is_the_disk_that_is_read_back_here_and_behind_ssh() {
     for prefix in ["", "root@localhost:"] {
