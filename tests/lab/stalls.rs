@@ -114,7 +114,9 @@ fn the_agent_is_stopped(table: &mut Table) {
     assert!(held.len() > 4, "{held:?}");
     for step in held {
         table.row(&format!("stopped at {}", step.trim_start_matches("main ")), || {
-            hit(&arguments, &Point { step: step.clone(), fault: "stop" }).0.status
+            let (ran, reached) = hit(&arguments, &Point { step: step.clone(), fault: "stop" });
+            assert!(reached, "not stopped at {step}: {}", ran.stderr);
+            ran.status
         });
     }
 }

@@ -11,6 +11,10 @@ struct Clone {
 }
 
 impl Ready for Clone {
+    fn kinds_at_least(&self) -> usize {
+        12
+    }
+
     fn arguments(&mut self) -> Vec<String> {
         // A thick snapshot takes one clone.
         if !host::is_thin() {

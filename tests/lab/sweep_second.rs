@@ -60,6 +60,10 @@ struct Drill {
 }
 
 impl Ready for Drill {
+    fn kinds_at_least(&self) -> usize {
+        3
+    }
+
     fn arguments(&mut self) -> Vec<String> {
         ["--config", &self.config, "drill", "local", "--scratch", SCRATCH].map(str::to_owned).to_vec()
     }
@@ -158,6 +162,10 @@ impl Load {
 }
 
 impl Ready for Load {
+    fn kinds_at_least(&self) -> usize {
+        4
+    }
+
     fn arguments(&mut self) -> Vec<String> {
         let from = ["--config", &self.config, "restore", "latest", "--yes", "--workers", "1", "--into", &self.account];
         from.into_iter().chain(["--database", DATABASE, "--as", RESTORED]).map(str::to_owned).collect()

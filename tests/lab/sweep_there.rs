@@ -25,6 +25,10 @@ struct There {
 }
 
 impl Ready for There {
+    fn kinds_at_least(&self) -> usize {
+        4
+    }
+
     fn concerns(&self, step: &str) -> bool {
         ["main run ssh", "main run rsync", "main run ionice"].iter().any(|command| step.starts_with(command))
     }
