@@ -252,7 +252,11 @@ fn a_busy_group_costs_a_try_and_the_backup_that_then_works_is_told_in_events() {
         ran.stdout.lines().map(|line| serde_json::from_str(line).expect("each line is JSON")).collect();
     let last = events.last().unwrap();
     assert_eq!((&last["event"], &last["result"]["hold"]["tries"]), (&"result".into(), &2.into()), "{last}");
-    assert_eq!(stored().len(), before.len() + 1);
+    assert!(last.to_string().contains("device datadir/node is not stored"), "{last}");
+    let new: Vec<String> = stored().into_iter().filter(|name| !before.contains(name)).collect();
+    assert_eq!(new.len(), 1, "{new:?}");
+    let at = std::path::Path::new(&new[0]).join("datadir");
+    assert!(at.join("planted").exists() && at.join("node").symlink_metadata().is_err(), "a device is stored");
     host::assert_nothing_left();
 }
 
