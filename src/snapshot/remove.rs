@@ -147,7 +147,9 @@ fn still_there(volume: &Volume, failed: Option<CommandError>) -> anyhow::Error {
     if !holders.is_empty() {
         message = format!("{message}; it is used by {holders}");
     }
-    let fault = Fault::new(Kind::CleanupPending, message).hint("end what uses it, then run `mysnap recover`");
+    // In a mount namespace of its own, as of a container, it may have it mounted, where we can't tell.
+    let hint = "look what it does with it, since what it wrote there goes too; end it, then run `mysnap recover`";
+    let fault = Fault::new(Kind::CleanupPending, message).hint(hint);
     match failed {
         Some(error) => fault.caused_by(error).into(),
         None => fault.into(),
