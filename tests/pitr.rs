@@ -352,3 +352,29 @@ fn what_can_not_be_executed_is_named_with_its_place() {
     bench.fails(&wanted, 8, &[&stopped, "Delete_rows", "shop.t", &format!("--until {place}")]);
     assert!(!bench.names().iter().any(|name| name.starts_with("mysnap-") || name == "then"), "{:?}", bench.names());
 }
+
+#[test]
+fn nobody_else_may_read_what_is_stored_or_remembered() {
+    let _together = KILLS.read().unwrap_or_else(PoisonError::into_inner);
+    let server = Server::start_with(&["--server-id=1"]);
+    server.sql("CREATE DATABASE shop; CREATE TABLE shop.o (id INT PRIMARY KEY); INSERT INTO shop.o VALUES (1)");
+    let bench = Bench::new(&server);
+    bench.backup();
+    bench.ship();
+    let places = [bench.at("backups"), bench.at("logs"), "/var/lib/mysnap".into(), "/run/mysnap".into()];
+    let there = places.iter().filter(|place| place.exists());
+    // Others' rights to a socket are those to its directory; a symbolic link has all of them.
+    let open = mysnap::sys::cmd::Call::new("find").args(there).args([
+        "-ignore_readdir_race",
+        "(",
+        "-type",
+        "f",
+        "-o",
+        "-type",
+        "d",
+        ")",
+        "-perm",
+        "/077",
+    ]);
+    assert_eq!(open.stdout().unwrap(), "");
+}
