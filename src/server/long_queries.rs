@@ -98,10 +98,11 @@ impl Session {
 
     /// One that can't be killed is still waited for.
     fn kill(&mut self, query: &LongQuery) {
+        let needed = if self.facts().flavour.is_mariadb() { "CONNECTION ADMIN" } else { "CONNECTION_ADMIN" };
         match self.connection.run(&sql::kill_query(query.id)) {
             Ok(()) => tracing::warn!(%query, "killed a long SELECT, as configured"),
             Err(error) => {
-                tracing::warn!(%query, %error, "cannot kill a long SELECT; that needs CONNECTION_ADMIN or SUPER");
+                tracing::warn!(%query, %error, "cannot kill a long SELECT; that needs {needed} or SUPER");
             }
         }
     }
