@@ -75,9 +75,10 @@ pub(super) fn of(facts: &Facts, placed: &[Placed], told: Told<'_>) -> Vec<String
     options.extend(told.network());
     options.extend(
         [
-            "--skip-slave-start",
+            no_replication(facts),
             "--event-scheduler=OFF",
-            "--performance-schema=OFF",
+            // A server can be built without it.
+            "--loose-performance-schema=OFF",
             "--innodb-buffer-pool-load-at-startup=OFF",
             "--innodb-buffer-pool-dump-at-shutdown=OFF",
         ]
@@ -89,7 +90,8 @@ pub(super) fn of(facts: &Facts, placed: &[Placed], told: Told<'_>) -> Vec<String
         Login::AsInTheData => None,
     });
     if !facts.flavour.is_mariadb() {
-        options.extend(["--mysqlx=OFF", "--secure-file-priv="].map(str::to_owned));
+        // Before 8.0 a plugin, which is not loaded: to those the option is unknown.
+        options.extend(["--loose-mysqlx=OFF", "--secure-file-priv="].map(str::to_owned));
         // From 8.0.16 on the server itself upgrades what an older one left.
         if facts.version >= Version(8, 0, 16) {
             options.push("--upgrade=NONE".to_owned());
@@ -97,6 +99,7 @@ pub(super) fn of(facts: &Facts, placed: &[Placed], told: Told<'_>) -> Vec<String
     }
     options.extend(told.public.map(|_| among_the_data(facts)));
     options.extend(binary_log(facts, placed, &datadir));
+    options.extend(logging_what_it_takes(facts));
     options.extend(told.replays.then(|| replaying(facts)).into_iter().flatten());
     options.extend(facts.key_plugin().map(|plugin| format!("--plugin-load-add={plugin}")));
     options.extend(engines(facts));
@@ -117,6 +120,21 @@ fn among_the_data(facts: &Facts) -> String {
     }
 }
 
+/// Later releases may cease to know the old name, and earlier ones don't know the new one.
+fn no_replication(facts: &Facts) -> &'static str {
+    if !facts.flavour.is_mariadb() && facts.version >= Version(8, 0, 26) {
+        "--skip-replica-start"
+    } else {
+        "--skip-slave-start"
+    }
+}
+
+/// Before 5.7 a server does not start with GTIDs unless it would log what it takes from a source.
+fn logging_what_it_takes(facts: &Facts) -> Option<String> {
+    let has_gtids = facts.gtid_mode.as_deref().is_some_and(|mode| mode != "OFF");
+    (has_gtids && facts.version < Version(5, 7, 0)).then(|| "--log-slave-updates=1".to_owned())
+}
+
 /// Recovery needs the binary log under its own name, or MariaDB refuses and MySQL loses commits. It
 /// must never expire one. In the data directory it has a relative name: else the list of the files would name
 /// those of the live server to whoever starts one on these files in another place.
@@ -129,8 +147,14 @@ fn binary_log(facts: &Facts, placed: &[Placed], datadir: &Path) -> Vec<String> {
     vec![
         format!("--log-bin={}", path(&log.basename)),
         format!("--log-bin-index={}", path(&log.index)),
-        "--binlog-expire-logs-seconds=0".to_owned(),
+        expiring_none(facts).to_owned(),
     ]
+}
+
+/// The name is told by release, and not made optional: a server that overlooked it would expire logs.
+fn expiring_none(facts: &Facts) -> &'static str {
+    let since = if facts.flavour.is_mariadb() { Version(10, 6, 0) } else { Version(8, 0, 0) };
+    if facts.version < since { "--expire-logs-days=0" } else { "--binlog-expire-logs-seconds=0" }
 }
 
 /// What replays files as a replica does, one after the other: several appliers crash MariaDB and gain MySQL
@@ -205,6 +229,7 @@ fn seen(path: &Path, placed: &[Placed]) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::server::Flavour;
     use crate::store::Manifest;
 
     fn facts() -> Facts {
@@ -230,6 +255,47 @@ mod tests {
         has("--init-file=/scratch/own/init.sql");
         assert!(!of(Login::Unchecked).iter().any(|option| option.contains("init-file")));
         assert!(!options.iter().any(|o| o.contains(&*facts.socket.to_string_lossy())), "{options:#?}");
+    }
+
+    #[test]
+    fn no_release_is_told_what_it_does_not_know() {
+        let options = |flavour, version| {
+            let told = Told { login: Login::OwnAccount, own: Path::new("/scratch/own"), public: None, replays: false };
+            let must_match = [("gtid_mode".to_owned(), "ON".to_owned())].into();
+            let gtid_mode = Some("ON".to_owned());
+            let facts = Facts { flavour, version, gtid_mode, must_match, ..facts() };
+            of(&facts, &[placed(&facts.datadir, "/scratch/data")], told)
+        };
+        let known: [(Flavour, Version, &[&str], &[&str]); 6] = [
+            (Flavour::MariaDb, Version(10, 5, 29), &["--skip-slave-start", "--expire-logs-days=0"], &["mysqlx"]),
+            (
+                Flavour::MariaDb,
+                Version(11, 8, 3),
+                &["--skip-slave-start", "--binlog-expire-logs-seconds=0"],
+                &["mysqlx"],
+            ),
+            (
+                Flavour::Percona,
+                Version(5, 6, 51),
+                &["--expire-logs-days=0", "--log-slave-updates=1", "--loose-mysqlx=OFF"],
+                &["--binlog-expire", "--upgrade", "replica"],
+            ),
+            (Flavour::MySql, Version(5, 7, 44), &["--expire-logs-days=0"], &["--binlog-expire", "updates", "replica"]),
+            (
+                Flavour::MySql,
+                Version(8, 0, 20),
+                &["--binlog-expire-logs-seconds=0", "--skip-slave-start", "--upgrade=NONE"],
+                &["--expire", "replica"],
+            ),
+            (Flavour::MySql, Version(9, 7, 4), &["--skip-replica-start"], &["--expire", "slave"]),
+        ];
+        for (flavour, version, has, has_not) in known {
+            let options = options(flavour, version);
+            let what = format!("{flavour} {version}: {options:#?}");
+            assert!(has.iter().all(|option| options.iter().any(|o| o == option)), "{what}");
+            assert!(!options.iter().any(|o| has_not.iter().any(|part| o.contains(part))), "{what}");
+            assert!(options.iter().any(|o| o == "--loose-performance-schema=OFF"), "{what}");
+        }
     }
 
     #[test]
@@ -278,7 +344,7 @@ mod tests {
             "--skip-networking",
             "--innodb-buffer-pool-size=67108864",
             "--tmpdir=/scratch/data/.mysnap-tmp",
-            "--skip-slave-start",
+            "--skip-replica-start",
             "--event-scheduler=OFF",
         ] {
             assert!(has(&socket_only, option), "{option} is not in {socket_only:#?}");
