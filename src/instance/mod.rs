@@ -65,10 +65,29 @@ const LOGIN: Duration = Duration::from_secs(10);
 const LAST_WORDS: Duration = Duration::from_secs(10);
 /// How a server ends that meets what it can't go on with.
 const CRASHES: [i32; 4] = [libc::SIGABRT, libc::SIGSEGV, libc::SIGBUS, libc::SIGILL];
-/// How servers say that a file system is full, and that they can't listen: a port that is taken, an address that is
-/// not this host's.
-const HOSTS_DOING: [&str; 5] =
-    ["No space left on device", "errno: 28", "Errcode: 28", "error number 28", "Can't start server"];
+/// How servers say that a file system is full: old ones without [`ERROR`].
+const NO_ROOM: [&str; 3] = ["No space left on device", "error number 28", "out of disk space"];
+/// How they say that the host has no memory or no more open files for them, that they can't listen, for a port that is
+/// taken or an address that is not this host's, that others use the files, and that they don't know an option.
+const HOSTS_DOING: [&str; 12] = [
+    "Can't start server",
+    "Cannot allocate memory",
+    "Can't allocate memory",
+    "Cannot map innodb_buffer_pool_size_max",
+    "Out of memory",
+    "AIO sub-system",
+    "io_setup() failed",
+    "Too many open files",
+    "Resource temporarily unavailable",
+    "Unable to lock",
+    "unknown variable '",
+    "unknown option '",
+];
+/// Behind which of their words they give the number of a system call's error.
+const ERROR_NUMBERS: [&str; 7] =
+    ["errno: ", "errno ", "Errcode: ", "error number ", "Error number ", "Got error ", "OS error: "];
+/// Those of which the host is the cause.
+const HOSTS_ERRORS: [i32; 5] = [libc::EAGAIN, libc::ENOMEM, libc::ENFILE, libc::EMFILE, libc::ENOSPC];
 /// The server says much; its own last errors say why it ended.
 const LAST_LINES: usize = 6;
 
@@ -314,12 +333,21 @@ impl Instance {
     }
 }
 
-/// Killed for want of memory, refused by a security module, out of room, or kept from listening, it says nothing about
-/// files.
+/// Killed for want of memory, refused by a security module, out of room, kept from listening, or told what it does not
+/// know, it says nothing about files.
 fn blames_the_files(log: &str, ended: &Finished) -> bool {
     let crashed = ended.status.signal().is_some_and(|signal| CRASHES.contains(&signal));
     let gave_up = ended.status.code().is_some_and(|code| code != 0) && log.contains(ERROR);
-    (crashed || gave_up) && !HOSTS_DOING.iter().any(|words| log.contains(words))
+    (crashed || gave_up) && !log.lines().any(is_the_hosts_doing)
+}
+
+fn is_the_hosts_doing(line: &str) -> bool {
+    let after = |words: &&str| line.split_once(words).map(|(_, rest)| rest);
+    let number = |rest: &str| rest.split(|c: char| !c.is_ascii_digit()).next().and_then(|digits| digits.parse().ok());
+    let has = |list: &[&str]| list.iter().any(|words| line.contains(words));
+    let numbers = || ERROR_NUMBERS.iter().filter_map(after).filter_map(number);
+    // A warning may tell of what it did without, but for room it waits.
+    has(&NO_ROOM) || line.contains(ERROR) && (has(&HOSTS_DOING) || numbers().any(|n| HOSTS_ERRORS.contains(&n)))
 }
 
 impl Drop for Instance {
@@ -479,6 +507,38 @@ mod tests {
                      in use\n2026-11-26 14:11:22 0 [ERROR] Aborting\n";
         assert!(!blames_the_files(taken, &ended("exit 1")), "MariaDB 10.11");
         assert!(!blames_the_files("[ERROR] write failed: No space left on device", &ended("kill -ABRT $$")));
+    }
+
+    #[test]
+    fn what_the_host_lacks_says_nothing_about_the_files() {
+        let ended = Call::new("sh").args(["-c", "exit 1"]).finish().unwrap();
+        for line in [
+            "0 [ERROR] InnoDB: Cannot allocate memory for the buffer pool",
+            "0 [ERROR] InnoDB: Cannot map innodb_buffer_pool_size_max=2048m",
+            "1 [ERROR] [MY-012956] [InnoDB] Cannot allocate memory for the buffer pool",
+            "0 [ERROR] [MY-012681] [InnoDB] page_aligned_alloc mmap(137363456 bytes) failed; errno 12",
+            "0 [ERROR] InnoDB: Cannot initialize AIO sub-system",
+            "0 [ERROR] InnoDB: Operating system error number 24 in a file operation.",
+            "0 [ERROR] InnoDB: Error number 24 means 'Too many open files'",
+            "0 [ERROR] Could not open mysql.plugin table: \"Got error 24 \"Too many open files\" from storage engine Aria\".",
+            "0 [ERROR] Can't start server : UNIX Socket : Too many open files",
+            "0 [ERROR] InnoDB: Unable to lock ./ibdata1 error: 11",
+            "0 [ERROR] mariadbd: unknown variable 'foo=1'",
+            "0 [ERROR] mariadbd: unknown option '--foo'",
+            "0 [ERROR] [MY-000067] [Server] unknown variable 'foo=1'.",
+            "2013-08-01 7f InnoDB: Error: Write to file ./ibdata1 failed. Operating system error number 28.\n0 [ERROR] Aborting",
+            "0 [ERROR] mariadbd: Disk is full writing './binlog.000001' (Errcode: 28 \"No space left on device\")",
+        ] {
+            assert!(!blames_the_files(line, &ended), "{line}");
+        }
+        for line in [
+            "0 [ERROR] Got error 126 when reading table './shop/a'",
+            "0 [ERROR] mariadbd: Can't find file: './shop/a.MYI' (errno: 2 \"No such file or directory\")",
+            "0 [ERROR] InnoDB: Operating system error number 117 in a file operation.",
+            "0 [Warning] mariadbd: unknown variable 'loose-mysqlx=OFF'\n0 [ERROR] InnoDB: page 5 is corrupted",
+        ] {
+            assert!(blames_the_files(line, &ended), "{line}");
+        }
     }
 
     #[test]
