@@ -318,6 +318,31 @@ fn only_what_is_meant_is_dumped() {
 }
 
 #[test]
+fn a_dump_of_what_is_not_there_is_refused_by_name() {
+    let server = Server::start();
+    let dump = |include: &[&str]| {
+        let bench = Bench::new();
+        let include = include.iter().map(|text| text.parse::<Pattern>().unwrap()).collect();
+        bench.dump(&server, &Options { selection: Selection { include, exclude: Vec::new() }, ..everything() })?;
+        anyhow::Ok(Dump::open(&bench.store, &bench.backup())?.index.accounts.len())
+    };
+    // A server that is new has its accounts.
+    assert!(dump(&[]).unwrap() > 0);
+    server.sql("CREATE DATABASE shop; CREATE VIEW shop.v AS SELECT 1 AS a");
+    for (include, words) in [
+        (&["shop", "shpo"][..], "include names shpo,"),
+        (&["shop.orders"], "include names shop.orders,"),
+        (&["mysql"], "include names mysql,"),
+        (&["log_*"], "nothing of what include names: log_*"),
+    ] {
+        let error = dump(include).unwrap_err();
+        assert!(kind_of(&error) == Some(Kind::Refused) && format!("{error:#}").contains(words), "{error:#}");
+    }
+    dump(&["shop"]).unwrap();
+    dump(&["shop.v"]).unwrap();
+}
+
+#[test]
 fn what_is_damaged_or_lies_is_not_loaded_and_leaves_nothing() {
     let (server, bench) = (Server::start(), Bench::new());
     server.sql(ugly());

@@ -72,7 +72,16 @@ fn tables(reader: &mut Reader, selection: &Selection, findings: &mut Findings) -
             "leave them out with exclude, ALTER TABLE … ENGINE=InnoDB, or dump from a snapshot",
         );
     }
+    findings.attempt("tables", is_there(reader, selection))?;
     let size = Bytes(chosen.iter().map(|each| each.bytes).sum());
     findings.good("tables", format!("{} tables, about {size}", chosen.len()));
     Some(size)
+}
+
+/// An error where the selection means what the server does not have.
+fn is_there(reader: &mut Reader, selection: &Selection) -> anyhow::Result<()> {
+    let (databases, names) = (reader.databases()?, reader.names()?);
+    let databases: Vec<&str> = databases.iter().map(|database| database.name.as_str()).collect();
+    let names: Vec<(&str, &str)> = names.iter().map(|name| (name.schema.as_str(), name.name.as_str())).collect();
+    Ok(selection.require_some(&databases, &names)?)
 }

@@ -5,6 +5,11 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::fault::{Fault, Kind};
+
+/// What to look at where nothing is what is included.
+const INCLUDED: &str = "is it spelled as the server spells it, and not one of the server's own? SHOW DATABASES; the server's own are never in a dump";
+
 /// Databases and tables by name; `*` stands for any text, `?` for one character.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pattern {
@@ -42,6 +47,34 @@ impl Selection {
         (self.include.is_empty() || any(&self.include)) && !any(&self.exclude)
     }
 
+    /// An error where a dump would silently be without what somebody means: a name that a server with these databases and
+    /// relations (tables, views, sequences) does not have, or nothing at all of what it has. A server that has nothing
+    /// yet has all that is meant by a dump of everything.
+    pub fn require_some(&self, databases: &[&str], relations: &[(&str, &str)]) -> Result<(), Fault> {
+        // A restore asks by exact names, and says itself what is missing.
+        if self.include.iter().any(|pattern| pattern.exact) {
+            return Ok(());
+        }
+        let is_met = |pattern: &&Pattern| match pattern.table {
+            None => databases.iter().any(|name| pattern.is(&pattern.database, name) && self.has_database(name)),
+            Some(_) => relations.iter().any(|(name, table)| pattern.matches(name, table) && self.has(name, table)),
+        };
+        let refused = |why: String, hint: &str| Err(Fault::new(Kind::Refused, why).hint(hint));
+        if let Some(pattern) = self.include.iter().find(|pattern| !pattern.has_wildcards() && !is_met(pattern)) {
+            let why =
+                format!("include names {pattern}, of which the server has nothing that exclude does not leave out");
+            return refused(why, INCLUDED);
+        }
+        if !self.include.is_empty() && !self.include.iter().any(|pattern| is_met(&pattern)) {
+            let all: Vec<String> = self.include.iter().map(ToString::to_string).collect();
+            return refused(format!("the server has nothing of what include names: {}", all.join(", ")), INCLUDED);
+        }
+        if self.include.is_empty() && !databases.is_empty() && !databases.iter().any(|name| self.has_database(name)) {
+            return refused("exclude leaves out every database of the server".to_owned(), "is it meant so?");
+        }
+        Ok(())
+    }
+
     /// Whether nothing is left out.
     pub fn is_everything(&self) -> bool {
         self.include.is_empty() && self.exclude.is_empty()
@@ -52,6 +85,10 @@ impl Pattern {
     /// This database, or this table of it, whatever characters their names have.
     pub fn exact(database: &str, table: Option<&str>) -> Self {
         Self { database: database.to_owned(), table: table.map(str::to_owned), exact: true }
+    }
+
+    fn has_wildcards(&self) -> bool {
+        [Some(&self.database), self.table.as_ref()].into_iter().flatten().any(|name| name.contains(['*', '?']))
     }
 
     fn matches(&self, database: &str, table: &str) -> bool {
@@ -136,5 +173,39 @@ mod tests {
         assert!(everything.has_all_of("a"));
         assert!(!selection(&[], &["a"]).has_database("a"));
         assert!("a.".parse::<Pattern>().is_err() && "".parse::<Pattern>().is_err());
+    }
+
+    #[test]
+    fn what_is_named_and_not_there_is_no_dump_of_nothing() {
+        let asked = |include, exclude, databases: &[&str]| {
+            let relations = [("shop", "orders"), ("crm", "people")];
+            let there: Vec<_> = relations.into_iter().filter(|(name, _)| databases.contains(name)).collect();
+            selection(include, exclude).require_some(databases, &there).map_err(|fault| fault.to_string())
+        };
+        let both = ["shop", "crm"];
+        for (include, exclude) in [
+            (&["shop", "crm.people"][..], &[][..]),
+            (&["shop", "log.*_2026"], &[]),
+            (&["s*"], &["crm"]),
+            (&[], &["crm", "gone"]),
+            (&[], &[]),
+        ] {
+            assert_eq!(asked(include, exclude, &both), Ok(()), "{include:?} {exclude:?}");
+        }
+        for (include, exclude, words) in [
+            (&["shop", "shpo"][..], &[][..], "include names shpo,"),
+            (&["shop.order"], &[], "include names shop.order,"),
+            (&["mysql"], &[], "include names mysql,"),
+            (&["crm"], &["c*"], "include names crm,"),
+            (&["log_*", "shop.x*"], &[], "nothing of what include names: log_*, shop.x*"),
+            (&[], &["*"], "exclude leaves out every database"),
+        ] {
+            let error = asked(include, exclude, &both).unwrap_err();
+            assert!(error.contains(words), "{error}");
+        }
+        assert_eq!(asked(&[], &["tmp"], &[]), Ok(()), "a server that has nothing yet");
+        assert!(asked(&["shop"], &[], &["crm"]).is_err());
+        let exact = Selection { include: vec![Pattern::exact("nothing", None)], exclude: Vec::new() };
+        assert!(exact.require_some(&[], &[]).is_ok());
     }
 }

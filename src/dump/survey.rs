@@ -83,13 +83,17 @@ pub(super) fn look(readers: &mut Readers, options: &Options, cancel: &Cancel) ->
     let is_second = readers.own_account.is_some();
     let mut warnings = Vec::new();
     let (mut databases, mut names) = (Vec::new(), Names::default());
-    for database in reader.databases()? {
+    let all = reader.databases()?;
+    let known: Vec<String> = all.iter().map(|database| database.name.clone()).collect();
+    for database in all {
         if options.selection.has_database(&database.name) {
             let directory = names.of(&database.name);
             databases.push(contents(reader, (database, directory), options, is_second, &mut warnings, cancel)?);
         }
     }
     warnings.extend(readers.listing.as_ref().map_or(Ok(None), |listing| gone(listing, &databases, options))?);
+    let relations: Vec<_> = databases.iter().flat_map(DatabaseContents::relations).collect();
+    options.selection.require_some(&known.iter().map(String::as_str).collect::<Vec<_>>(), &relations)?;
     let everything = options.selection.is_everything();
     let accounts = if everything { reader.accounts(readers.own_account)? } else { Accounts::default() };
     warnings.extend(accounts.ignored);

@@ -196,6 +196,7 @@ fn the_live_server_is_dumped_through_one_view_and_refuses_tables_that_keep_none(
     let all = live("", &server);
     // The demo data has tables without transactions.
     fails(&all, 3, &["these tables change while they are read", "shop.in_myisam", "leave them out with exclude"]);
+    fails(&live("include = [\"witnes\"]\n", &server), 3, &["include names witnes,"]);
     let config = live("include = [\"witness\"]\n", &server);
     let plan = mysnap_ok(&["--config", &config, "backup", "local", "--dry-run"]);
     assert!(plan.contains("let 2 connections begin a transaction"), "{plan}");
