@@ -7,6 +7,7 @@ use jiff::Timestamp;
 
 use super::Address;
 use super::facts::Facts;
+use super::loader::lacks_room;
 use super::session::Connection;
 use super::sql::{self, Dialect};
 use super::version::Flavour;
@@ -79,17 +80,15 @@ impl Inspector {
     }
 
     /// Whether the answer to `query` is one row with one value that is true, as the server counts: a number
-    /// other than 0. Else how it was answered.
+    /// other than 0. Else how it was answered. An error where it was not, for want of room for what the server sorts or
+    /// groups, too: another server would have answered.
     pub fn holds(&mut self, query: &str) -> anyhow::Result<Result<(), String>> {
         match self.connection.rows(query) {
             Ok(rows) => Ok(match rows.as_slice() {
                 [row] => is_true(row.only()),
                 rows => Err(format!("has {} rows as its answer, not one", rows.len())),
             }),
-            Err(error) => match error.downcast_ref() {
-                Some(mysql::Error::MySqlError(refused)) => Ok(Err(format!("is refused: {}", refused.message))),
-                _ => Err(error),
-            },
+            Err(error) => refused(error, query).map(Err),
         }
     }
 
@@ -107,6 +106,17 @@ impl Inspector {
         let rows = self.connection.rows(&sql::check_table(&table.schema, &table.name))?;
         let told = rows.iter().filter_map(|row| Some((row.get(&["msg_type"])?, row.get(&["msg_text"])?)));
         Ok(judge(told))
+    }
+}
+
+/// In which words the server refuses `query`; an error where it could not answer.
+fn refused(error: anyhow::Error, query: &str) -> anyhow::Result<String> {
+    match error.downcast_ref() {
+        Some(mysql::Error::MySqlError(refused)) if lacks_room(refused.code, &refused.message) => {
+            Err(error.context(format!("the second server has no room to answer the query `{query}`")))
+        }
+        Some(mysql::Error::MySqlError(refused)) => Ok(format!("is refused: {}", refused.message)),
+        _ => Err(error),
     }
 }
 
@@ -147,6 +157,26 @@ mod tests {
         }
         assert_eq!(is_true(Ok(None)), Err("is answered with NULL".to_owned()));
         assert!(is_true(Err(2)).unwrap_err().contains("2 columns"));
+    }
+
+    #[test]
+    fn want_of_room_is_no_answer() {
+        let said = |code, message: &str| {
+            let error = mysql::MySqlError { state: "HY000".to_owned(), code, message: message.to_owned() };
+            refused(anyhow::Error::from(mysql::Error::from(error)), "SELECT 1")
+        };
+        for (code, message) in [
+            (3, "Error writing file '/run/mysnap/x/tmp/MYfd=42' (Errcode: 28 \"No space left on device\")"),
+            (3, "Error writing file '/run/mysnap/x/tmp/MYfd=42' (OS errno 28 - No space left on device)"),
+            (1026, "Error writing file '/run/mysnap/x/tmp/MYfd=42'"),
+            (1030, "Got error 28 \"No space left on device\" from storage engine Aria"),
+            (1114, "The table '/run/mysnap/x/tmp/#sql1_5_1' is full"),
+        ] {
+            let error = said(code, message).unwrap_err();
+            assert!(error.to_string().contains("no room to answer the query `SELECT 1`"), "{error:#}");
+        }
+        assert_eq!(said(1146, "Table 'a.b' doesn't exist").unwrap(), "is refused: Table 'a.b' doesn't exist");
+        assert!(refused(anyhow::anyhow!("the connection was lost"), "SELECT 1").is_err());
     }
 
     #[test]

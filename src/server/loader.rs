@@ -411,7 +411,7 @@ fn without_text(error: &mysql::Error) -> anyhow::Error {
 
 /// ER_DISK_FULL, ER_ERROR_ON_WRITE, ER_OUTOFMEMORY, ER_OUT_OF_SORTMEMORY, ER_OUT_OF_RESOURCES, ER_RECORD_FILE_FULL;
 /// or ENOSPC in another one's words.
-fn lacks_room(code: u16, said: &str) -> bool {
+pub(super) fn lacks_room(code: u16, said: &str) -> bool {
     const CODES: [u16; 6] = [1021, 1026, 1037, 1038, 1041, 1114];
     CODES.contains(&code) || ["No space left", "error 28 ", "errno: 28"].iter().any(|words| said.contains(words))
 }
