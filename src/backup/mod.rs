@@ -32,6 +32,7 @@ use crate::run::{self, Record, Run};
 use crate::server::Session;
 use crate::store::{Manifest, Method, Staging, Store};
 use crate::sys::cancel::Cancel;
+use crate::sys::clock;
 use crate::sys::lockfile::LockFile;
 use crate::sys::units::Bytes;
 use crate::{recover, snapshot, store};
@@ -105,7 +106,7 @@ fn work(
             let dump = || second::dump(subject, &mut mounted, &directory, &to, observer, &copying);
             let (shown, dumped) = phases.timed("server", dump)?;
             let mut shipped = ship::dumped(dumped, request, &staging, &mut phases, &copying)?;
-            shipped.proof.judge(Ok(shown));
+            shipped.proof.judge(Ok(shown), clock::now());
             Some(shipped)
         }
     };
@@ -114,7 +115,7 @@ fn work(
         let prove = || second::prove(subject, &mut mounted, &directory, observer, &copying);
         let verdict = phases.timed("server", prove)?;
         if let Some(shipped) = &mut read {
-            shipped.proof.judge(verdict);
+            shipped.proof.judge(verdict, clock::now());
         }
     }
 

@@ -12,6 +12,7 @@ use crate::node::{self, Answer, Bringing, Task};
 use crate::proof::Subject;
 use crate::store::{self, Root, SshStore, Staging};
 use crate::sys::cancel::Cancel;
+use crate::sys::clock;
 
 /// The node, and what it is asked about.
 #[derive(Clone, Copy)]
@@ -57,7 +58,7 @@ impl<'a> There<'a> {
             Err(why) => (Err(why), None),
         };
         shipped.proof.node = Some(node.host().to_owned());
-        shipped.proof.judge(verdict);
+        shipped.proof.judge(verdict, clock::now());
         Ok((shipped, left))
     }
 
@@ -88,7 +89,7 @@ impl<'a> There<'a> {
         let Answer { value: (shown, dumped), left } = dumped;
         let mut shipped = ship::dumped(dumped, self.request, self.staging, phases, cancel)?;
         shipped.proof.node = Some(self.node()?.host().to_owned());
-        shipped.proof.judge(Ok(shown));
+        shipped.proof.judge(Ok(shown), clock::now());
         Ok((shipped, left))
     }
 

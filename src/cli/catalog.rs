@@ -208,7 +208,7 @@ fn describe(backup: &Backup) -> String {
     }
     field(
         "proof",
-        format!("{:?}, {} files read back at {}", manifest.proof.level, manifest.proof.files, manifest.proof.at),
+        format!("{:?} at {}, {} files read back", manifest.proof.level, manifest.proof.at, manifest.proof.files),
     );
     if let Some(shown) = &manifest.proof.shown {
         let started = human_duration(Duration::from_millis(shown.start_ms));

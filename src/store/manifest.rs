@@ -223,7 +223,7 @@ pub struct PhaseRecord {
 pub struct Proof {
     /// What was done.
     pub level: ProofLevel,
-    /// When it was done.
+    /// When the last of it was done.
     pub at: Timestamp,
     /// How many files were read back.
     pub files: u64,
@@ -249,8 +249,9 @@ impl Proof {
         Self { level, at, files: 0, bytes: 0, repaired: Vec::new(), node: None, shown: None, failure: None }
     }
 
-    /// Takes over what a server showed, or why the files are bad.
-    pub fn judge(&mut self, verdict: Result<Shown, String>) {
+    /// Takes over what a server showed, or why the files are bad, and that this was known only then.
+    pub fn judge(&mut self, verdict: Result<Shown, String>, at: Timestamp) {
+        self.at = at;
         match verdict {
             Ok(shown) => self.shown = Some(shown),
             Err(why) => self.failure = Some(why),

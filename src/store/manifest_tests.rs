@@ -123,3 +123,12 @@ fn a_hostile_list_of_files_is_refused() {
         assert!(files::decode(list.as_bytes()).is_err(), "{list}");
     }
 }
+
+#[test]
+fn a_proof_is_of_the_moment_when_the_last_of_it_was_done() {
+    let [read_back, answered]: [Timestamp; 2] =
+        ["2026-11-21T09:31:07Z", "2026-11-21T11:02:00Z"].map(|at| at.parse().unwrap());
+    let mut proof = Proof::of(ProofLevel::Tables, read_back);
+    proof.judge(Err("a table is damaged".to_owned()), answered);
+    assert_eq!((proof.at, proof.failure.as_deref()), (answered, Some("a table is damaged")));
+}
