@@ -33,7 +33,7 @@ pub(super) fn extract(
 ) -> anyhow::Result<()> {
     let target = target(context, opened, arguments)?;
     let loading = request(arguments);
-    load::refuse_taken(&loading, &mut target.session.loader(loading.binary_log)?)?;
+    let gives_way = load::gives_way(&loading, &mut target.session.loader(loading.binary_log)?)?;
     let wanted = extract::Request {
         backup: backup.clone(),
         scratch: arguments.dump.scratch.clone(),
@@ -45,16 +45,23 @@ pub(super) fn extract(
         },
         transfer: opened.transfer,
     };
-    let steps = extract::describe(&wanted, &*opened.store);
-    let steps = steps.iter().enumerate().map(|(n, step)| format!("  {}. {step}", n + 1));
-    let steps: Vec<String> = std::iter::once("first:".to_owned()).chain(steps).collect();
+    let last = gives_way.iter().map(|what| format!("when everything is loaded, DROP {what}"));
+    let steps = extract::describe(&wanted, &*opened.store).into_iter().chain(last);
+    let steps = steps.enumerate().map(|(n, step)| format!("  {}. {step}", n + 1));
+    let steps = std::iter::once("first:".to_owned()).chain(steps).collect::<Vec<_>>().join("\n");
     if arguments.dry_run {
-        context.output.answer(&steps.join("\n"));
+        context.output.answer(&steps);
         return Ok(());
     }
-    context.output.result(&steps.join("\n"));
+    let asked = !gives_way.is_empty();
+    // It goes long after this: nobody waits for a question then.
+    if asked {
+        context.output.confirm(&steps, backup.manifest.id.as_str(), arguments.yes)?;
+    } else {
+        context.output.result(&steps);
+    }
     extract::extract(&wanted, &*opened.store, context.output, context.cancel, |store, backup| {
-        into(context, &target, (store, backup), arguments, arguments.yes)
+        into(context, &target, (store, backup), arguments, arguments.yes || asked)
     })
 }
 

@@ -5,7 +5,7 @@ use super::source::{Opened, newer, refuse_increment};
 use super::{Context, binlog, load, restore as files};
 use crate::dump::{Compression, Options, Sizes};
 use crate::fault::{Fault, Kind};
-use crate::load::refuse_taken;
+use crate::load::gives_way;
 use crate::pitr::{self, Outcome, Plan, Point, Sources, Target, Wanted as Extracted};
 use crate::recover;
 use crate::restore::Request;
@@ -166,7 +166,7 @@ fn into_server(
 ) -> anyhow::Result<()> {
     let target = load::target(context, opened, arguments)?;
     let loading = load::request(arguments);
-    refuse_taken(&loading, &mut target.session.loader(loading.binary_log)?)?;
+    gives_way(&loading, &mut target.session.loader(loading.binary_log)?)?;
     let names = loading.databases.join(", ");
     let scratch = arguments.dump.scratch.display();
     let steps = [

@@ -28,7 +28,7 @@ use crate::store::{Backup, Store};
 use crate::sys::cancel::Cancel;
 use dialect::Crossing;
 pub use execute::execute;
-pub use plan::{plan, refuse_taken};
+pub use plan::{gives_way, plan};
 pub use source::Dump;
 
 /// How many connections load all of a dump: as many as a restore has by itself.

@@ -209,23 +209,31 @@ fn target(wanted: &Wanted<'_>, request: &Request, place: Place, left: &Left) -> 
     })
 }
 
-/// Refuses what can be refused before the dump is there.
-pub fn refuse_taken(request: &Request, loader: &mut Loader) -> anyhow::Result<()> {
+/// What gives way, as far as that can be told before the dump is there: a line for each. An error where nobody said that
+/// it may.
+pub fn gives_way(request: &Request, loader: &mut Loader) -> anyhow::Result<Vec<String>> {
     refuse_ambiguous(request)?;
     let all = loader.databases()?;
     let left = unfinished::look(loader, &all)?;
+    let mut lines: Vec<String> = left.abandoned.iter().map(|name| format!("database {name}")).collect();
     for database in &request.databases {
         let new = request.new_name.as_ref();
-        let to = new.filter(|_| request.tables.is_empty()).unwrap_or(database);
+        let whole = request.tables.is_empty();
+        let to = new.filter(|_| whole).unwrap_or(database);
         let names: Vec<String> = request.tables.iter().map(|table| new.unwrap_or(table).clone()).collect();
         let exists = all.contains(to);
         let there = if exists { loader.tables(to)? } else { Vec::new() };
         // What the load would put there is not known yet.
         let made = there.iter().map(String::as_str).collect();
         let is_unfinished = left.is_of(request, to, &names, &There { names: &there, made });
-        in_the_way(request, to, exists.then_some(&there), &names, is_unfinished)?;
+        let taken = in_the_way(request, to, exists.then_some(&there), &names, is_unfinished)?;
+        if whole && exists {
+            lines.push(format!("database {to}, with {} tables and views", there.len()));
+        } else if !whole {
+            lines.extend(taken.iter().map(|table| format!("table {to}.{table}")));
+        }
     }
-    Ok(())
+    Ok(lines)
 }
 
 /// What of a database that is `there` gives way; an error where nobody said that it may, and it is not what a load

@@ -73,3 +73,24 @@ fn who_may_not_restore_into_a_server_is_told_before_anything_is_read_or_asked() 
     assert_eq!(status, Some(0), "{said}");
     assert_eq!(server.sql("SELECT SUM(a) FROM beside.t; SELECT COUNT(*) FROM shop.t"), "3\n2\n");
 }
+
+#[test]
+fn what_a_restore_replaces_goes_only_where_a_person_or_yes_says_so() {
+    let (server, bench, home) = (Server::start(), Bench::new(), tempfile::tempdir().unwrap());
+    server.sql(&format!(
+        "CREATE DATABASE shop; CREATE TABLE shop.t (a INT); INSERT INTO shop.t VALUES (1), (2); \
+         CREATE USER dba@localhost IDENTIFIED BY 'the-right-one'; GRANT ALL ON *.* TO dba@localhost{}",
+        either("", " WITH GRANT OPTION")
+    ));
+    bench.dump(&server, &everything()).unwrap();
+    server.sql("INSERT INTO shop.t VALUES (40)");
+    let file = option_file(home.path(), &server, "dba", "the-right-one");
+    let (status, said) = restored(&bench.destination(), &file, &["--replace"]);
+    assert_eq!(status, Some(11), "{said}");
+    assert!(said.contains("plan, backup") && said.contains("--yes confirms"), "{said}");
+    assert_eq!(server.sql("SELECT SUM(a) FROM shop.t").trim(), "43");
+    assert!(!server.sql("SHOW DATABASES").contains("mysnap_restoring"));
+    let (status, said) = restored(&bench.destination(), &file, &["--replace", "--yes"]);
+    assert_eq!(status, Some(0), "{said}");
+    assert_eq!(server.sql("SELECT SUM(a) FROM shop.t").trim(), "3");
+}

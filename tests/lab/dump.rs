@@ -246,6 +246,10 @@ fn one_database_and_one_table_come_out_of_stored_files_which_stay_as_they_are() 
     };
     let taken = out_of(&["--database", "shop", "--table", "orders"]);
     expect(&taken, 3, &["there is a table shop.orders"]);
+    // Nobody is there to be asked when everything is brought and dumped.
+    let unasked = out_of(&["--database", "shop", "--table", "orders", "--replace"]);
+    expect(&unasked, 11, &["DROP table shop.orders", "not confirmed"]);
+    assert!(!unasked.stdout.contains("nothing of them copied") && !unasked.stderr.contains("nothing of them copied"));
     let before = live_server();
     let one = out_of(&["--database", "shop", "--table", "orders", "--as", "orders_then"]);
     expect(&one, 0, &["nothing of them copied", "restored shop"]);
