@@ -77,6 +77,7 @@ fn on_files(backup: &Backup, scratch: &Path) -> anyhow::Result<Plan> {
         return Err(fault.hint("`mysnap restore` loads it into a running server").into());
     }
     recover::refuse_unfit(scratch, manifest)?;
+    instance::require_places(&manifest.roots)?;
     let size = Bytes(manifest.files.totals.bytes);
     let bad = manifest.proof.failure.iter().map(|why| format!("the backup is bad, its proof failed: {why}"));
     Ok(Plan {

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use crate::fault::{Failure, Fault, Kind, kind_of};
-use crate::instance::{Part, installed};
+use crate::instance::{Part, installed, require_places};
 use crate::proof::{self, Subject};
 use crate::recover::{self, Used};
 use crate::restore;
@@ -79,6 +79,7 @@ fn carried_out(
     recover::recover(observer)?;
     recover::refuse_unfit(&request.scratch, manifest)?;
     installed::has_keys_for(manifest)?;
+    require_places(&manifest.roots)?;
     let run = Run::begin("drill", Some(manifest.job.as_str()), &request.scratch)?;
     let began = Instant::now();
     let mut took = Duration::ZERO;

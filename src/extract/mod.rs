@@ -11,7 +11,7 @@ use anyhow::Context as _;
 
 use crate::dump::{Dumped, Options};
 use crate::fault::{Fault, Kind};
-use crate::instance::{Part, installed, overlay};
+use crate::instance::{Part, installed, overlay, require_places};
 use crate::proof::{self, Dumping, Subject};
 use crate::recover;
 use crate::restore;
@@ -62,6 +62,7 @@ pub fn extract<T>(
     recover::recover(observer)?;
     recover::refuse_unfit(&request.scratch, manifest)?;
     installed::has_keys_for(manifest)?;
+    require_places(&manifest.roots)?;
     let run = Run::begin("extract", Some(manifest.job.as_str()), &request.scratch)?;
     let used = recover::in_scratch(run, &request.scratch, |home| {
         let (dumped, backup) = dumped(request, store, home, observer, cancel)?;

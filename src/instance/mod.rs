@@ -13,6 +13,7 @@ mod keyring;
 mod killer;
 mod options;
 pub mod overlay;
+mod places;
 mod public;
 mod zones;
 
@@ -31,6 +32,7 @@ pub use crate::instance::home::home_in_memory;
 pub use crate::instance::keyring::OwnKeyring;
 use crate::instance::killer::Killer;
 use crate::instance::options::Told;
+pub use crate::instance::places::{is_live_place, require_place, require_places};
 pub use crate::instance::public::Public;
 use crate::server::{Address, Endpoint, Facts, Inspector, Reader, own_account, replaced_accounts};
 use crate::store::Root;
@@ -436,11 +438,6 @@ fn put_in_the_live_place(parts: &[Part]) -> anyhow::Result<(Vec<Mounted>, Vec<Pl
         placed.push(Placed { live: live.clone(), seen });
     }
     Ok((mounts, placed))
-}
-
-/// Whether a part of that kind can be bound over `live`.
-pub fn is_live_place(live: &Path, is_file: bool) -> bool {
-    live.symlink_metadata().is_ok_and(|found| found.is_file() == is_file && !found.is_symlink())
 }
 
 /// The first tool that is not here and without which no second server is started.

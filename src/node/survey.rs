@@ -34,7 +34,7 @@ pub(super) fn look(survey: &Survey, cancel: &Cancel) -> anyhow::Result<Found> {
     }
     let (_, server) = installed::fitting(facts, &format!("install {} {}", facts.flavour, facts.version))?;
     recover::refuse_unreachable(scratch, SCRATCH)?;
-    survey.places.iter().try_for_each(|(path, is_file)| refuse_missing(path, *is_file))?;
+    survey.places.iter().try_for_each(|(path, is_file)| instance::require_place(path, *is_file))?;
     if survey.on_stored {
         overlay::require()?;
     }
@@ -45,16 +45,4 @@ pub(super) fn look(survey: &Survey, cancel: &Cancel) -> anyhow::Result<Found> {
         room: scratch.room()?,
         is_shared: scratch.device()? == destination.device()?,
     })
-}
-
-/// The data holds absolute paths (in the binary log's index, in tablespaces): they lead to the files where
-/// those can be bound over them.
-fn refuse_missing(live: &std::path::Path, is_file: bool) -> anyhow::Result<()> {
-    if instance::is_live_place(live, is_file) {
-        return Ok(());
-    }
-    let (what, make) = if is_file { ("file", "touch") } else { ("directory", "mkdir -p") };
-    let live = live.display();
-    let fault = Fault::new(Kind::Refused, format!("there is no {what} {live}, where the data has to be seen"));
-    Err(fault.hint(format!("`{make} {live}`: it stays empty, and whoever runs a server may pass through to it")).into())
 }

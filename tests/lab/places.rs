@@ -146,6 +146,11 @@ fn two_volumes_are_snapshotted_under_one_hold_and_restored_together() {
     let origins: Vec<&str> =
         shown["snapshots"].as_array().unwrap().iter().map(|s| s["origin"].as_str().unwrap()).collect();
     assert_eq!(origins, ["vg0/data", "vg0/extra"]);
+    let _drills = Undo::with("rm -rf /var/lib/mysnap/drills");
+    shell("mv /srv/extra/far /srv/extra/away");
+    let drilled = mysnap(&["--config", &config, "drill", "local", "--scratch", "/var/tmp"]);
+    shell("mv /srv/extra/away /srv/extra/far");
+    expect(&drilled, 3, &["there is no directory /srv/extra/far, where the data has to be seen"]);
     let home = host::scratch("/var/tmp");
     let (to, far) = (home.path().join("data"), home.path().join("far"));
     let root_option = format!("--root=tablespace={}", far.display());
