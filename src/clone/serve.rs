@@ -159,9 +159,11 @@ impl Life<'_> {
     }
 
     /// A thick snapshot stays, so its server is shut down in order. What is removed anyway is not written out
-    /// first: the server is killed.
+    /// first: the server is killed. So is one that the watch gave up: what it has yet to write could overflow the
+    /// store that is nearly full, and the snapshot with it.
     fn shut_down(&self, server: Instance) -> anyhow::Result<()> {
-        if self.plan.ground == CloneGround::Thick { server.stop() } else { Ok(()) }
+        let was_asked = self.cancel.signal().is_some();
+        if self.plan.ground == CloneGround::Thick && was_asked { server.stop() } else { Ok(()) }
     }
 
     /// Whatever the clone came to, what was made for it goes; else its record stays for `recover`.

@@ -248,6 +248,38 @@ fn a_clone_is_given_up_before_it_fills_the_pool_of_the_live_server() {
 }
 
 #[test]
+fn a_clone_is_given_up_before_it_costs_the_thick_snapshot_that_it_stands_on() {
+    if host::is_thin() {
+        println!("a thin one stays as it was");
+        return;
+    }
+    let limits = "store_warn = \"50%\"\nstore_grow_at = \"55%\"\nstore_give_up = \"60%\"\n";
+    let (config, id, _undo) = keep("clone-store", &format!("snapshot_size = \"256MiB\"\n{limits}"));
+    run(&["lvcreate", "-qy", "-n", "taken", "-l", "100%FREE", "vg0"]);
+    let _taken = Undo::with("lvremove -qy vg0/taken");
+    // Of its buffer pool of 128 MiB it may have more to write than the store has room for.
+    let child = in_the_foreground(&["--config", &config, "clone", &id, "--name", "greedy"]);
+    started("greedy");
+    let mut conn = clone_root("greedy");
+    conn.query_drop("CREATE TABLE cloned.big (b LONGBLOB)").unwrap();
+    let filled = (0..200).take_while(|_| {
+        std::thread::sleep(Duration::from_millis(300));
+        conn.query_drop("INSERT INTO cloned.big VALUES (REPEAT(RANDOM_BYTES(1024), 4096))").is_ok()
+    });
+    println!("wrote {} times 4 MiB", filled.count());
+    let ended = child.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&ended.stderr);
+    assert_eq!(ended.status.code(), Some(6), "{said}");
+    assert!(said.contains("its store is full and the group has no room"), "{said}");
+    assert_no_clone_is_left();
+    let volumes = run(&["lvs", "--noheadings", "-o", "lv_name,lv_attr", "vg0"]);
+    let kept = volumes.lines().find(|line| line.contains("_mysnap_")).unwrap();
+    let attributes = kept.split_whitespace().nth(1).unwrap();
+    assert!(attributes.starts_with('s'), "the snapshot is lost: {volumes}");
+    host::assert_writable();
+}
+
+#[test]
 fn a_stored_backup_becomes_a_clone_with_an_account_of_its_own() {
     let (_, _undo) = backed_up("clone-files", "", &[]);
     let _scratch = Undo::with(&format!("rm -rf {SCRATCH}"));
