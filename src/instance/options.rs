@@ -91,12 +91,13 @@ pub(super) fn of(facts: &Facts, placed: &[Placed], told: Told<'_>) -> Vec<String
     });
     if !facts.flavour.is_mariadb() {
         // Before 8.0 a plugin, which is not loaded: to those the option is unknown.
-        options.extend(["--loose-mysqlx=OFF", "--secure-file-priv="].map(str::to_owned));
+        options.push("--loose-mysqlx=OFF".to_owned());
         // From 8.0.16 on the server itself upgrades what an older one left.
         if facts.version >= Version(8, 0, 16) {
             options.push("--upgrade=NONE".to_owned());
         }
     }
+    options.extend(reading_files(facts, told.public.map(|_| temporary.as_path())));
     options.extend(told.public.map(|_| among_the_data(facts)));
     options.extend(binary_log(facts, placed, &datadir));
     options.extend(logging_what_it_takes(facts));
@@ -106,6 +107,18 @@ pub(super) fn of(facts: &Facts, placed: &[Placed], told: Told<'_>) -> Vec<String
     options.extend(facts.must_match.iter().filter_map(|(name, value)| matching(name, value, placed)));
     options.extend(told.replays.then(|| taking_both(facts)).flatten());
     options
+}
+
+/// Where statements read and write files: a server for people is not to reach more of the host, as its user, than the live
+/// one lets its accounts; so nowhere, or where there is no such setting among its own temporary files. The others get what
+/// MySQL starts with where its built-in directory is missing.
+fn reading_files(facts: &Facts, temporary: Option<&Path>) -> Option<String> {
+    let is_mariadb = facts.flavour.is_mariadb();
+    match temporary {
+        Some(_) if !is_mariadb && facts.version >= Version(5, 7, 16) => Some("--secure-file-priv=NULL".to_owned()),
+        Some(temporary) => Some(format!("--secure-file-priv={}", temporary.display())),
+        None => (!is_mariadb).then(|| "--secure-file-priv=".to_owned()),
+    }
 }
 
 /// What a server for people must not take for a database, or not read, of what lies among the data.
@@ -350,6 +363,14 @@ mod tests {
             assert!(has(&socket_only, option), "{option} is not in {socket_only:#?}");
         }
         assert!(!socket_only.iter().any(|o| o.contains("init-file") || o.contains("grant-tables")));
+        assert!(has(&socket_only, "--secure-file-priv=NULL"));
+        let mariadb = Facts { flavour: Flavour::MariaDb, version: Version(10, 11, 19), ..facts.clone() };
+        let own = Path::new("/scratch/data/.mysnap-tmp");
+        assert_eq!(reading_files(&mariadb, Some(own)).as_deref(), Some("--secure-file-priv=/scratch/data/.mysnap-tmp"));
+        assert_eq!(
+            (reading_files(&mariadb, None), reading_files(&facts, None).as_deref()),
+            (None, Some("--secure-file-priv="))
+        );
         public.listen = Some(([127, 0, 0, 1], 3307).into());
         let listening = of(&public);
         assert!(has(&listening, "--bind-address=127.0.0.1") && has(&listening, "--port=3307"), "{listening:#?}");

@@ -297,6 +297,9 @@ fn a_stored_backup_becomes_a_clone_with_an_account_of_its_own() {
     let old = Conn::new(OptsBuilder::new().socket(Some(socket("files"))).user(Some("root")));
     assert!(old.is_err(), "the accounts of the data are locked");
     let password = run(&["sh", "-c", &format!("sed -n 's/^password=//p' {file}")]);
+    let read = "SELECT LOAD_FILE('/etc/passwd') IS NULL";
+    let read = run(&[host::client(), &format!("--defaults-file={file}"), "-N", "-e", read]);
+    assert_eq!(read.trim(), "1", "the host's files are not for accounts of the data");
     let arguments = run(&["sh", "-c", "cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' ' '"]);
     for place in [&told, &arguments] {
         assert!(!place.contains(password.trim()), "the password is told");
