@@ -160,6 +160,8 @@ pub struct Instance {
     own: PathBuf,
     cancel: Cancel,
     started_in: Duration,
+    /// How long its log was then.
+    logged: usize,
     inspector: Option<Inspector>,
     address: Address,
 }
@@ -198,6 +200,7 @@ impl Instance {
             own: told.own.to_owned(),
             cancel: cancel.clone(),
             started_in: Duration::ZERO,
+            logged: 0,
             inspector: None,
             address: Address {
                 endpoint: Endpoint::Socket(told.socket()),
@@ -209,6 +212,7 @@ impl Instance {
         instance.killer = instance.server.as_ref().map(|server| Killer::of(server, cancel)).transpose()?;
         instance.inspector = instance.first_answer(facts, told.login)?;
         instance.started_in = began.elapsed();
+        instance.logged = instance.log().len();
         durable::remove_file(&told.own.join(INIT_FILE))?;
         Ok(instance)
     }
@@ -269,6 +273,21 @@ impl Instance {
     pub fn errors(&self) -> Option<String> {
         let log = self.log();
         log.contains(ERROR).then(|| last_errors(&log))
+    }
+
+    /// An error where it met damage since it answered first, which it may tell in its log alone: MariaDB gives the part of
+    /// a value that it could read for the whole.
+    pub fn refuse_damage(&self) -> anyhow::Result<()> {
+        let log = self.log();
+        match damage(log.get(self.logged..).unwrap_or(&log)) {
+            None => Ok(()),
+            Some(said) => {
+                let fault = Fault::new(Kind::Verify, format!("the second server met damage; it said: {said}"));
+                Err(fault
+                    .hint("was it there before the backup? look into the live server's log; keep an older backup")
+                    .into())
+            }
+        }
     }
 
     fn log(&self) -> String {
@@ -365,6 +384,13 @@ impl Drop for Instance {
         // What lies in another goes before it.
         while self.mounts.pop().is_some() {}
     }
+}
+
+/// Its errors that tell of damage.
+fn damage(log: &str) -> Option<String> {
+    let tells = |line: &&str| line.contains(ERROR) && line.to_ascii_lowercase().contains("corrupt");
+    let lines: Vec<&str> = log.lines().filter(tells).collect();
+    (!lines.is_empty()).then(|| last_errors(&lines.join("\n")))
 }
 
 /// Errors, or the last lines where there are none: without time and thread, which nobody needs here; one that a
@@ -490,6 +516,16 @@ mod tests {
         assert_eq!(last_errors("one\n\ntwo\n"), "one; two");
         assert_eq!(last_errors("1 [ERROR] page 3\n2 [ERROR] page 3\n3 [ERROR] gave up"), "page 3; gave up");
         assert_eq!(last_errors(""), "");
+    }
+
+    #[test]
+    fn damage_that_only_the_log_tells_of_is_found() {
+        let log = "2026-11-27 16:42:12 3 [ERROR] InnoDB: Failed to read page 33 from file './g3/t.ibd': Page read from \
+                   tablespace is corrupted.\n2026-11-27 16:42:12 3 [ERROR] InnoDB: File './g3/t.ibd' is corrupted\n";
+        assert!(damage(log).unwrap().starts_with("InnoDB: Failed to read page 33 from file './g3/t.ibd'"));
+        let of_10_5 = "3 [ERROR] InnoDB: Database page corruption on disk or a failed read of file './g3/t.ibd' page";
+        assert!(damage(of_10_5).is_some());
+        assert_eq!(damage("0 [Note] InnoDB: no corruption\n0 [ERROR] Event Scheduler: failed"), None);
     }
 
     #[test]

@@ -6,6 +6,7 @@ mod position;
 
 pub use dumped::{Dumping, dump};
 
+use std::collections::HashSet;
 use std::path::Path;
 
 use anyhow::Context as _;
@@ -14,7 +15,7 @@ use jiff::Timestamp;
 use crate::fault::{Fault, Kind};
 use crate::instance::{Instance, Login, Part};
 use crate::run::events::Observer;
-use crate::server::{Checked, Facts, Position};
+use crate::server::{Checked, Facts, Position, Table};
 use crate::store::{Manifest, ProofLevel, Shown};
 use crate::sys::cancel::Cancel;
 use crate::sys::units::{human_duration, milliseconds};
@@ -100,6 +101,7 @@ fn used<T>(
     // What a server says that was ended because of us is no finding.
     cancel.check()?;
     let value = result?;
+    instance.refuse_damage()?;
     observer.phase("stop", || instance.stop(), |()| "the second server ended in order".to_owned())?;
     Ok(value)
 }
@@ -175,8 +177,12 @@ fn ask(subject: Subject<'_>, instance: &mut Instance, cancel: &Cancel) -> anyhow
 fn read_tables(instance: &mut Instance, shown: &mut Shown, cancel: &Cancel) -> anyhow::Result<String> {
     let inspector = instance.inspector()?;
     let mut damaged = Vec::new();
+    let long: HashSet<Table> = inspector.tables_with_long_rows()?.into_iter().collect();
     for table in inspector.tables()? {
         cancel.check()?;
+        if long.contains(&table) {
+            inspector.read(&table).with_context(|| format!("cannot read table {table}"))?;
+        }
         match inspector.check(&table).with_context(|| format!("cannot check table {table}"))? {
             Checked::Whole => shown.tables += 1,
             Checked::Uncheckable => shown.uncheckable += 1,

@@ -22,7 +22,7 @@ pub struct Inspector {
 }
 
 /// A table by its names.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Table {
     /// The database.
     pub schema: String,
@@ -94,14 +94,29 @@ impl Inspector {
 
     /// Every table that holds data.
     pub fn tables(&mut self) -> anyhow::Result<Vec<Table>> {
-        let rows = self.connection.rows(sql::BASE_TABLES)?;
+        self.names(sql::BASE_TABLES)
+    }
+
+    /// Those of which a check does not read all: [`Inspector::read`] does.
+    pub fn tables_with_long_rows(&mut self) -> anyhow::Result<Vec<Table>> {
+        self.names(sql::LONG_ROWS)
+    }
+
+    fn names(&mut self, query: &str) -> anyhow::Result<Vec<Table>> {
+        let rows = self.connection.rows(query)?;
         let table = |row: &super::session::Columns| {
             Some(Table { schema: row.get(&["schema_name"])?.to_owned(), name: row.get(&["name"])?.to_owned() })
         };
         Ok(rows.iter().filter_map(table).collect())
     }
 
-    /// Lets the server read the whole of `table`.
+    /// Lets the server read every value of `table`. Where it can't, MySQL ends, and MariaDB takes what it has for all and
+    /// says so in its log alone.
+    pub fn read(&mut self, table: &Table) -> anyhow::Result<()> {
+        self.connection.rows(&sql::checksum_table(&table.schema, &table.name)).map(drop)
+    }
+
+    /// Lets the server check `table`: its rows and indexes.
     pub fn check(&mut self, table: &Table) -> anyhow::Result<Checked> {
         let rows = self.connection.rows(&sql::check_table(&table.schema, &table.name))?;
         let told = rows.iter().filter_map(|row| Some((row.get(&["msg_type"])?, row.get(&["msg_text"])?)));

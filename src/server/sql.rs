@@ -129,6 +129,20 @@ pub fn check_table(schema: &str, name: &str) -> String {
     format!("CHECK TABLE {}.{}", quoted(schema), quoted(name))
 }
 
+/// Lets the server read every value of a table. CHECK TABLE of InnoDB does not follow those that lie apart from their rows.
+pub fn checksum_table(schema: &str, name: &str) -> String {
+    format!("CHECKSUM TABLE {}.{} EXTENDED", quoted(schema), quoted(name))
+}
+
+/// InnoDB's tables whose rows may not fit into a page, so that values lie apart from them. What has no length in octets and is
+/// long all the same is named.
+pub const LONG_ROWS: &str = "SELECT c.TABLE_SCHEMA AS schema_name, c.TABLE_NAME AS name FROM information_schema.COLUMNS c \
+     JOIN information_schema.TABLES t ON t.TABLE_SCHEMA = c.TABLE_SCHEMA AND t.TABLE_NAME = c.TABLE_NAME \
+     WHERE t.ENGINE = 'InnoDB' AND c.TABLE_SCHEMA NOT IN ('information_schema', 'performance_schema', 'sys') \
+     GROUP BY c.TABLE_SCHEMA, c.TABLE_NAME HAVING SUM(COALESCE(c.CHARACTER_OCTET_LENGTH, CASE WHEN c.DATA_TYPE IN \
+     ('json', 'vector', 'geometry', 'point', 'linestring', 'polygon', 'multipoint', 'multilinestring', 'multipolygon', \
+     'geometrycollection', 'geomcollection') THEN 65536 ELSE 0 END)) > 1900";
+
 /// Makes the account by which we reach a server of our own; one statement a line, as MariaDB reads an
 /// init file. Nothing of it gets into the binary log, whose end is what is looked at afterwards.
 /// With `everything` it can be fed with a dump.

@@ -8,6 +8,7 @@ use crate::support::start_server;
 
 const SCRATCH: [&str; 2] = ["/srv/drill", "/srv/drill2"];
 const TABLE_FILE: &str = "/var/lib/mysql/damaged/flipped.ibd";
+const DISTANT_FILE: &str = "/var/lib/mysql/damaged/distant.ibd";
 
 /// A table whose pages are all written out; gone with what is returned.
 fn a_table_on_disk() -> Undo {
@@ -18,6 +19,8 @@ fn a_table_on_disk() -> Undo {
         "CREATE DATABASE damaged".to_owned(),
         "CREATE TABLE damaged.flipped (n INT PRIMARY KEY, t CHAR(200)) ENGINE=InnoDB".to_owned(),
         format!("INSERT INTO damaged.flipped VALUES {}", rows.join(", ")),
+        "CREATE TABLE damaged.distant (n INT PRIMARY KEY, b LONGBLOB) ENGINE=InnoDB".to_owned(),
+        "INSERT INTO damaged.distant VALUES (1, REPEAT('far away', 262144))".to_owned(),
     ] {
         root.query_drop(statement).unwrap();
     }
@@ -27,11 +30,11 @@ fn a_table_on_disk() -> Undo {
     Undo::with(&format!("{} -e 'DROP DATABASE damaged'", host::client()))
 }
 
-/// No good backup comes of `config`, the table is named, and nothing is left.
-fn is_named(config: &str) {
+/// No good backup comes of `config`, the `table` is named, and nothing is left.
+fn is_named(config: &str, table: &str) {
     forget_stored();
     let ran = mysnap(&["--config", config, "backup", "local"]);
-    expect(&ran, 8, &["flipped"]);
+    expect(&ran, 8, &[table]);
     let listed = mysnap(&["--config", config, "list"]).stdout;
     assert!(stored().is_empty() || listed.contains(" BAD "), "{listed}");
     host::assert_nothing_left();
@@ -49,8 +52,20 @@ fn a_table_with_a_damaged_page_is_named_by_the_proof_and_by_the_dump() {
         page * 16384 + 500
     );
     run(&["sh", "-c", &damage]);
-    is_named(&local("flipped", "prove = \"tables\"\n"));
-    is_named(&local("flipped", "method = \"dump\"\n"));
+    is_named(&local("bad", "prove = \"tables\"\n"), "flipped");
+    is_named(&local("bad", "method = \"dump\"\n"), "flipped");
+    forget_stored();
+}
+
+#[test]
+fn damage_where_a_value_lies_apart_from_its_row_is_named_by_the_proof_and_by_the_dump() {
+    let _gone = a_table_on_disk();
+    // In the middle of the value. MariaDB's CHECK TABLE says OK, and its SELECT gives what stands before that.
+    let damage =
+        format!("printf '\\377' | dd of={DISTANT_FILE} bs=1 seek={} conv=notrunc,fsync status=none", 60 * 16384 + 8000);
+    run(&["sh", "-c", &damage]);
+    is_named(&local("bad", "prove = \"tables\"\n"), "distant");
+    is_named(&local("bad", "method = \"dump\"\n"), "distant");
     forget_stored();
 }
 
@@ -59,8 +74,8 @@ fn a_table_whose_file_is_missing_is_named_by_the_proof_and_by_the_dump() {
     let _gone = a_table_on_disk();
     let _back = Undo::with(&format!("mv {TABLE_FILE}.away {TABLE_FILE}"));
     run(&["mv", TABLE_FILE, &format!("{TABLE_FILE}.away")]);
-    is_named(&local("missing", "prove = \"tables\"\n"));
-    is_named(&local("missing", "method = \"dump\"\n"));
+    is_named(&local("missing", "prove = \"tables\"\n"), "flipped");
+    is_named(&local("missing", "method = \"dump\"\n"), "flipped");
     forget_stored();
 }
 
