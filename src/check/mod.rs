@@ -164,7 +164,11 @@ fn keyrings(places: &[Place], findings: &mut Findings) {
 }
 
 fn tools(request: &Request, findings: &mut Findings) {
-    let mut wanted = vec![("rsync", "rsync")];
+    let mut wanted: Vec<(&str, &str)> = Vec::new();
+    // A dump to a directory of this host is written by ourselves.
+    if request.method != Method::Dump || request.to.is_remote() {
+        wanted.push(("rsync", "rsync"));
+    }
     if !request.is_live() {
         wanted.extend([("lvs", "lvm2"), ("dmsetup", "dmsetup")]);
     }
@@ -175,7 +179,7 @@ fn tools(request: &Request, findings: &mut Findings) {
     for (tool, package) in &missing {
         findings.refuse("tools", format!("{tool} is not installed"), format!("install the package {package}"));
     }
-    if missing.is_empty() {
+    if missing.is_empty() && !wanted.is_empty() {
         let names: Vec<&str> = wanted.iter().map(|(tool, _)| *tool).collect();
         findings.good("tools", names.join(", "));
     }

@@ -19,6 +19,7 @@ use super::{
 use crate::fault::{Failure, Fault, Kind};
 use crate::id::JobName;
 use crate::sys::cancel::Cancel;
+use crate::sys::cmd::Call;
 use crate::sys::durable;
 use crate::sys::failpoint;
 use crate::sys::units::Bytes;
@@ -82,10 +83,11 @@ impl Store for LocalStore {
     }
 
     fn probe(&self) -> anyhow::Result<BTreeMap<String, String>> {
-        let tools = [tool_version("rsync", &self.cancel)?].into_iter().collect();
+        // Not everything that is stored here is copied.
+        let tools = if Call::is_installed("rsync") { Some(tool_version("rsync", &self.cancel)?) } else { None };
         let place = self.nearest();
         access(place, AccessFlags::W_OK).map_err(|_| takes_no_writes(&place.display().to_string()))?;
-        Ok(tools)
+        Ok(tools.into_iter().collect())
     }
 
     fn room(&self) -> anyhow::Result<Room> {

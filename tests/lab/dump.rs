@@ -198,6 +198,13 @@ fn the_live_server_is_dumped_through_one_view_and_refuses_tables_that_keep_none(
     fails(&all, 3, &["these tables change while they are read", "shop.in_myisam", "leave them out with exclude"]);
     fails(&live("include = [\"witnes\"]\n", &server), 3, &["include names witnes,"]);
     let config = live("include = [\"witness\"]\n", &server);
+    {
+        // Which a dump to a directory does without.
+        let _back = Undo::with("mv /usr/bin/rsync.away /usr/bin/rsync");
+        run(&["mv", "/usr/bin/rsync", "/usr/bin/rsync.away"]);
+        mysnap_ok(&["--config", &config, "check", "local"]);
+        fails(&local("copied", ""), 3, &["rsync is not installed", "install the package rsync"]);
+    }
     let plan = mysnap_ok(&["--config", &config, "backup", "local", "--dry-run"]);
     assert!(plan.contains("let 2 connections begin a transaction"), "{plan}");
     is_exact_under_load(&config, "dump");
