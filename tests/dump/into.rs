@@ -94,3 +94,29 @@ fn what_a_restore_replaces_goes_only_where_a_person_or_yes_says_so() {
     assert_eq!(status, Some(0), "{said}");
     assert_eq!(server.sql("SELECT SUM(a) FROM shop.t").trim(), "3");
 }
+
+#[test]
+fn the_shortest_way_to_a_backup_and_the_line_that_it_prints_bring_a_database_back() {
+    let (server, home) = (Server::start(), tempfile::tempdir().unwrap());
+    server.sql("CREATE DATABASE shop; CREATE TABLE shop.t (a INT); INSERT INTO shop.t VALUES (1), (2)");
+    // Where a server has its usual socket nothing is needed.
+    let file = home.path().join(".my.cnf");
+    durable::write(&file, format!("[client]\nsocket={}\nuser=root\n", server.socket().display()).as_bytes()).unwrap();
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
+    let (at_home, to) = (format!("HOME={}", home.path().display()), home.path().join("backup").display().to_string());
+    let mysnap = |arguments: &[&str]| {
+        let call = Call::new("env").args([&at_home, env!("CARGO_BIN_EXE_mysnap")]);
+        let finished = call.args(arguments.iter().copied()).finish().unwrap();
+        let said = String::from_utf8([finished.stdout, finished.stderr].concat()).unwrap();
+        assert_eq!(finished.status.code(), Some(0), "{arguments:?}: {said}");
+        said
+    };
+    let said = mysnap(&["backup", "--to", &to]);
+    let (_, way_back) = said.split_once("bring it back with: mysnap ").unwrap();
+    let way_back = way_back.lines().next().unwrap().replace(" NAME ", " shop ").replace("NEWNAME", "shop_then");
+    mysnap(&way_back.split(' ').collect::<Vec<_>>());
+    assert_eq!(server.sql("SELECT SUM(a) FROM shop_then.t").trim(), "3");
+    // As README writes it.
+    mysnap(&["restore", "latest", "--from", &to, "--database", "shop", "--as", "shop_again"]);
+    assert_eq!(server.sql("SELECT SUM(a) FROM shop_again.t").trim(), "3");
+}
