@@ -411,23 +411,30 @@ impl Ready for Backup {
         ["--config", &self.config, "backup", "local"].map(str::to_owned).to_vec()
     }
 
-    /// Exit status 0 or 9 means that there is one more backup, which verifies; any other that there
-    /// is none. One that was killed may have come to its end.
+    /// The one more backup, where there is one, verifies.
     fn objection(&mut self, ran: &Ran) -> Option<String> {
         let new: Vec<String> = stored().into_iter().filter(|name| !self.before.contains(name)).collect();
-        let good = [0, 9].contains(&ran.status);
-        match new.as_slice() {
-            [] if good => return Some(format!("exit {} and no backup", ran.status)),
-            [] => return None,
-            [_] if good || ran.status == 137 => {}
-            _ => return Some(format!("exit {} and yet there is {new:?}", ran.status)),
-        }
-        let path = new.first().unwrap();
+        let path = match made_by(ran, &new) {
+            Ok(made) => made?,
+            Err(objection) => return Some(objection),
+        };
         let id = path.rsplit('/').next().unwrap();
         let verified = mysnap(&["verify", id, "--from", LOCAL]);
         // Only the first stays, to be looked at in the end.
         run(&["rm", "-rf", path]);
         (verified.status != 0).then(|| format!("backup {id} is not whole: {}", verified.stderr))
+    }
+}
+
+/// Exit status 0 or 9 means that there is one more backup; any other that there is none. One that was killed may have
+/// come to its end.
+pub fn made_by<'a>(ran: &Ran, new: &'a [String]) -> Result<Option<&'a str>, String> {
+    let good = [0, 9].contains(&ran.status);
+    match new {
+        [] if good => Err(format!("exit {} and no backup", ran.status)),
+        [] => Ok(None),
+        [made] if good || ran.status == 137 => Ok(Some(made)),
+        _ => Err(format!("exit {} and yet there is {new:?}", ran.status)),
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::host::{self, Ran, mysnap, mysnap_ok, node2, on_node2};
 use crate::live::until;
-use crate::sweep::{Ready, shrink_the_redo_log, sweep};
+use crate::sweep::{Ready, made_by, shrink_the_redo_log, sweep};
 
 const AT: &str = "/srv/swept";
 
@@ -55,14 +55,10 @@ impl Ready for There {
     /// Nothing is published that was not told, and nothing told that was not published.
     fn objection(&mut self, ran: &Ran) -> Option<String> {
         let new: Vec<String> = listed().difference(&self.before).cloned().collect();
-        let good = [0, 9].contains(&ran.status);
-        match new.as_slice() {
-            [] if good => return Some(format!("exit {} and no backup", ran.status)),
-            [] => return None,
-            [_] if good || ran.status == 137 => {}
-            _ => return Some(format!("exit {} and yet there is {new:?}", ran.status)),
-        }
-        let id = new.first().unwrap();
+        let id = match made_by(ran, &new) {
+            Ok(made) => made?,
+            Err(objection) => return Some(objection),
+        };
         let verified = mysnap(&["verify", id, "--from", &from()]);
         // Only the first stays, to be looked at in the end.
         on_node2(&format!("rm -rf {AT}/local/{id}"));
