@@ -25,7 +25,7 @@ use super::failpoint;
 /// The deadline of a call that names none.
 pub const DEFAULT_DEADLINE: Duration = Duration::from_secs(60);
 const GRACE: Duration = Duration::from_secs(2);
-/// How long output is still read after the child ended (a grandchild may hold the pipe).
+/// How long output is waited for after the child ended (a grandchild may hold the pipe).
 const DRAIN: Duration = Duration::from_millis(500);
 /// How long it may clean up once its standard input has ended.
 const PARTING: Duration = Duration::from_secs(60);
@@ -480,7 +480,8 @@ impl Running<'_> {
     /// Takes a piece of its output, where there is one; its status once it has ended and all was taken.
     pub(super) fn step(&mut self, sink: &mut dyn FnMut(&[u8])) -> Result<Option<ExitStatus>, CommandError> {
         let heard = self.output.recv_timeout(POLL / 4);
-        if heard.is_ok() {
+        let says_more = heard.is_ok();
+        if says_more {
             self.heard = Instant::now();
         }
         match (heard, self.ended) {
@@ -493,7 +494,9 @@ impl Running<'_> {
         if self.ended.is_none() {
             self.ended = self.look()?.map(|status| (status, Instant::now()));
         }
-        Ok(self.ended.filter(|(_, at)| at.elapsed() > DRAIN).map(|(status, _)| status))
+        // What it wrote before its end may lie here still, where we are slower than it was.
+        let is_drained = !says_more || self.started.elapsed() >= self.deadline;
+        Ok(self.ended.filter(|(_, at)| is_drained && at.elapsed() > DRAIN).map(|(status, _)| status))
     }
 
     /// Writes to the standard input of a program that is talked with.
@@ -650,6 +653,19 @@ mod tests {
         let said = |script: &str| Call::new("sh").args(["-c", script]).silence(Duration::from_millis(800)).stdout();
         assert_eq!(said("for n in 1 2 3 4 5; do sleep 0.3; echo $n; done").unwrap(), "1\n2\n3\n4\n5\n");
         assert!(matches!(said("echo 1; sleep 60").unwrap_err(), CommandError::Silent { .. }));
+    }
+
+    #[test]
+    fn what_a_program_wrote_before_it_ended_is_taken_to_its_end_however_slowly() {
+        let (mut taken, began) = (0, Instant::now());
+        let call = Call::new("head").args(["-c", "20000000", "/dev/zero"]);
+        call.stream(|piece| {
+            taken += piece.len();
+            std::thread::sleep(Duration::from_millis(5));
+        })
+        .unwrap();
+        assert_eq!(taken, 20_000_000);
+        assert!(began.elapsed() > 2 * DRAIN, "it was no slower than the program");
     }
 
     #[test]
