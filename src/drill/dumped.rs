@@ -30,7 +30,8 @@ pub(super) fn work(
 ) -> anyhow::Result<Found> {
     let manifest = &request.backup.manifest;
     let facts = &manifest.server;
-    refuse_full(request, store, home)?;
+    let dump = Dump::open(store, &request.backup)?;
+    refuse_full(request, &dump, home)?;
     let began = Instant::now();
     let answers = |server: &Instance| format!("an empty server answers after {}", human_duration(server.started_in()));
     let made = || Instance::empty(facts, home, cancel).map_err(without_blame);
@@ -39,7 +40,7 @@ pub(super) fn work(
     let loaded = observer.phase(
         "load",
         || {
-            if !Dump::open(store, &request.backup)?.named_zones().is_empty() {
+            if !dump.named_zones().is_empty() {
                 instance.learn_zones(facts, cancel)?;
             }
             let loaded = load_all(request, store, &instance, observer, cancel);
@@ -63,9 +64,9 @@ pub(super) fn work(
 
 /// Refuses what would end in the middle for want of room, or take the live server's: where that writes to the same file
 /// system, as much again stays free.
-fn refuse_full(request: &Request, store: &dyn Store, home: &Path) -> anyhow::Result<()> {
+fn refuse_full(request: &Request, dump: &Dump<'_>, home: &Path) -> anyhow::Result<()> {
     let (scratch, server) = (request.scratch.display(), &request.backup.manifest.server);
-    let room = Dump::open(store, &request.backup)?.room() + EMPTY;
+    let room = dump.room() + EMPTY;
     let live = recover::would_leave_without_room(home, &request.backup.manifest);
     let live = if running::users_of(&server.datadir)?.is_empty() { None } else { live };
     let needed = if live.is_some() { 2 * room } else { room };

@@ -74,15 +74,6 @@ while [ $# -gt 0 ]; do
   shift 2
 done
 sync -- "$from""#;
-/// Asked again it is done already.
-const PUBLISH: &str = r#"
-from=$1 to=$2 job=$3
-if [ -e "$from" ]; then
-  [ -e "$to" ] && { echo "it exists already" >&2; exit 1; }
-  mv -T -- "$from" "$to" || exit 1
-fi
-[ -e "$to" ] || { echo "$from is gone" >&2; exit 1; }
-sync -- "$job" || { mv -T -- "$to" "$from"; exit 1; }"#;
 /// The same for new files, whose directories are made on the way.
 const PUT: &str = r#"
 cd -- "$1" || exit 1; shift
@@ -92,6 +83,15 @@ while [ $# -gt 0 ]; do
   [ "$(stat -c %s -- "$1")" = "$2" ] || { echo "$1 did not arrive whole" >&2; exit 1; }
   shift 2
 done"#;
+/// Asked again it is done already.
+const PUBLISH: &str = r#"
+from=$1 to=$2 job=$3
+if [ -e "$from" ]; then
+  [ -e "$to" ] && { echo "it exists already" >&2; exit 1; }
+  mv -T -- "$from" "$to" || exit 1
+fi
+[ -e "$to" ] || { echo "$from is gone" >&2; exit 1; }
+sync -- "$job" || { mv -T -- "$to" "$from"; exit 1; }"#;
 const REMOVE: &str = r#"
 rm -rf -- "$2" && if [ -e "$1" ]; then mv -T -- "$1" "$2" && sync -- "$3" && rm -rf -- "$2" && sync -- "$3"; fi"#;
 
@@ -157,9 +157,9 @@ impl SshStore {
         self.answered(self.call(script, words, stdin, deadline).finish())
     }
 
-    /// The same of one that tells much, for as long as it tells.
-    fn told(&self, script: &str, words: &[&str]) -> anyhow::Result<Finished> {
-        self.answered(self.call(script, words, &[], UNBOUNDED).silence(SHORT).finish())
+    /// The same for as long as it tells something: a disk that hangs is silent, and its node lives.
+    fn told(&self, script: &str, words: &[&str], stdin: &[u8], silence: Duration) -> anyhow::Result<Finished> {
+        self.answered(self.call(script, words, stdin, UNBOUNDED).silence(silence).finish())
     }
 
     /// Has the node publish what it holds whole. Once it is asked it may have done so whatever we hear of it: no signal
@@ -226,9 +226,9 @@ impl SshStore {
         ssh_errors::explain(said, node, &self.cancel)
     }
 
-    /// The same where only success is an answer, and a disk that hangs is none.
+    /// The same where only success is an answer.
     fn done(&self, what: &str, script: &str, words: &[&str], stdin: &[u8]) -> anyhow::Result<Vec<u8>> {
-        let finished = self.answered(self.call(script, words, stdin, UNBOUNDED).silence(WRITING_OUT).finish())?;
+        let finished = self.told(script, words, stdin, WRITING_OUT)?;
         if finished.status.success() {
             return Ok(finished.stdout);
         }
@@ -329,7 +329,7 @@ impl Store for SshStore {
         let top = top.trim_end_matches('/');
         // A job's name has no character that is special in a pattern; the path's own are escaped.
         let pattern = format!("{}/{}/*", ssh_output::escape_pattern(top), job.map_or("*", JobName::as_str));
-        let finished = self.told(SCAN, &[top, &pattern])?;
+        let finished = self.told(SCAN, &[top, &pattern], &[], SHORT)?;
         match finished.status.code() {
             Some(0) => ssh_output::scan(&finished.stdout),
             Some(ABSENT) => Err(missing_destination(&self.destination)),
@@ -349,7 +349,7 @@ impl Store for SshStore {
 
     fn read(&self, slot: &Slot, name: &str) -> anyhow::Result<Option<Vec<u8>>> {
         let path = format!("{}/{name}", self.path(slot));
-        let finished = self.told(READ, &[&path])?;
+        let finished = self.told(READ, &[&path], &[], SHORT)?;
         match finished.status.code() {
             Some(0) => Ok(Some(finished.stdout)),
             Some(ABSENT) => Ok(None),
