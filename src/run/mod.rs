@@ -21,13 +21,12 @@ pub mod events;
 pub mod record;
 mod stored;
 
+pub use crate::sys::RUNTIME_DIRECTORY;
 pub use record::{CloneGround, CloneRecord, Intent, Record};
 pub use stored::{Reading, Removal, await_backups, claim_backups, read_stored, try_remove_stored};
 
 /// Where records outlive a reboot.
 pub const STATE_DIRECTORY: &str = "/var/lib/mysnap/runs";
-/// Where locks, mount points and sockets live.
-pub const RUNTIME_DIRECTORY: &str = "/run/mysnap";
 
 /// Where the socket of the clone of that name lies.
 pub fn clone_directory(name: &str) -> PathBuf {

@@ -13,10 +13,8 @@ use serde::Serialize;
 use crate::fault::{Fault, Kind};
 use crate::id::RunId;
 use crate::lvm::{self, Volume};
+use crate::sys::RUNTIME_DIRECTORY;
 use crate::sys::mount::{MountPoint, mount_points_of_host};
-
-/// Below it are our own mounts, which nobody else sees.
-const OUR_OWN: &str = "/run/mysnap";
 
 /// A snapshot of ours that others have mounted, or had.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -37,7 +35,8 @@ impl Elsewhere {
         let is_kept = volume.has_tag(lvm::KEEP_TAG);
         let by_others = |mount: &&MountPoint| {
             Some(mount.device) == volume.device
-                && !mount.path.starts_with(OUR_OWN)
+                // Our own are below it, and nobody else sees them.
+                && !mount.path.starts_with(RUNTIME_DIRECTORY)
                 && !(is_kept && mount.is_read_only())
         };
         let at = mounts.iter().find(by_others).map(|mount| mount.path.clone());

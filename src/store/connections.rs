@@ -8,9 +8,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::Context as _;
 
-use crate::sys::durable;
+use crate::sys::{RUNTIME_DIRECTORY, durable};
 
-const RUNTIME_DIRECTORY: &str = "/run/mysnap";
 const PREFIX: &str = "ssh-";
 
 /// A name that no other connection has; none where the directory can't be had.

@@ -21,3 +21,6 @@ pub mod signals;
 pub mod talk;
 pub mod units;
 pub mod waiting;
+
+/// Where locks, mount points and sockets live; gone after a boot.
+pub const RUNTIME_DIRECTORY: &str = "/run/mysnap";
