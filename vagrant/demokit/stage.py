@@ -50,6 +50,7 @@ class Host:
         argv = [*self.connection.ssh(*terminal), "--", f"{prepare}\n{command}\nexit $?"]
         with subprocess.Popen(argv, cwd=self.connection.home, stdin=subprocess.DEVNULL,
                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as running:
+            assert running.stdout is not None
             output = b""
             while piece := os.read(running.stdout.fileno(), 65536):
                 self.screen.raw(piece)

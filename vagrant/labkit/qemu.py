@@ -11,7 +11,7 @@ import time
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Iterator
+from typing import Any, Iterator
 
 from .errors import LabError
 from .image import Image
@@ -173,9 +173,9 @@ class Monitor:
         self.file.readline()
         self.ask("qmp_capabilities")
 
-    def ask(self, command: str, **arguments: object) -> object:
+    def ask(self, command: str, **arguments: object) -> Any:
         """Send one command and return what it returns."""
-        request = {"execute": command, **({"arguments": arguments} if arguments else {})}
+        request = {"execute": command, "arguments": arguments}
         self.file.write(json.dumps(request).encode() + b"\n")
         self.file.flush()
         while True:

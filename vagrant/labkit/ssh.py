@@ -84,12 +84,14 @@ class Connection:
 
     def open(self) -> bool:
         """Have the shared connection; False when the guest does not answer."""
-        quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL,
-                 "stderr": subprocess.DEVNULL, "cwd": self.home}
-        if subprocess.run(self.ssh("-O", "check"), **quiet).returncode == 0:
+        if self.succeeds("-O", "check"):
             return True
         (self.home / CONTROL).unlink(missing_ok=True)
-        return subprocess.run(self.ssh("-M", "-N", "-f"), **quiet).returncode == 0
+        return self.succeeds("-M", "-N", "-f")
+
+    def succeeds(self, *extra: str) -> bool:
+        return subprocess.run(self.ssh(*extra), cwd=self.home, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                              stderr=subprocess.DEVNULL).returncode == 0
 
     def close(self) -> None:
         """End the shared connection."""
