@@ -10,6 +10,7 @@ use mysql::prelude::Queryable as _;
 
 use crate::disk::Disk;
 use crate::host::{self, mysnap, mysnap_ok, on_node2, run};
+use crate::live::{Undo, expect};
 
 /// A backup of the server here, on the second node; its configuration and its id. One is enough for
 /// all tests: none changes it.
@@ -213,4 +214,29 @@ fn too_little_room_is_refused_before_the_first_write() {
     assert_eq!(refused.status, 3, "{}", refused.stderr);
     assert!(refused.stderr.contains("are needed at"), "{}", refused.stderr);
     assert_eq!(names, 0);
+}
+
+#[test]
+fn files_that_the_installed_server_can_not_recover_are_refused_unless_allowed() {
+    let (config, _) = backed_up();
+    let home = host::scratch("/var/tmp");
+    let to = home.path().join("data");
+    let (program, release) = if host::is_mariadb_installed() {
+        ("/usr/sbin/mariadbd", "10.6.18-MariaDB")
+    } else {
+        ("/usr/sbin/mysqld", "5.7.44")
+    };
+    let _back = Undo::with(&format!("mv -f {program}.away {program}"));
+    run(&["mv", program, &format!("{program}.away")]);
+    let says = format!("#!/bin/sh\necho '{program}  Ver {release} for Linux on x86_64'\n");
+    std::fs::write(program, says).unwrap();
+    run(&["chmod", "0755", program]);
+    let restore = |more: &[&str]| {
+        mysnap(&[&["--config", &config, "restore", "latest", "--to", text(&to), "--yes"], more].concat())
+    };
+    let number = release.trim_end_matches("-MariaDB");
+    expect(&restore(&[]), 3, &[number, "is installed and cannot recover its files", "hint: install ", "--any-version"]);
+    assert!(!to.exists(), "something was written");
+    expect(&restore(&["--any-version"]), 0, &[number, "cannot recover its files"]);
+    assert!(to.join("ibdata1").exists());
 }
