@@ -229,7 +229,7 @@ fn files_that_the_installed_server_can_not_recover_are_refused_unless_allowed() 
     let _back = Undo::with(&format!("mv -f {program}.away {program}"));
     run(&["mv", program, &format!("{program}.away")]);
     let says = format!("#!/bin/sh\necho '{program}  Ver {release} for Linux on x86_64'\n");
-    std::fs::write(program, says).unwrap();
+    mysnap::sys::durable::write(Path::new(program), says.as_bytes()).unwrap();
     run(&["chmod", "0755", program]);
     let restore = |more: &[&str]| {
         mysnap(&[&["--config", &config, "restore", "latest", "--to", text(&to), "--yes"], more].concat())
