@@ -201,7 +201,10 @@ impl<'a> Staging<'a> {
     fn earlier(&self) -> anyhow::Result<Vec<Slot>> {
         let catalog = Catalog::read(self.store, Some(&self.slot.job))?;
         let newest = catalog.good().next().map(|backup| backup.slot.clone());
-        let left = catalog.leftovers.into_iter().filter(|slot| slot.state == State::Unfinished && *slot != self.slot);
+        let is_left = |slot: &Slot| slot.state == State::Unfinished && *slot != self.slot;
+        let mut left: Vec<Slot> = catalog.leftovers.into_iter().filter(is_left).collect();
+        // Of a file that arrived in part rsync goes on from the first one that it finds.
+        left.sort_by(|a, b| b.id.cmp(&a.id));
         Ok(newest.into_iter().chain(left).take(GENERATIONS).collect())
     }
 }
