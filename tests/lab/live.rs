@@ -14,6 +14,8 @@ use crate::host::{self, Ran, run, try_run};
 /// A destination on this host, on a disk other than the server's.
 pub const LOCAL: &str = "/srv/local";
 
+const PROGRAM: &str = "/usr/local/bin/mysnap";
+
 /// The default budget, for a test of what writers wait at most.
 pub const DEFAULT_STALL: &str = "max_stall = \"5s\"\n";
 
@@ -86,9 +88,18 @@ impl Live {
     /// The same, with more or less of a log on standard error.
     #[expect(clippy::disallowed_methods, reason = "tests start programs too")]
     pub fn start_logging(log: &str, config: &str, arguments: &[&str]) -> Self {
-        let mut command = Command::new("/usr/local/bin/mysnap");
+        Self::started(Command::new(PROGRAM).env("MYSNAP_LOG", log), config, arguments)
+    }
+
+    /// The same as `start`, by a shell that runs the line `first` before and then becomes mysnap.
+    #[expect(clippy::disallowed_methods, reason = "tests start programs too")]
+    pub fn start_by(first: &str, config: &str, arguments: &[&str]) -> Self {
+        let line = format!("{first}; exec \"$0\" \"$@\"");
+        Self::started(Command::new("sh").args(["-c", &line, PROGRAM]).env("MYSNAP_LOG", "warn"), config, arguments)
+    }
+
+    fn started(command: &mut Command, config: &str, arguments: &[&str]) -> Self {
         command.args(["--events", "json", "--config", config]).args(arguments);
-        command.env("MYSNAP_LOG", log);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let (sender, events) = channel();
