@@ -58,6 +58,7 @@ fn remove_unless(uuid: &str, run: &RunId, refuse: fn(&Volume) -> anyhow::Result<
         failed = lvm::remove(&volume).err();
         has_failed |= failed.is_some();
         if failed.is_some() {
+            wait_for_what_was_let_go(UDEV)?;
             origin.as_deref().map_or(Ok(()), resume_after_a_killed_command)?;
             // Where it can't be looked at, the next removal fails as this one did, and says why.
             drop(lvm::forget_uncounted(&volume));
@@ -81,7 +82,7 @@ fn resume_after_a_killed_command(origin: &str) -> anyhow::Result<()> {
 /// # Errors
 /// Where one of its LVM commands still runs, or something can't be brought back or removed: `recover` has to go on.
 pub fn abandon(run: &RunId, origins: &[&str]) -> anyhow::Result<()> {
-    wait_for_what_was_let_go()?;
+    wait_for_what_was_let_go(lvm::LATE)?;
     origins.iter().try_for_each(|origin| resume_after_a_killed_command(origin))?;
     remove_all_of(run)?;
     if origins.is_empty() { Ok(()) } else { lvm::remove_orphans(run, origins) }
@@ -89,7 +90,7 @@ pub fn abandon(run: &RunId, origins: &[&str]) -> anyhow::Result<()> {
 
 /// Removes every volume that carries the tags of `run`, but for those left to people.
 pub fn remove_all_of(run: &RunId) -> anyhow::Result<Vec<String>> {
-    wait_for_what_was_let_go()?;
+    wait_for_what_was_let_go(lvm::LATE)?;
     let mut removed = Vec::new();
     for volume in lvm::volumes_of_ours()? {
         if volume.run().as_ref() == Some(run) && !volume.is_left_to_people() {
@@ -100,11 +101,15 @@ pub fn remove_all_of(run: &RunId) -> anyhow::Result<Vec<String>> {
     Ok(removed)
 }
 
-/// An LVM command that still runs may yet make what is to be removed.
-fn wait_for_what_was_let_go() -> anyhow::Result<()> {
-    cmd::settle(lvm::LATE).map_err(|error| {
-        Fault::new(Kind::CleanupPending, "an LVM command still runs: what it makes cannot be removed yet")
-            .hint("the disk hangs, or another LVM command holds the group; then run `mysnap recover`")
+/// An LVM command that still runs may yet make what is to be removed; and it holds the group, so that no other command
+/// comes to anything.
+fn wait_for_what_was_let_go(patience: Duration) -> anyhow::Result<()> {
+    cmd::settle(patience).map_err(|error| {
+        Fault::new(Kind::CleanupPending, "an LVM command still runs: what it works on cannot be removed yet")
+            .hint(
+                "the disk or udev hangs, or another LVM command holds the group; never `kill -9` it: see to the cause, \
+                 then run `mysnap recover`",
+            )
             .caused_by(error)
             .into()
     })

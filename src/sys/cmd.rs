@@ -5,7 +5,8 @@
 //! standard error in the error. At the deadline or on cancellation an ordinary child gets SIGTERM,
 //! two seconds of grace, SIGKILL. A *spared* one (LVM) is never killed: SIGKILL during
 //! `lvcreate -s` leaves the origin suspended. We let go of it and say so; [`settle`] waits for it
-//! before anybody cleans up what it may still make.
+//! before anybody cleans up what it may still make. Nor does it stay stopped: it may have the origin
+//! suspended.
 
 use std::ffi::{OsStr, OsString};
 use std::io::{Read, Write as _};
@@ -27,6 +28,8 @@ pub const DEFAULT_DEADLINE: Duration = Duration::from_secs(60);
 const GRACE: Duration = Duration::from_secs(2);
 /// How long output is waited for after the child ended (a grandchild may hold the pipe).
 const DRAIN: Duration = Duration::from_millis(500);
+/// How often one that is spared is told to go on.
+const WAKE: Duration = Duration::from_secs(1);
 /// How long it may clean up once its standard input has ended.
 const PARTING: Duration = Duration::from_secs(60);
 /// Where programs are looked for.
@@ -316,6 +319,7 @@ impl<'a> Call<'a> {
             deadline: self.deadline,
             silence: self.silence,
             heard: started,
+            woken: started,
             cancel: self.cancel,
             speaker: self.beat.map(|_| speaker),
             spared: self.spared,
@@ -372,6 +376,8 @@ pub struct Running<'a> {
     silence: Duration,
     /// When it said something.
     heard: Instant,
+    /// When it was told to go on, were it stopped.
+    woken: Instant,
     cancel: Option<&'a Cancel>,
     /// Its standard input is open as long as this is there.
     speaker: Option<Sender<Vec<u8>>>,
@@ -389,6 +395,7 @@ pub fn settle(patience: Duration) -> Result<(), CommandError> {
         let mut running = LET_GO.lock().unwrap_or_else(PoisonError::into_inner);
         running.retain(|(pid, _)| matches!(waitpid(*pid, Some(WaitPidFlag::WNOHANG)), Ok(WaitStatus::StillAlive)));
         let Some((_, argv)) = running.first() else { return Ok(()) };
+        running.iter().for_each(|(pid, _)| tell(*pid, Signal::SIGCONT));
         if Instant::now() >= end {
             return Err(CommandError::Deadline { argv: argv.clone(), after: patience, spared: true });
         }
@@ -519,6 +526,10 @@ impl Running<'_> {
             self.end();
             return Err(error);
         }
+        if self.spared && self.woken.elapsed() >= WAKE {
+            self.woken = Instant::now();
+            self.signal(Signal::SIGCONT);
+        }
         if self.heard.elapsed() >= self.silence {
             let error = CommandError::Silent { argv: argv(), after: self.silence };
             self.end();
@@ -559,11 +570,16 @@ impl Running<'_> {
     }
 
     fn signal(&self, signal: Signal) {
-        let Ok(group) = i32::try_from(self.child.id()) else { return };
-        // ESRCH: it ended meanwhile, which is what was wanted.
-        if let Err(error) = killpg(Pid::from_raw(group), signal) {
-            tracing::debug!(argv = self.argv, %error, "signal not delivered");
+        if let Ok(group) = i32::try_from(self.child.id()) {
+            tell(Pid::from_raw(group), signal);
         }
+    }
+}
+
+fn tell(group: Pid, signal: Signal) {
+    // ESRCH: it ended meanwhile, which is what was wanted.
+    if let Err(error) = killpg(group, signal) {
+        tracing::debug!(%group, %error, "signal not delivered");
     }
 }
 
@@ -678,6 +694,15 @@ mod tests {
         settle(Duration::from_secs(10)).unwrap();
         let processes = Call::new("ps").args(["-eo", "args"]).stdout().unwrap();
         assert!(!processes.contains("sleep 1.2345"), "{processes}");
+    }
+
+    #[test]
+    fn a_spared_program_that_is_stopped_goes_on() {
+        let stopped = |end: &str| Call::new("sh").args(["-c", &format!("kill -STOP $$; {end}")]).spared();
+        assert_eq!(stopped("exit 7").deadline(Duration::from_secs(20)).run().unwrap_err().code(), Some(7));
+        let let_go = stopped("exit").deadline(Duration::from_millis(100)).run().unwrap_err();
+        assert!(matches!(let_go, CommandError::Deadline { spared: true, .. }), "{let_go}");
+        settle(Duration::from_secs(20)).unwrap();
     }
 
     #[test]

@@ -70,6 +70,7 @@ mod sweep;
 mod sweep_clone;
 mod sweep_second;
 mod sweep_there;
+mod unending;
 mod units;
 mod watch;
 mod witness;

@@ -10,7 +10,7 @@ mod merge;
 mod own;
 mod room;
 mod scratch;
-mod traced;
+pub mod traced;
 
 /// Makes a test of each function for each kind.
 macro_rules! both_kinds {

@@ -210,8 +210,11 @@ pub fn make_foreign(name: &str, tags: &[&str]) -> Volume {
     lvm::volume(&format!("{GROUP}/{name}").parse().unwrap()).unwrap().unwrap()
 }
 
+/// As a line of a shell.
+pub const SUSPEND_THE_DISK: &str = "dmsetup suspend --noflush --nolockfs scratch_pv";
+
 pub fn suspend_the_disk() {
-    run(&["dmsetup", "suspend", "--noflush", "--nolockfs", LINEAR]);
+    run(&["sh", "-c", SUSPEND_THE_DISK]);
 }
 
 pub fn resume_the_disk() {

@@ -26,8 +26,30 @@ pub const PATIENCE: Duration = Duration::from_secs(20);
 /// How soon the origin must be writable after `recover` was started.
 pub const BACK: Duration = Duration::from_secs(5);
 
+/// A tool of LVM's that does something else, or something more; LVM's own again when this is dropped.
+pub struct Replaced(String);
+
+impl Replaced {
+    /// The shell lines `script` are done in its place.
+    pub fn by(tool: &str, script: &str) -> Self {
+        let path = format!("/usr/local/sbin/{tool}");
+        #[expect(clippy::disallowed_methods, reason = "a test's own file")]
+        std::fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
+        run(&["chmod", "0755", &path]);
+        Self(path)
+    }
+}
+
+impl Drop for Replaced {
+    fn drop(&mut self) {
+        run(&["rm", "-f", &self.0]);
+    }
+}
+
 /// LVM's tool, traced; gone when this is dropped.
-pub struct Traced(String);
+pub struct Traced {
+    _tool: Replaced,
+}
 
 impl Traced {
     pub fn new(tool: &str, inject: &str) -> Self {
@@ -41,24 +63,14 @@ impl Traced {
     }
 
     fn with(tool: &str, inject: &str, before: &str) -> Self {
-        let path = format!("/usr/local/sbin/{tool}");
         let strace = format!("strace -f -qq -o {TRACE} -P /dev/mapper/control -e trace=ioctl {inject}");
-        #[expect(clippy::disallowed_methods, reason = "a test's own file")]
-        std::fs::write(&path, format!("#!/bin/sh\n{before}exec {strace} /usr/sbin/{tool} \"$@\"\n")).unwrap();
-        run(&["chmod", "0755", &path]);
-        Self(path)
+        Self { _tool: Replaced::by(tool, &format!("{before}exec {strace} /usr/sbin/{tool} \"$@\"")) }
     }
 
     /// The device-mapper calls that it made.
     pub fn calls() -> Vec<String> {
         let text = std::fs::read_to_string(TRACE).unwrap();
         text.lines().filter(|line| line.contains("ioctl(")).map(str::to_owned).collect()
-    }
-}
-
-impl Drop for Traced {
-    fn drop(&mut self) {
-        run(&["rm", "-f", &self.0]);
     }
 }
 
