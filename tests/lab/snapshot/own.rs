@@ -10,13 +10,16 @@ use mysnap::snapshot::{self, Action, Health, Limits, SnapshotKind};
 
 use super::both_kinds;
 use super::scratch::{GROUP, Scratch, make_foreign, new_run};
+use super::traced::Replaced;
 use crate::host::{self, run, try_run};
+use crate::live::Undo;
 
 both_kinds!(
     only_what_carries_our_tags_is_removed,
     a_snapshot_of_our_snapshot_is_not_removed_with_it,
     what_somebody_else_removed_is_gone_and_that_is_success,
     another_volume_under_the_snapshots_name_is_not_mounted,
+    a_name_that_another_volume_takes_just_before_the_removal_costs_that_volume_nothing,
     a_busy_snapshot_names_its_holder_and_goes_later,
     a_suspended_origin_comes_back_and_the_leftover_goes,
 );
@@ -105,6 +108,25 @@ fn another_volume_under_the_snapshots_name_is_not_mounted(kind: SnapshotKind) {
     assert!(!mounts.contains(at.path().to_str().unwrap()), "{mounts}");
     snapshot::remove(&ours.uuid, &id).unwrap();
     assert_eq!(scratch.names(), ["my-data", name.lv.as_str()]);
+    scratch.assert_unharmed();
+}
+
+/// LVM's command takes names, and ours has been looked up by then.
+fn a_name_that_another_volume_takes_just_before_the_removal_costs_that_volume_nothing(kind: SnapshotKind) {
+    let scratch = Scratch::new(kind, "ext4");
+    let id = new_run();
+    let ours = scratch.snapshot(&id, 16);
+    let foreign = make_foreign("foreign", &[]);
+    let (name, once) = (ours.spec.name.lv.to_string(), "/run/mysnap-test-renamed");
+    let _forgotten = Undo::with(&format!("rm -f {once}"));
+    let rename = |from: &str, to: &str| format!("lvrename -q -y {GROUP} {from} {to} >&2");
+    let (aside, instead) = (rename(&name, "aside"), rename("foreign", &name));
+    let script = format!("[ -e {once} ] || {{ : >{once}; {aside}; {instead}; }}\nexec /usr/sbin/lvremove \"$@\"");
+    let _races = Replaced::by("lvremove", &script);
+    snapshot::remove(&ours.uuid, &id).unwrap();
+    assert!(std::path::Path::new(once).exists(), "nobody was faster");
+    assert_eq!(scratch.names(), ["my-data", &name], "ours has gone under its new name");
+    assert_eq!(lvm::volume(&ours.spec.name).unwrap().unwrap().uuid, foreign.uuid);
     scratch.assert_unharmed();
 }
 
