@@ -2,6 +2,7 @@
 //!
 //! `MYSNAP_SWEEP=whole` takes a hundred runs, a number that many, otherwise a few.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -9,9 +10,10 @@ use std::time::Duration;
 use mysql::prelude::Queryable as _;
 
 use crate::host::{self, mysnap, run, try_run};
-use crate::live::{LOCAL, Undo, local};
+use crate::live::{LOCAL, Undo, forget_stored, local};
 
 const CANARY: &str = "Kanarienvogel-4711";
+const SCRATCH: &str = "/srv/canary";
 const ACCOUNT: &str = "canary@localhost";
 
 #[test]
@@ -43,6 +45,42 @@ fn the_password_is_in_no_arguments_environments_logs_records_and_manifests() {
         said += &ran.stdout;
         said += &ran.stderr;
     }
+    assert_nowhere(watch, &said);
+}
+
+/// A second server and its tools, for a proof, a dump and a clone: none of them needs the password of the live one.
+#[test]
+fn the_password_is_nowhere_where_second_servers_work() {
+    let _gone = Undo::with(&format!("{} -e 'DROP USER {ACCOUNT}'; rm -f /etc/mysnap/canary.cnf", host::client()));
+    make_account();
+    forget_stored();
+    let job = |name: &str, extra: &str| {
+        local(name, &format!("{extra}\n[server]\noption_file = \"/etc/mysnap/canary.cnf\"\n"))
+    };
+    let _scratch = Undo::with(&format!("rm -rf {SCRATCH}"));
+    run(&["install", "-d", "-m", "0755", SCRATCH]);
+    let (proved, dumped) = (job("canary", "prove = \"tables\""), job("canary-dump", "method = \"dump\""));
+    let watch = Watch::start();
+    let mut said = String::new();
+    for arguments in [
+        &["--config", &proved, "backup", "local"][..],
+        &["--config", &proved, "clone", "latest", "--from", LOCAL, "--name", "canary", "--scratch", SCRATCH],
+        &["clone", "list"],
+        &["clone", "stop", "canary", "--yes"],
+        &["--config", &dumped, "backup", "local"],
+    ] {
+        let ran = mysnap(arguments);
+        assert_eq!(ran.status, 0, "{arguments:?}: {}", ran.stderr);
+        said += &ran.stdout;
+        said += &ran.stderr;
+    }
+    assert_nowhere(watch, &said);
+    forget_stored();
+    host::assert_nothing_left();
+}
+
+/// Neither where `watch` looked, nor in what was `said` or was written and is still there.
+fn assert_nowhere(watch: Watch, said: &str) {
     let (looks, found) = watch.stop();
     assert!(looks > 20, "only {looks} looks at running programs");
     assert_eq!(found, Vec::<String>::new());
@@ -111,11 +149,30 @@ fn look() -> Vec<String> {
         }
         found.extend(may_dump_core(&entry.path()));
     }
+    found.extend(files_with_it(Path::new("/run/mysnap")));
+    found
+}
+
+/// What a run has there is gone when it ends. Tables are large, and hold no password that can be read.
+fn files_with_it(directory: &Path) -> Vec<String> {
+    let mut found = Vec::new();
+    // It may go while it is looked at.
+    for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
+        let path = entry.path();
+        match entry.metadata() {
+            Ok(about) if about.is_dir() => found.extend(files_with_it(&path)),
+            Ok(about) if about.is_file() && about.len() < 1 << 20 => {
+                let bytes = std::fs::read(&path).unwrap_or_default();
+                found.extend(String::from_utf8_lossy(&bytes).contains(CANARY).then(|| path.display().to_string()));
+            }
+            _ => {}
+        }
+    }
     found
 }
 
 /// What a core file would hold is nobody's: ours must have none.
-fn may_dump_core(process: &std::path::Path) -> Option<String> {
+fn may_dump_core(process: &Path) -> Option<String> {
     let name = std::fs::read_to_string(process.join("comm")).ok()?;
     let limits = std::fs::read_to_string(process.join("limits")).ok()?;
     let core = limits.lines().find(|line| line.starts_with("Max core file size"))?;
