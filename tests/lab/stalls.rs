@@ -1,11 +1,16 @@
 //! The longest that a client waits to write, whatever is in the way of a backup or happens to it
 //! while writers wait (I1), with the default budget. Prints a table.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
 use mysql::prelude::Queryable as _;
 
 use crate::faults::{in_background, probe_tables, running};
 use crate::host::{self, mysnap};
-use crate::live::{BeforeSnapshot, DEFAULT_STALL, forget_stored, local, until};
+use crate::live::{BeforeSnapshot, DEFAULT_STALL, Undo, forget_stored, local, until};
 use crate::partition::{RULES, over_tcp, ready_to_cut};
 use crate::pulse::Pulse;
 use crate::sweep::{Point, STALL, hit, tell, untouched};
@@ -75,6 +80,13 @@ fn no_writer_waits_longer_than_the_budget_whatever_is_in_the_way() {
     assert!(table.too_long.is_empty(), "{:#?}", table.too_long);
 }
 
+#[test]
+fn no_writer_waits_longer_than_the_budget_while_a_table_is_rebuilt() {
+    let mut table = Table::begin();
+    tables_are_rebuilt(&mut table);
+    assert!(table.too_long.is_empty(), "{:#?}", table.too_long);
+}
+
 fn lvm_hangs(table: &mut Table) {
     let _slow = BeforeSnapshot::runs("sleep 9");
     assert_eq!(table.row("the LVM command hangs for 9 s", || backup(&impatient())), 4);
@@ -96,6 +108,64 @@ fn statements_run(table: &mut Table) {
         table.row("an ALTER TABLE that waits for a reader", || backup(&impatient()));
     });
     reader.query_drop("COMMIT").unwrap();
+}
+
+/// Not stuck behind anything: the statement itself is at work, from before the lock is asked for to behind its end.
+fn tables_are_rebuilt(table: &mut Table) {
+    fill_a_table();
+    let _gone = Undo::with(&format!("{} -e 'DROP TABLE faults.large'", host::client()));
+    for way in ["COPY", "INPLACE"] {
+        let rebuilding = Rebuilding::start(way);
+        table.row(&format!("an ALTER TABLE at work, {way}"), || backup(&impatient()));
+        let shortest = rebuilding.stop();
+        tell(&format!("each took {shortest:?} at least"));
+        assert!(shortest > LONG_ENOUGH, "a rebuild of {shortest:?} may have fallen beside the lock");
+    }
+}
+
+/// Far longer than the pause between two rebuilds, so that nearly each moment is in the middle of one.
+const LONG_ENOUGH: Duration = Duration::from_secs(2);
+
+fn fill_a_table() {
+    let mut root = host::root();
+    root.query_drop("DROP TABLE IF EXISTS faults.large").unwrap();
+    root.query_drop("CREATE TABLE faults.large (n INT AUTO_INCREMENT PRIMARY KEY, pad CHAR(200)) ENGINE=InnoDB")
+        .unwrap();
+    root.query_drop("INSERT INTO faults.large (pad) VALUES (REPEAT('x', 200))").unwrap();
+    for _ in 0..17 {
+        root.query_drop("INSERT INTO faults.large (pad) SELECT pad FROM faults.large").unwrap();
+    }
+}
+
+/// A table is rebuilt again and again.
+struct Rebuilding {
+    stop: Arc<AtomicBool>,
+    thread: JoinHandle<Duration>,
+}
+
+impl Rebuilding {
+    fn start(way: &str) -> Self {
+        let statement = format!("ALTER TABLE faults.large FORCE, ALGORITHM={way}");
+        let stop = Arc::new(AtomicBool::new(false));
+        let (mut session, stopped) = (host::root(), Arc::clone(&stop));
+        let thread = std::thread::spawn(move || {
+            let mut shortest = Duration::MAX;
+            while !stopped.load(Ordering::SeqCst) {
+                let began = Instant::now();
+                session.query_drop(&statement).unwrap();
+                shortest = shortest.min(began.elapsed());
+            }
+            shortest
+        });
+        until("the rebuild", || running("FORCE, ALGORITHM").is_some());
+        Self { stop, thread }
+    }
+
+    /// How long the shortest took.
+    fn stop(self) -> Duration {
+        self.stop.store(true, Ordering::SeqCst);
+        self.thread.join().unwrap()
+    }
 }
 
 fn tables_are_locked(table: &mut Table) {
