@@ -25,22 +25,38 @@ const MAKING: &str = "making";
 const USER: &str = "mysql";
 /// How long it may take to make a data directory.
 const MAKE: Duration = Duration::from_secs(600);
-/// What a dump expects to find as it was; nothing else of the former server matters to it.
-const KEPT: [&str; 4] = ["lower_case_table_names", "character_set_server", "collation_server", "sql_mode"];
+/// What a dump expects to find as it was; nothing else of the former server matters to it. Long rows have no room in smaller
+/// pages.
+const KEPT: [&str; 5] = ["lower_case_table_names", "character_set_server", "collation_server", "sql_mode", PAGE_SIZE];
+/// The page size, which files are made with and keep.
+const PAGE_SIZE: &str = "innodb_page_size";
+/// Where the data is to stay: the server that gets it is told the same as the former one, and starts on no other files.
+const OF_FILES: [&str; 2] = [DATA_FILES, "innodb_undo_tablespaces"];
+/// The system tablespace's files.
+const DATA_FILES: &str = "innodb_data_file_path";
 
 impl Instance {
     /// Makes a data directory in `home`, which its user can search, and starts a server like that of
     /// `facts` on it, as [`Instance::start`] does. It keeps no binary log.
     pub fn empty(facts: &Facts, home: &Path, cancel: &Cancel) -> anyhow::Result<Self> {
-        let (facts, part) = made(facts, &home.join(DATA), &KEPT)?;
+        Self::empty_with(facts, &KEPT, home, cancel)
+    }
+
+    /// The same, and the server of `facts` could be started on the data directory afterwards.
+    pub fn empty_to_stay(facts: &Facts, home: &Path, cancel: &Cancel) -> anyhow::Result<Self> {
+        Self::empty_with(facts, &[&KEPT[..], &OF_FILES].concat(), home, cancel)
+    }
+
+    fn empty_with(facts: &Facts, kept: &[&str], home: &Path, cancel: &Cancel) -> anyhow::Result<Self> {
+        let (facts, part) = made(facts, &home.join(DATA), kept)?;
         make(&facts, &part.here, cancel).context("cannot make a data directory for a server")?;
         Self::start(&facts, &[part], Login::Owner, &home.join("server"), cancel)
     }
 
-    /// Starts a server on what [`Instance::empty`] has made in `home`, which replays the binary logs of the server of
-    /// `facts`: see [`Instance::replay`].
+    /// Starts a server on what [`Instance::empty_to_stay`] has made in `home`, which replays the binary logs of the server
+    /// of `facts`: see [`Instance::replay`].
     pub fn replay_made(facts: &Facts, home: &Path, cancel: &Cancel) -> anyhow::Result<Self> {
-        let kept = [&KEPT[..], &GTIDS].concat();
+        let kept = [&KEPT[..], &OF_FILES, &GTIDS].concat();
         let (facts, part) = made(facts, &home.join(DATA), &kept)?;
         Self::replay(&facts, &[part], &home.join("replay"), cancel)
     }
@@ -62,8 +78,10 @@ fn made(facts: &Facts, data: &Path, kept: &[&str]) -> anyhow::Result<(Facts, Par
     // Without them all is made but what asks for keys by name.
     let has_keys = facts.key_files().iter().all(|file| file.is_absolute() && file.exists());
     let is_kept = |name: &str| kept.contains(&name) || (has_keys && Facts::is_about_keys(name));
-    let must_match: BTreeMap<String, String> =
-        facts.must_match.iter().filter(|(name, _)| is_kept(name)).map(own).collect();
+    // Files in other places are the former server's.
+    let leads_out = |name: &str, value: &str| name == DATA_FILES && value.contains('/');
+    let is_kept = |(name, value): &(&String, &String)| is_kept(name) && !leads_out(name, value);
+    let must_match: BTreeMap<String, String> = facts.must_match.iter().filter(is_kept).map(own).collect();
     let mut facts = Facts { datadir: data.to_owned(), binary_log: None, must_match, ..facts.clone() };
     facts.forget_missing_keyring();
     Ok((facts, Part { root: datadir(data)?, here: data.to_owned() }))
@@ -105,6 +123,12 @@ fn make(facts: &Facts, data: &Path, cancel: &Cancel) -> anyhow::Result<()> {
         Call::new(program).args(["--no-defaults", "--initialize-insecure"]).args(more).arg(names)
     };
     let options = [datadir, format!("--tmpdir={}", temporary.display()), format!("--user={user}")];
-    call.args(options).deadline(MAKE).cancel(cancel).run()?;
+    call.args(options).args(made_once(facts)).deadline(MAKE).cancel(cancel).run()?;
     apart.map_or(Ok(()), OwnKeyring::release)
+}
+
+/// What can't be told to a server any more when its files are there.
+fn made_once(facts: &Facts) -> impl Iterator<Item = String> {
+    let told = |name: &str| Some(format!("--{}={}", name.replace('_', "-"), facts.must_match.get(name)?));
+    [PAGE_SIZE].into_iter().chain(OF_FILES).filter_map(told)
 }

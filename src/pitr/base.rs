@@ -62,7 +62,7 @@ pub(super) fn load_dump(
     cancel: &Cancel,
 ) -> anyhow::Result<()> {
     let facts: &Facts = &backup.manifest.server;
-    let begin = || Instance::empty(facts, home, cancel);
+    let begin = || Instance::empty_to_stay(facts, home, cancel);
     let mut instance = observer.phase("start", begin, |_| "an empty server answers".to_owned())?;
     let progress = |done, total| observer.event(Event::Progress { done: Bytes(done), total: Bytes(total) });
     let load = || {

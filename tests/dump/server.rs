@@ -71,9 +71,19 @@ impl Server {
 
     /// The same of a copy of the server's program.
     pub fn start_by(program: &Path, options: &[&str]) -> Self {
+        Self::made_with(program, &[], options)
+    }
+
+    /// An empty one whose data is made with `settings` too, which it keeps.
+    pub fn start_made_with(settings: &[&str]) -> Self {
+        Self::made_with(Path::new(either("mariadbd", "mysqld")), settings, &[])
+    }
+
+    fn made_with(program: &Path, settings: &[&str], options: &[&str]) -> Self {
         let home = tempfile::tempdir().unwrap();
         let data = home.path().join("data");
-        let common = common(&home, &data);
+        let common: Vec<String> =
+            common(&home, &data).into_iter().chain(settings.iter().map(|&setting| setting.to_owned())).collect();
         let made: &[&str] = either(
             &["--no-defaults", "--auth-root-authentication-method=normal", "--skip-test-db"],
             &["--no-defaults", "--initialize-insecure"],
