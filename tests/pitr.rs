@@ -3,6 +3,7 @@
 #![cfg(test)]
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
+#[allow(dead_code, reason = "second.rs uses the rest")]
 #[path = "pitr/bench.rs"]
 mod bench;
 #[path = "pitr/databases.rs"]

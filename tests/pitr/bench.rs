@@ -96,6 +96,13 @@ impl Bench {
         durable::write(&self.config, text.as_bytes()).unwrap();
     }
 
+    /// What a server on a backup is asked, and must answer with "true".
+    pub fn ask(&self, queries: &[&str]) {
+        let text = fs::read_to_string(&self.config).unwrap();
+        let text = text.replace("source = \"live\"\n", &format!("source = \"live\"\nqueries = {queries:?}\n"));
+        durable::write(&self.config, text.as_bytes()).unwrap();
+    }
+
     /// From now on dumps are of this database alone.
     pub fn dump_only(&self, database: &str) {
         let text = fs::read_to_string(&self.config).unwrap();
