@@ -1,4 +1,4 @@
-//! Second servers on what is stored of one whose files ask for settings of their own, or that replicates.
+//! Second servers on what is stored of one whose files ask for settings of their own, that replicates, or that hang.
 
 #![cfg(test)]
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
@@ -8,6 +8,8 @@
 mod bench;
 #[path = "second/files.rs"]
 mod files;
+#[path = "second/hanging.rs"]
+mod hanging;
 #[path = "second/replica.rs"]
 mod replica;
 #[allow(dead_code, reason = "expire.rs uses the rest")]

@@ -170,6 +170,7 @@ fn subject<'a>(request: &'a Request, ground: &'a Ground, hold: &'a Hold, parts: 
         prepared: request.prepared,
         level: request.prove,
         queries: &request.queries,
+        patience: request.start_timeout,
     }
 }
 

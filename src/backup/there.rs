@@ -111,6 +111,7 @@ impl<'a> There<'a> {
             prepared: subject.prepared,
             level: subject.level,
             queries: subject.queries.to_vec(),
+            patience: subject.patience,
         }
     }
 }

@@ -55,6 +55,8 @@ pub struct Request {
     pub prove: ProofLevel,
     /// What a second server on it must answer with "true".
     pub queries: Vec<String>,
+    /// How long a second server may take to recover and to answer.
+    pub start_timeout: Duration,
     /// Where the server works that proves a copy, or that is dumped from.
     pub server_on: Side,
     /// Where one on the node may write.

@@ -196,6 +196,7 @@ fn request(job: &Job) -> Request {
         transfer: job.transfer,
         prove: job.prove,
         queries: job.queries.clone(),
+        start_timeout: job.start_timeout,
         server_on: job.server_on,
         node_scratch: job.node_scratch.clone(),
         prepared: job.prepared,

@@ -56,8 +56,15 @@ pub(super) fn of(
     level: ProofLevel,
     scratch: &Path,
 ) -> anyhow::Result<Report> {
-    let Opened { store, transfer, queries, .. } = opened;
-    let request = Request { backup, scratch: scratch.to_owned(), level, queries: queries.clone(), transfer: *transfer };
+    let Opened { store, transfer, queries, start_timeout, .. } = opened;
+    let request = Request {
+        backup,
+        scratch: scratch.to_owned(),
+        level,
+        queries: queries.clone(),
+        start_timeout: *start_timeout,
+        transfer: *transfer,
+    };
     drill::drill(&request, &**store, context.output, context.cancel)
 }
 

@@ -1,12 +1,14 @@
 //! Which destination is meant, when somebody asks for what is there.
 
 use std::cell::OnceCell;
+use std::time::Duration;
 
 use jiff::Timestamp;
 
 use super::args::Source;
 use super::{Context, catalog};
 use crate::config::{Config, Job};
+use crate::drill;
 use crate::fault::{Fault, Kind};
 use crate::id::JobName;
 use crate::run;
@@ -25,6 +27,8 @@ pub(super) struct Opened {
     pub(super) transfer: Transfer,
     /// What a server on a backup of the job must answer with "true".
     pub(super) queries: Vec<String>,
+    /// How long such a server may take to recover and to answer.
+    pub(super) start_timeout: Duration,
     /// How to reach the job's server.
     pub(super) server: Access,
     /// Keeps the backup that was found from being removed.
@@ -40,6 +44,7 @@ impl Opened {
             job: Some(job.name.clone()),
             transfer: job.transfer,
             queries: job.queries.clone(),
+            start_timeout: job.start_timeout,
             server: job.server.clone(),
             reading: OnceCell::new(),
         })
@@ -143,6 +148,7 @@ pub(super) fn open(context: &Context<'_>, source: &Source) -> anyhow::Result<Ope
             job: None,
             transfer: Transfer::default(),
             queries: Vec::new(),
+            start_timeout: drill::START,
             server: Access::default(),
             reading: OnceCell::new(),
         });

@@ -64,6 +64,8 @@ pub struct Job {
     pub prove: ProofLevel,
     /// What a second server on it must answer with "true".
     pub queries: Vec<String>,
+    /// How long a second server may take to recover and to answer.
+    pub start_timeout: Duration,
     /// Where the server works that proves a copy, or that is dumped from.
     pub server_on: Side,
     /// Where one on the node may write.
@@ -269,6 +271,7 @@ impl Job {
             transfer: transfer(&job)?,
             prove: prove(&job)?,
             queries: queries(&job)?,
+            start_timeout: start_timeout(&job)?,
             server_on: server_on(&job)?,
             node_scratch: job.get("node_scratch")?,
             prepared: job.get("prepared")?,
@@ -444,6 +447,14 @@ fn max_stall(job: &Layers<'_>) -> anyhow::Result<Duration> {
         return Ok(stall);
     }
     Err(job.conflict(&["max_stall"], "has a max_stall out of range; allowed: \"1s\" to \"60s\""))
+}
+
+fn start_timeout(job: &Layers<'_>) -> anyhow::Result<Duration> {
+    let timeout: Duration = job.get("start_timeout")?;
+    if timeout.as_secs() >= 1 {
+        return Ok(timeout);
+    }
+    Err(job.conflict(&["start_timeout"], "has a start_timeout out of range; allowed: \"1s\" and longer"))
 }
 
 fn store_limits(job: &Layers<'_>) -> anyhow::Result<StoreLimits> {

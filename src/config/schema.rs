@@ -95,6 +95,11 @@ pub const JOB: &[Key] = &[
     key("prepared", "false", "recover on the snapshot before the copy: what is stored starts at once"),
     without_default("queries", "what a second server must answer with a number other than 0: [\"SELECT …\"]"),
     key(
+        "start_timeout",
+        "\"4h\"",
+        "how long a second server may take to recover and to answer before the run is given up: 1s and longer",
+    ),
+    key(
         "lock",
         "\"auto\"",
         "\"auto\" fits the server; \"global\" is FLUSH TABLES WITH READ LOCK, \"stages\" BACKUP STAGE",

@@ -23,6 +23,7 @@ use crate::sys::cancel::Cancel;
 use crate::sys::clock;
 use crate::sys::units::{Bytes, milliseconds};
 
+pub use crate::instance::START;
 pub use hindered::Hindered;
 pub use record::{Drills, Report};
 
@@ -37,6 +38,8 @@ pub struct Request {
     pub level: ProofLevel,
     /// What the server must answer with "true", from [`ProofLevel::Queries`] on.
     pub queries: Vec<String>,
+    /// How long the server on its files may take to recover and to answer.
+    pub start_timeout: Duration,
     /// How bytes are moved.
     pub transfer: Transfer,
 }
@@ -126,7 +129,8 @@ fn work(
     )?;
     let restore_ms = milliseconds(began.elapsed());
     let stored = Subject::stored(manifest, &parts);
-    let subject = Subject { level: request.level, queries: &request.queries, ..stored };
+    let Request { level, queries, start_timeout: patience, .. } = request;
+    let subject = Subject { level: *level, queries, patience: *patience, ..stored };
     let shown = proof::examine(subject, &home.join("server"), observer, cancel)?;
     Ok(Found { restore_ms, shown })
 }

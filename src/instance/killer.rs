@@ -2,13 +2,14 @@
 
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
+use std::time::Instant;
 
 use anyhow::Context as _;
 
 use crate::sys::cancel::{Cancel, POLL};
 use crate::sys::cmd::Running;
 
-/// A thread that waits for the run's end; called off when this is dropped, which must be before the
+/// A thread that waits for the run's end, or for the moment until which the server may be; called off when this is dropped, which must be before the
 /// server's own end is waited for.
 pub(super) struct Killer {
     called_off: Option<Sender<()>>,
@@ -16,12 +17,12 @@ pub(super) struct Killer {
 }
 
 impl Killer {
-    pub(super) fn of(server: &Running<'_>, cancel: &Cancel) -> anyhow::Result<Self> {
+    pub(super) fn of(server: &Running<'_>, cancel: &Cancel, until: Option<Instant>) -> anyhow::Result<Self> {
         let (called_off, over) = channel();
         let (kill, cancel) = (server.killer(), cancel.clone());
         let watch = move || {
             while over.recv_timeout(POLL) == Err(RecvTimeoutError::Timeout) {
-                if cancel.signal().is_some() {
+                if cancel.signal().is_some() || until.is_some_and(|until| Instant::now() >= until) {
                     return kill();
                 }
             }

@@ -42,9 +42,10 @@ use crate::sys::durable;
 use crate::sys::mount::Mounted;
 use crate::sys::namespace::require_own_mounts;
 use crate::sys::secret::Secret;
+use crate::sys::units::human_duration;
 
-/// How long a start with its recovery may take.
-const START: Duration = Duration::from_secs(4 * 3600);
+/// How long a start with its recovery may take where nobody says it.
+pub const START: Duration = Duration::from_secs(4 * 3600);
 /// How long it may take to end.
 const STOP: Duration = Duration::from_secs(600);
 /// How long it may live.
@@ -171,12 +172,29 @@ impl Instance {
     /// its parent is searched by the data's owner. Once `cancel` is set the server is killed, whatever it
     /// is asked then.
     pub fn start(facts: &Facts, parts: &[Part], login: Login, own: &Path, cancel: &Cancel) -> anyhow::Result<Self> {
-        Self::begin(facts, parts, Told { login, own, public: None, replays: false }, cancel)
+        Self::start_within(START, facts, parts, login, own, cancel)
+    }
+
+    /// The same, where the server has `patience` to recover and to answer.
+    pub fn start_within(
+        patience: Duration,
+        facts: &Facts,
+        parts: &[Part],
+        login: Login,
+        own: &Path,
+        cancel: &Cancel,
+    ) -> anyhow::Result<Self> {
+        Self::begin(facts, parts, Told { login, own, public: None, replays: false, patience }, cancel)
     }
 
     /// Starts one that may do everything and replays what is laid into its data directory: [`RELAY_LOG`].
     pub fn replay(facts: &Facts, parts: &[Part], own: &Path, cancel: &Cancel) -> anyhow::Result<Self> {
-        Self::begin(facts, parts, Told { login: Login::Owner, own, public: None, replays: true }, cancel)
+        Self::begin(
+            facts,
+            parts,
+            Told { login: Login::Owner, own, public: None, replays: true, patience: START },
+            cancel,
+        )
     }
 
     fn begin(facts: &Facts, parts: &[Part], told: Told<'_>, cancel: &Cancel) -> anyhow::Result<Self> {
@@ -209,8 +227,11 @@ impl Instance {
                 option_file: None,
             },
         };
-        instance.killer = instance.server.as_ref().map(|server| Killer::of(server, cancel)).transpose()?;
-        instance.inspector = instance.first_answer(facts, told.login)?;
+        // One that has taken our connection and says nothing would be waited for as long as a statement is.
+        let end = began + told.patience;
+        instance.killer = instance.killer_at(Some(end))?;
+        instance.inspector = instance.first_answer(facts, told, end)?;
+        instance.killer = instance.killer_at(None)?;
         instance.started_in = began.elapsed();
         instance.logged = instance.log().len();
         durable::remove_file(&told.own.join(INIT_FILE))?;
@@ -298,9 +319,8 @@ impl Instance {
         self.server.as_mut().is_none_or(Running::has_ended)
     }
 
-    fn first_answer(&mut self, facts: &Facts, login: Login) -> anyhow::Result<Option<Inspector>> {
-        let end = Instant::now() + START;
-        let mut refused_from = None;
+    fn first_answer(&mut self, facts: &Facts, told: Told<'_>, end: Instant) -> anyhow::Result<Option<Inspector>> {
+        let (login, mut refused_from) = (told.login, None);
         loop {
             let answer = match login {
                 Login::AsInTheData => self.address.answers().map(|()| None),
@@ -311,6 +331,9 @@ impl Instance {
                 Err(error) => error,
             };
             self.cancel.sleep(PAUSE)?;
+            if Instant::now() >= end {
+                return Err(self.late(told.patience));
+            }
             if self.has_ended() {
                 self.cancel.check()?;
                 let what = format!("{} {} did not start on the files", facts.flavour, facts.version);
@@ -320,10 +343,20 @@ impl Instance {
             if refuses && refused_from.get_or_insert_with(Instant::now).elapsed() > LOGIN {
                 return Err(error.context("the server refuses the account that it was told to make"));
             }
-            if Instant::now() >= end {
-                return Err(error.context(format!("the server did not answer within {START:?}")));
-            }
         }
+    }
+
+    /// That it had `patience`, and what it was at: that says nothing about the files.
+    fn late(&self, patience: Duration) -> anyhow::Error {
+        let last = last_errors(&self.log());
+        let said = if last.is_empty() { "it said nothing".to_owned() } else { format!("it said last: {last}") };
+        let within = human_duration(patience);
+        let says = "that says nothing about the files";
+        anyhow::anyhow!("the second server did not answer within {within} and was killed; {said}; {says}")
+    }
+
+    fn killer_at(&self, until: Option<Instant>) -> anyhow::Result<Option<Killer>> {
+        self.server.as_ref().map(|server| Killer::of(server, &self.cancel, until)).transpose()
     }
 
     fn gave_up(&mut self, what: &str) -> anyhow::Error {

@@ -3,6 +3,7 @@
 //! What works together, and what a start fails without: `docs/facts.md`, the second server.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::public::TEMPORARY;
 use super::{Login, Placed, Public};
@@ -39,6 +40,8 @@ pub(super) struct Told<'a> {
     pub(super) public: Option<&'a Public>,
     /// Whether it replays binary logs.
     pub(super) replays: bool,
+    /// How long it may take to recover and to answer.
+    pub(super) patience: Duration,
 }
 
 impl Told<'_> {
@@ -242,6 +245,7 @@ fn seen(path: &Path, placed: &[Placed]) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::instance::START;
     use crate::server::Flavour;
     use crate::store::Manifest;
 
@@ -256,7 +260,8 @@ mod tests {
     #[test]
     fn a_server_keeps_to_itself_and_gets_what_its_files_ask_for() {
         let facts = facts();
-        let told = |login| Told { login, own: Path::new("/scratch/own"), public: None, replays: false };
+        let told =
+            |login| Told { login, own: Path::new("/scratch/own"), public: None, replays: false, patience: START };
         let of = |login| of(&facts, &[placed(&facts.datadir, "/scratch/data")], told(login));
         let options = of(Login::OwnAccount);
         let has = |option: &str| assert!(options.iter().any(|o| o == option), "{option} is not in {options:#?}");
@@ -273,7 +278,13 @@ mod tests {
     #[test]
     fn no_release_is_told_what_it_does_not_know() {
         let options = |flavour, version| {
-            let told = Told { login: Login::OwnAccount, own: Path::new("/scratch/own"), public: None, replays: false };
+            let told = Told {
+                login: Login::OwnAccount,
+                own: Path::new("/scratch/own"),
+                public: None,
+                replays: false,
+                patience: START,
+            };
             let must_match = [("gtid_mode".to_owned(), "ON".to_owned())].into();
             let gtid_mode = Some("ON".to_owned());
             let facts = Facts { flavour, version, gtid_mode, must_match, ..facts() };
@@ -316,7 +327,8 @@ mod tests {
         let mut facts = facts();
         facts.version = Version(8, 4, 0);
         let last = |facts: &Facts, replays| {
-            let told = Told { login: Login::Owner, own: Path::new("/scratch/own"), public: None, replays };
+            let told =
+                Told { login: Login::Owner, own: Path::new("/scratch/own"), public: None, replays, patience: START };
             let options = of(facts, &[placed(&facts.datadir, "/scratch/data")], told);
             options.into_iter().rfind(|option| option.starts_with("--gtid-mode"))
         };
@@ -347,6 +359,7 @@ mod tests {
                 own: Path::new("/scratch/own"),
                 public: Some(public),
                 replays: false,
+                patience: START,
             };
             of(&facts, &[placed(&facts.datadir, "/scratch/data")], told)
         };

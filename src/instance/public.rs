@@ -43,8 +43,12 @@ impl Instance {
         remove(&temporary)?;
         super::make_for(&temporary, super::owner(&data.here)?)?;
         let login = if public.replace_accounts { Login::Replaced } else { Login::AsInTheData };
-        let mut instance =
-            Self::begin(facts, parts, Told { login, own, public: Some(public), replays: false }, cancel)?;
+        let mut instance = Self::begin(
+            facts,
+            parts,
+            Told { login, own, public: Some(public), replays: false, patience: super::START },
+            cancel,
+        )?;
         if public.replace_accounts {
             instance.refuse_open_accounts(facts)?;
         }

@@ -1,6 +1,7 @@
 //! What is asked of the node.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use jiff::Timestamp;
@@ -15,7 +16,7 @@ use crate::server::{Facts, Position};
 use crate::store::{ProofLevel, Root, Slot, State};
 
 /// Both sides must have the same; it changes with what is said.
-const PROTOCOL: u32 = 1;
+const PROTOCOL: u32 = 2;
 
 /// The release that we are.
 pub(crate) const RELEASE: &str = env!("CARGO_PKG_VERSION");
@@ -87,6 +88,8 @@ pub struct Task {
     pub level: ProofLevel,
     /// What must be answered with "true".
     pub queries: Vec<String>,
+    /// How long the server may take to recover and to answer.
+    pub patience: Duration,
 }
 
 impl Request {
@@ -130,6 +133,7 @@ impl Task {
             prepared: self.prepared,
             level: self.level,
             queries: &self.queries,
+            patience: self.patience,
         }
     }
 }

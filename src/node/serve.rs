@@ -145,6 +145,7 @@ mod tests {
                 prepared: false,
                 level: ProofLevel::Start,
                 queries: Vec::new(),
+                patience: crate::instance::START,
             };
             let stored = home.path().join(BROUGHT).join(task.slot().relative());
             for root in &task.roots {

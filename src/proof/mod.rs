@@ -8,12 +8,13 @@ pub use dumped::{Dumping, dump};
 
 use std::collections::HashSet;
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use jiff::Timestamp;
 
 use crate::fault::{Fault, Kind};
-use crate::instance::{Instance, Login, Part};
+use crate::instance::{self, Instance, Login, Part};
 use crate::run::events::Observer;
 use crate::server::{Checked, Facts, Position, Table};
 use crate::store::{Manifest, ProofLevel, Shown};
@@ -37,6 +38,8 @@ pub struct Subject<'a> {
     pub level: ProofLevel,
     /// What must be answered with "true", from [`ProofLevel::Queries`] on.
     pub queries: &'a [String],
+    /// How long the server may take to recover and to answer.
+    pub patience: Duration,
 }
 
 impl<'a> Subject<'a> {
@@ -50,6 +53,7 @@ impl<'a> Subject<'a> {
             prepared: !manifest.crash_consistent,
             level: ProofLevel::Start,
             queries: &[],
+            patience: instance::START,
         }
     }
 }
@@ -113,12 +117,12 @@ fn start(
     observer: &dyn Observer,
     cancel: &Cancel,
 ) -> anyhow::Result<Instance> {
-    let Subject { facts, parts, .. } = subject;
+    let Subject { facts, parts, patience, .. } = subject;
     let answers = |server: &Instance| {
         let took = human_duration(server.started_in());
         format!("{} {} answers after {took}", facts.flavour, facts.version)
     };
-    observer.phase("start", || Instance::start(facts, parts, login, own, cancel), answers)
+    observer.phase("start", || Instance::start_within(patience, facts, parts, login, own, cancel), answers)
 }
 
 fn compare(subject: Subject<'_>, instance: &mut Instance, observer: &dyn Observer) -> anyhow::Result<String> {

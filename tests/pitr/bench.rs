@@ -103,6 +103,13 @@ impl Bench {
         durable::write(&self.config, text.as_bytes()).unwrap();
     }
 
+    /// How long a server on a backup may take to answer.
+    pub fn wait_for_servers(&self, timeout: &str) {
+        let text = fs::read_to_string(&self.config).unwrap();
+        let text = text.replace("source = \"live\"\n", &format!("source = \"live\"\nstart_timeout = {timeout:?}\n"));
+        durable::write(&self.config, text.as_bytes()).unwrap();
+    }
+
     /// From now on dumps are of this database alone.
     pub fn dump_only(&self, database: &str) {
         let text = fs::read_to_string(&self.config).unwrap();
