@@ -1,4 +1,5 @@
-//! Second servers on what is stored of one whose files ask for settings of their own, that replicates, or that hang.
+//! Second servers on what is stored of one whose files ask for settings of their own, or that replicates; those that
+//! hang; runs that are ended or killed beside them.
 
 #![cfg(test)]
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
@@ -10,6 +11,8 @@ mod bench;
 mod files;
 #[path = "second/hanging.rs"]
 mod hanging;
+#[path = "second/killed.rs"]
+mod killed;
 #[path = "second/replica.rs"]
 mod replica;
 #[allow(dead_code, reason = "expire.rs uses the rest")]
