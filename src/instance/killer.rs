@@ -9,8 +9,8 @@ use anyhow::Context as _;
 use crate::sys::cancel::{Cancel, POLL};
 use crate::sys::cmd::Running;
 
-/// A thread that waits for the run's end, or for the moment until which the server may be; called off when this is dropped, which must be before the
-/// server's own end is waited for.
+/// A thread that kills the server when the run is ended, or when its time is over. Called off when this is dropped, which
+/// must be before the server's own end is waited for.
 pub(super) struct Killer {
     called_off: Option<Sender<()>>,
     thread: Option<JoinHandle<()>>,
