@@ -85,9 +85,7 @@ impl Bench {
 
     /// From now on backups are increments of the newest full one.
     pub fn make_increments(&self) {
-        let text = fs::read_to_string(&self.config).unwrap();
-        let text = text.replace("source = \"live\"\n", "source = \"live\"\nincremental = \"binlog\"\n");
-        durable::write(&self.config, text.as_bytes()).unwrap();
+        self.configure("incremental = \"binlog\"");
     }
 
     /// From now on files of the archive are stored as they are.
@@ -98,22 +96,23 @@ impl Bench {
 
     /// What a server on a backup is asked, and must answer with "true".
     pub fn ask(&self, queries: &[&str]) {
-        let text = fs::read_to_string(&self.config).unwrap();
-        let text = text.replace("source = \"live\"\n", &format!("source = \"live\"\nqueries = {queries:?}\n"));
-        durable::write(&self.config, text.as_bytes()).unwrap();
+        self.configure(&format!("queries = {queries:?}"));
     }
 
     /// How long a server on a backup may take to answer.
     pub fn wait_for_servers(&self, timeout: &str) {
-        let text = fs::read_to_string(&self.config).unwrap();
-        let text = text.replace("source = \"live\"\n", &format!("source = \"live\"\nstart_timeout = {timeout:?}\n"));
-        durable::write(&self.config, text.as_bytes()).unwrap();
+        self.configure(&format!("start_timeout = {timeout:?}"));
     }
 
     /// From now on dumps are of this database alone.
     pub fn dump_only(&self, database: &str) {
+        self.configure(&format!("include = [{database:?}]"));
+    }
+
+    /// One more line for the job.
+    fn configure(&self, line: &str) {
         let text = fs::read_to_string(&self.config).unwrap();
-        let text = text.replace("source = \"live\"\n", &format!("source = \"live\"\ninclude = [{database:?}]\n"));
+        let text = text.replace("source = \"live\"\n", &format!("source = \"live\"\n{line}\n"));
         durable::write(&self.config, text.as_bytes()).unwrap();
     }
 
